@@ -1,1 +1,75 @@
-//! ci-cache-core
+//! A bounded concurrent cache that never keeps a value which was overtaken while it was loaded.
+//!
+//! # The problem
+//!
+//! A cache in front of a database must answer in nanoseconds, run one load for a hundred simultaneous misses, stay
+//! within its capacity, and forget what has changed. The last is where caches go wrong: a load that started before
+//! an invalidation stores the old value after it, and the stale answer stays until it expires. Here the race cannot
+//! happen: each load is a flight that a removal or an invalidation detaches.
+//!
+//! # The nouns
+//!
+//! - A [`Cache`] maps keys to values (cloned out, so use an `Arc` for large ones), evicting the least recently used
+//!   at capacity and serving nothing beyond its time to live by the [`Clock`] it was given.
+//! - A flight is one load that many look-ups share: its [`Leader`] loads, [`Waiter`]s await it or block on it.
+//! - A [`Scope`] groups entries and flights to be invalidated together in constant time.
+//!
+//! # Guaranteed
+//!
+//! - No look-up that starts after `remove`, `clear` or [`Scope::invalidate`] returned gets a value loaded before
+//!   it, nor joins a flight that began before it; a load overtaken by one is answered but not kept.
+//! - Per key there is one flight to join at a time, and every waiter ends: a leader that is dropped or panics
+//!   wakes its waiters, and one of them takes over.
+//! - Never more entries than the capacity; overwriting a key evicts nobody; keys and values are dropped outside
+//!   the locks.
+//!
+//! # Limits
+//!
+//! No I/O, no runtime, no threads, no clock of its own; expiry is decided at look-up and dead entries keep their
+//! place until they are met. Recency is exact within a shard (one shard: exact overall). Values are not weighed.
+//! A look-up of a key from within its own load waits for itself.
+//!
+//! ```
+//! use std::{sync::Arc, time::Duration};
+//! use ci_cache_core::{Cache, LookupOptions, Scope, SystemClock};
+//!
+//! let cache: Cache<String, Arc<str>> = Cache::<String, Arc<str>>::builder(10_000, Arc::new(SystemClock::new()))
+//!     .default_ttl(Duration::from_secs(300))
+//!     .build()?;
+//! let rows = Scope::new();
+//! let load = || Ok(Arc::from("expensive"));
+//! let options = LookupOptions::new().scope(&rows);
+//! let Ok(value) = cache.get_or_load("srv-001", options, load);
+//! assert_eq!(&*value, "expensive");
+//! assert!(cache.contains("srv-001"));
+//! rows.invalidate();
+//! assert!(cache.get("srv-001").is_none());
+//! # Ok::<(), ci_cache_core::Error>(())
+//! ```
+
+mod builder;
+mod cache;
+mod clock;
+mod entry;
+mod error;
+mod expiry;
+mod flight;
+mod leader;
+mod linked_slab;
+mod rules;
+mod scope;
+mod shard;
+mod stats;
+
+pub use builder::CacheBuilder;
+pub use cache::Cache;
+pub use clock::{Clock, ManualClock, SystemClock, Tick};
+pub use entry::{EntrySnapshot, Found, InsertOptions, LookupOptions, Meta};
+pub use error::Error;
+pub use expiry::Ttl;
+pub use flight::{Outcome, Waiter};
+/// Key equivalence across borrowed forms; implemented for everything a key can be borrowed as.
+pub use hashbrown::Equivalent;
+pub use leader::{Leader, Lookup};
+pub use scope::{Scope, Stamp};
+pub use stats::Stats;
