@@ -1,0 +1,116 @@
+//! What questions are answered with.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::{CiId, CiSummary, Relation};
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListPage {
+    /// The CIs of the page, newest first.
+    pub items: Vec<CiSummary>,
+    /// How many CIs there are in all pages.
+    pub total: u64,
+}
+
+/// The value that a group has in one field.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(untagged)]
+pub enum GroupValue {
+    /// A text, or a scalar of a document read as text.
+    Text(String),
+    /// A criticality.
+    Number(i64),
+    /// No value.
+    Absent,
+}
+
+/// One group of an aggregate. In JSON an object: a member per field, then `count` and, if asked for, `distinct`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Field names and the group's values, in the order of the question.
+    pub values: Vec<(String, GroupValue)>,
+    /// Number of CIs.
+    pub count: u64,
+    /// Number of distinct values of the field that the question named.
+    pub distinct: Option<u64>,
+}
+
+impl Serialize for Group {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (field, value) in &self.values {
+            map.serialize_entry(field, value)?;
+        }
+        map.serialize_entry("count", &self.count)?;
+        if let Some(distinct) = self.distinct {
+            map.serialize_entry("distinct", &distinct)?;
+        }
+        map.end()
+    }
+}
+
+/// The groups of an aggregate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Groups {
+    /// The largest groups first; equal ones by their values.
+    pub items: Vec<Group>,
+    /// Whether there are more groups than the question's limit.
+    pub truncated: bool,
+}
+
+/// A CI of a graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Node {
+    /// The CI.
+    #[serde(flatten)]
+    pub ci: CiSummary,
+    /// Steps from the root; 0 is the root itself.
+    pub level: u8,
+}
+
+/// The graph around a CI; [`crate::Expand`] says exactly what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Graph {
+    /// Where it starts: always the first of `items`.
+    pub root: CiId,
+    /// The CIs, by level, then by code.
+    pub items: Vec<Node>,
+    /// The relations that were followed, in the order in which they were met.
+    pub relations: Vec<Relation>,
+    /// Whether CIs are missing because of `max_nodes`.
+    pub nodes_truncated: bool,
+    /// Whether relations are missing because of `max_edges`.
+    pub edges_truncated: bool,
+}
+
+/// A shortest path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Route {
+    /// The CIs from start to end, both included.
+    pub items: Vec<CiSummary>,
+    /// The relations between them, one fewer than there are CIs.
+    pub relations: Vec<Relation>,
+    /// Number of steps.
+    pub hops: u8,
+}
+
+/// The answer to a path question whose two ends exist.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum PathAnswer {
+    /// There is a path.
+    Found(Route),
+    /// There is none within the question's bounds; in JSON an empty `items`, an empty `relations` and no `hops`.
+    #[serde(serialize_with = "no_route")]
+    NoPath,
+}
+
+fn no_route<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(3))?;
+    map.serialize_entry("items", &[(); 0])?;
+    map.serialize_entry("relations", &[(); 0])?;
+    map.serialize_entry("hops", &None::<u8>)?;
+    map.end()
+}

@@ -1,0 +1,81 @@
+//! List: page by page, newest first, with the total.
+
+use crate::{Error, Filter, Selection, limits, text};
+
+/// Asks for one page of the CIs of a selection, newest first (then by id), and for how many there are in all.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct List {
+    selection: Selection,
+    limit: u32,
+    offset: u32,
+}
+
+impl List {
+    /// Starts a list.
+    pub fn builder() -> ListBuilder {
+        ListBuilder::default()
+    }
+
+    /// Which CIs.
+    pub fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    /// Most results of the page, 1 to 500.
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// How many of the newest to leave out.
+    pub fn offset(&self) -> u32 {
+        self.offset
+    }
+}
+
+/// Collects the parts of a [`List`].
+#[derive(Debug, Clone, Default)]
+pub struct ListBuilder {
+    filters: Vec<Filter>,
+    limit: Option<u32>,
+    offset: u32,
+    include_deleted: bool,
+}
+
+impl ListBuilder {
+    /// Adds filters.
+    pub fn filters(mut self, filters: impl IntoIterator<Item = Filter>) -> Self {
+        self.filters.extend(filters);
+        self
+    }
+
+    /// Sets the most results of the page: 1 to 500, 50 when not called.
+    pub fn limit(mut self, limit: u32) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Leaves out the newest ones: 0 to 10,000,000.
+    pub fn offset(mut self, offset: u32) -> Self {
+        self.offset = offset;
+        self
+    }
+
+    /// Also lists soft-deleted CIs.
+    pub fn include_deleted(mut self, yes: bool) -> Self {
+        self.include_deleted = yes;
+        self
+    }
+
+    /// Checks everything.
+    ///
+    /// # Errors
+    /// The first part that does not fit, with what is allowed.
+    pub fn build(self) -> Result<List, Error> {
+        let limit = self.limit.unwrap_or(limits::LIST_DEFAULT);
+        Ok(List {
+            selection: Selection::new::<&str>(&[], self.filters, self.include_deleted)?,
+            limit: text::in_range("limit", limit, 1, limits::SEARCH_RESULTS)?,
+            offset: text::in_range("offset", self.offset, 0, limits::LIST_OFFSET)?,
+        })
+    }
+}

@@ -1,0 +1,15 @@
+//! The questions, one file each. Every one is checked on construction: what exists can be asked.
+
+mod aggregate;
+mod expand;
+mod get;
+mod list;
+mod path;
+mod search;
+
+pub use aggregate::{Aggregate, AggregateBuilder, Distinct};
+pub use expand::{Expand, ExpandBuilder};
+pub use get::Get;
+pub use list::{List, ListBuilder};
+pub use path::{Path, PathBuilder};
+pub use search::{Order, Search, SearchBuilder, Sort, SortColumn};

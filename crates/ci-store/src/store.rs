@@ -1,0 +1,141 @@
+//! The seam between everything above and a database: [`Store`] and [`Snapshot`].
+//!
+//! Duties of an implementor:
+//! - every read of a snapshot sees one state of the database, the same for all its reads;
+//! - answers are those that [`ci_model`] defines, byte for byte the same as every other store's for the same rows:
+//!   order, ties, folding, absence, truncation;
+//! - no call crosses a tenant; a soft-deleted CI is there only for questions that ask for it;
+//! - a failure is an [`Error`](crate::Error), never an empty answer;
+//! - a write is one transaction: when its call returns `Ok` it is durable and visible to every later snapshot;
+//! - dropping a future in the middle leaves no connection in a transaction that others then use.
+//!
+//! Duties of a caller: drop a snapshot soon (on PostgreSQL it holds back vacuum, on SQLite the checkpoint).
+
+use std::fmt;
+
+use async_trait::async_trait;
+use ci_model::{
+    Aggregate, CiDetail, CiOutcome, CiRecord, CiRef, CiSummary, Expand, Get, Graph, Groups, List, ListPage,
+    Path, PathAnswer, Rejection, RelationOutcome, RelationRecord, Search, TenantId, Timestamp,
+};
+
+use crate::Result;
+
+/// What a batch does about rows whose form is right but which cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnRejection {
+    /// The whole batch fails with [`Error::Rejected`](crate::Error::Rejected) and nothing is written.
+    #[default]
+    Abort,
+    /// The other rows are written; the outcome of that row is its [`Rejection`].
+    Skip,
+}
+
+/// Options of a write.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct WriteOptions {
+    /// The moment that new and changed rows are stamped with where they give none; the system's clock when absent.
+    pub at: Option<Timestamp>,
+    /// What to do about rows that cannot be written.
+    pub on_rejection: OnRejection,
+}
+
+impl WriteOptions {
+    /// Stamps rows with a given moment instead of the system's clock.
+    pub fn at(mut self, at: Timestamp) -> Self {
+        self.at = Some(at);
+        self
+    }
+
+    /// Chooses what to do about rows that cannot be written.
+    pub fn on_rejection(mut self, on_rejection: OnRejection) -> Self {
+        self.on_rejection = on_rejection;
+        self
+    }
+}
+
+/// A CMDB in a database. Shared by reference counting between all tasks of a process.
+///
+/// Every method may be cancelled by dropping its future. A read is then without effect; a write is either wholly done
+/// or not at all, and the caller does not know which.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Begins a read-only view of the database's present state.
+    ///
+    /// # Errors
+    /// Transient ones when no connection is to be had.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>>;
+
+    /// Creates or replaces CIs in one transaction; the outcomes are in the order of the records.
+    ///
+    /// A record with a given id replaces the CI with that id (and so may change its code); one without replaces the CI
+    /// with its code. A record whose row is already as given writes nothing (its `updated_at` alone does not count).
+    /// Of several records with one code the last wins.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`](crate::Error::Rejected) unless rejected rows are skipped.
+    async fn upsert_cis(
+        &self,
+        records: Vec<CiRecord>,
+        options: WriteOptions,
+    ) -> Result<Vec<Result<CiOutcome, Rejection>>>;
+
+    /// Soft-deletes CIs in one transaction: they keep their row and relations, and an upsert brings them back.
+    async fn delete_cis(
+        &self,
+        tenant: &TenantId,
+        targets: Vec<CiRef>,
+        options: WriteOptions,
+    ) -> Result<Vec<CiOutcome>>;
+
+    /// Creates relations in one transaction; the outcomes are in the order of the records.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`](crate::Error::Rejected) unless rejected rows are skipped.
+    async fn upsert_relations(
+        &self,
+        records: Vec<RelationRecord>,
+        options: WriteOptions,
+    ) -> Result<Vec<Result<RelationOutcome, Rejection>>>;
+
+    /// Removes relations for good, in one transaction.
+    async fn delete_relations(&self, records: Vec<RelationRecord>) -> Result<Vec<RelationOutcome>>;
+
+    /// Asks the database for a sign of life: one round trip.
+    async fn ping(&self) -> Result<()>;
+
+    /// The database's name for people and logs: `sqlite` or `postgres`.
+    fn backend(&self) -> &'static str;
+
+    /// Waits for running statements and closes every connection. Later calls fail.
+    async fn close(&self);
+}
+
+/// One state of the database, for as long as it is held. All answers of one snapshot belong together.
+///
+/// One call is one statement, except `expand` (one to find the root, then at most one per level) and `path` (one to
+/// find the two ends, then at most one per hop, then one for the result).
+#[async_trait]
+pub trait Snapshot: Send {
+    /// CIs by keywords and filters, in the question's order, at most its limit.
+    async fn search(&mut self, tenant: &TenantId, search: &Search) -> Result<Vec<CiSummary>>;
+
+    /// CIs by id or code, one answer per question in the same order; nothing where there is none.
+    async fn get_many(&mut self, tenant: &TenantId, gets: &[Get]) -> Result<Vec<Option<CiDetail>>>;
+
+    /// One page, newest first, and the total.
+    async fn list(&mut self, tenant: &TenantId, list: &List) -> Result<ListPage>;
+
+    /// Counts by group.
+    async fn aggregate(&mut self, tenant: &TenantId, aggregate: &Aggregate) -> Result<Groups>;
+
+    /// The graph around a CI; nothing when the root is not there.
+    async fn expand(&mut self, tenant: &TenantId, expand: &Expand) -> Result<Option<Graph>>;
+
+    /// A shortest path; nothing when one of the ends is not there.
+    async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<Option<PathAnswer>>;
+
+    /// How many statements this snapshot has run, its own begin and end not counted.
+    fn statements(&self) -> u32;
+}
