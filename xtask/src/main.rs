@@ -5,9 +5,15 @@
     reason = "a command-line tool talks to its user"
 )]
 
+mod bench;
+mod counts;
+mod demo;
+mod doc;
 mod interrupt;
 mod postgres;
 mod process;
+mod test;
+mod tidy;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -16,7 +22,7 @@ use clap::{Parser, Subcommand};
 
 use process::Interrupted;
 
-/// Project commands of ci-cache.
+/// Project commands of ci-cache
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask",
@@ -30,6 +36,25 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Check and test everything: tidy, format, clippy, docs, engine alone, then all tests on both databases
+    Test(test::Options),
+    /// Check the rules of the house that the compiler does not know
+    Tidy,
+    /// Serve a generated estate from an embedded database and print commands to try
+    #[command(disable_help_flag = true)]
+    Demo {
+        /// Passed on to `ci-cache demo` (--size N, --seed S, --port P; --help lists them)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Build the API documentation with warnings denied
+    Doc {
+        /// Open it in a browser
+        #[arg(long)]
+        open: bool,
+    },
+    /// Run the criterion benchmarks with a private PostgreSQL beside them
+    Bench(bench::Options),
     /// Start a private PostgreSQL: until Ctrl-C, or for as long as the command after `--` runs
     ///
     /// Example: cargo xtask postgres -- cargo test -p ci-store
@@ -57,6 +82,35 @@ fn main() -> ExitCode {
 fn run(task: Task) -> anyhow::Result<u8> {
     let root = process::workspace_root()?;
     match task {
+        Task::Test(options) => test::command(&root, &options),
+        Task::Tidy => tidy::run(&root).map(|()| 0),
+        Task::Demo { arguments } => demo::command(&root, &arguments),
+        Task::Doc { open } => doc::build(&root, open).map(|()| 0),
+        Task::Bench(options) => bench::command(&root, &options),
         Task::Postgres { command } => postgres::command(&root, &command),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn passes_arguments_on_untouched() {
+        let parse = |line: &[&str]| Arguments::try_parse_from(line).expect("it parses").task;
+        let Task::Demo { arguments } = parse(&["xtask", "demo", "--size", "9", "--help"]) else {
+            panic!("demo")
+        };
+        assert_eq!(arguments, ["--size", "9", "--help"]);
+        let Task::Postgres { command } = parse(&["xtask", "postgres", "--", "psql", "-c", "x"]) else {
+            panic!("postgres")
+        };
+        assert_eq!(command, ["psql", "-c", "x"]);
     }
 }

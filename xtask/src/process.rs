@@ -103,6 +103,14 @@ pub(crate) fn run_reading(
     })
 }
 
+/// The exit code to pass on; a program that a signal ended counts as failed.
+pub(crate) fn exit_code(status: ExitStatus) -> u8 {
+    status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(1)
+}
+
 /// Runs a short command and returns its standard output; a failure carries its standard error.
 pub(crate) fn output_of(command: &mut Command) -> anyhow::Result<String> {
     let output = command

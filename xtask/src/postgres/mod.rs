@@ -271,8 +271,9 @@ fn choose_locale(known: &str) -> String {
 pub(crate) fn command(root: &Path, exec: &[OsString]) -> anyhow::Result<u8> {
     let server = Server::start()?;
     let Some((program, arguments)) = exec.split_first() else {
+        let folder = server.folder.path().display();
         println!(
-            "PostgreSQL {} is ready; Ctrl-C stops it and removes its data.",
+            "PostgreSQL {} is ready; Ctrl-C stops it and removes {folder}.",
             server.major()
         );
         println!("export {ENV}={}", server.url());
