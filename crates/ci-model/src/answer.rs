@@ -7,6 +7,7 @@ use crate::{CiId, CiSummary, Relation};
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ListPage {
     /// The CIs of the page, newest first.
     pub items: Vec<CiSummary>,
@@ -62,6 +63,7 @@ pub struct Groups {
 
 /// A CI of a graph.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Node {
     /// The CI.
     #[serde(flatten)]
@@ -72,6 +74,7 @@ pub struct Node {
 
 /// The graph around a CI; [`crate::Expand`] says exactly what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Graph {
     /// Where it starts: always the first of `items`.
     pub root: CiId,

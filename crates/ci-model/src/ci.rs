@@ -15,6 +15,8 @@ const ID_NAMESPACE: Uuid = Uuid::from_u128(0x9a3f_27c4_51d8_4b6e_8c07_e2b1_6f4d_
 
 /// A CI's primary key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, format = "uuid"))]
 #[serde(transparent)]
 pub struct CiId(pub Uuid);
 
@@ -52,6 +54,8 @@ impl FromStr for CiId {
 
 /// A CI's business key: unique within its tenant, 1 to 255 characters, compared byte for byte.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, min_length = 1, max_length = 255))]
 #[serde(try_from = "String", into = "String")]
 pub struct CiCode(Arc<str>);
 
@@ -133,6 +137,8 @@ impl From<CiCode> for CiRef {
 
 /// How much depends on a CI: 1 (least) to 5 (most).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = i64, minimum = 1, maximum = 5))]
 #[serde(try_from = "i64", into = "i64")]
 pub struct Criticality(u8);
 
@@ -175,6 +181,7 @@ impl From<Criticality> for i64 {
 
 /// The nine columns that searches, lists and graphs return.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CiSummary {
     /// Primary key.
     pub ci_id: CiId,
@@ -198,6 +205,7 @@ pub struct CiSummary {
 
 /// All columns of a CI with its tags and attributes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CiDetail {
     /// The nine short columns.
     #[serde(flatten)]
@@ -213,8 +221,10 @@ pub struct CiDetail {
     /// When it was soft-deleted; a CI with a value here is found only when asked for.
     pub deleted_at: Option<Timestamp>,
     /// Tags; an empty object when there are none.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub tags: Document,
     /// Attributes; an empty object when there are none.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub attributes: Document,
 }
 
@@ -224,6 +234,7 @@ pub struct CiDetail {
 /// silently losing a misspelt column is data loss. `tenant_id` may be present, so that what the program exports can be
 /// imported again, but it must name the tenant that the write is for.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CiDraft {
     /// Primary key; when absent, the existing row's, or [`CiId::derived`].
@@ -267,9 +278,11 @@ pub struct CiDraft {
     pub deleted_at: Option<Timestamp>,
     /// Tags.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub tags: Option<Document>,
     /// Attributes.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub attributes: Option<Document>,
 }
 

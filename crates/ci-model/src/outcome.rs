@@ -6,6 +6,7 @@ use crate::{CiCode, CiId, RelationType};
 
 /// What a write did to a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
     /// A row was made.
@@ -31,6 +32,7 @@ impl Effect {
 
 /// What became of a CI that was written or deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CiOutcome {
     /// Its id; nothing when it was to be deleted by code and is not there.
     pub ci_id: Option<CiId>,
@@ -44,6 +46,7 @@ pub struct CiOutcome {
 
 /// What became of a relation that was written or deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RelationOutcome {
     /// Where it starts; nothing when that CI is not there.
     pub from_id: Option<CiId>,

@@ -10,6 +10,8 @@ use crate::{CiCode, CiId, CiRef, Error, TenantId, limits, text};
 
 /// A relation's type, an open set: `DEPENDS_ON`, `RUNS_ON`, … 1 to 64 characters, compared byte for byte.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, min_length = 1, max_length = 64))]
 #[serde(try_from = "String", into = "String")]
 pub struct RelationType(Arc<str>);
 
@@ -95,6 +97,7 @@ impl FromStr for Direction {
 
 /// One relation as a graph returns it. `from` is the whole in `COMPOSED_OF`, and the dependant in every other type.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Relation {
     /// Code of the CI that the relation starts at.
     pub from: CiCode,
@@ -110,6 +113,7 @@ pub struct Relation {
 
 /// What a writer gives to create a relation, before it is checked: the form of a line of a relations file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RelationDraft {
     /// Code or id of the CI that the relation starts at.

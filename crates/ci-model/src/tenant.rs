@@ -11,6 +11,8 @@ use crate::{Error, limits, text};
 ///
 /// Cloning copies a pointer.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, min_length = 1, max_length = 128))]
 #[serde(try_from = "String", into = "String")]
 pub struct TenantId(Arc<str>);
 

@@ -18,6 +18,8 @@ const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_207_200
 /// The text form is RFC 3339 in UTC with exactly six decimals (`2026-01-31T08:00:00.000000Z`), so that the order of
 /// texts is the order of moments: SQLite stores and compares that text. This crate reads no clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
 #[serde(try_from = "String", into = "String")]
 pub struct Timestamp(i64);
 
