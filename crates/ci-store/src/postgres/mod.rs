@@ -1,0 +1,74 @@
+//! The store in a PostgreSQL database, version 15 or later.
+
+mod connect;
+mod migrate;
+mod read;
+mod write;
+
+use async_trait::async_trait;
+use ci_model::{CiOutcome, CiRecord, CiRef, Rejection, RelationOutcome, RelationRecord, TenantId};
+use sqlx::PgPool;
+
+use crate::{Result, Snapshot, Store, WriteOptions};
+
+/// A CMDB in a PostgreSQL database.
+#[derive(Debug)]
+pub struct PostgresStore {
+    /// Connections for reading and writing; a snapshot holds one.
+    pool: PgPool,
+}
+
+impl PostgresStore {
+    /// The pool to write with; the same that is read with.
+    pub(crate) fn write_pool(&self) -> &PgPool {
+        &self.pool
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(read::begin(self).await?))
+    }
+
+    async fn upsert_cis(
+        &self,
+        records: Vec<CiRecord>,
+        options: WriteOptions,
+    ) -> Result<Vec<Result<CiOutcome, Rejection>>> {
+        write::upsert_cis(self, records, options).await
+    }
+
+    async fn delete_cis(
+        &self,
+        tenant: &TenantId,
+        targets: Vec<CiRef>,
+        options: WriteOptions,
+    ) -> Result<Vec<CiOutcome>> {
+        write::delete_cis(self, tenant, targets, options).await
+    }
+
+    async fn upsert_relations(
+        &self,
+        records: Vec<RelationRecord>,
+        options: WriteOptions,
+    ) -> Result<Vec<Result<RelationOutcome, Rejection>>> {
+        write::upsert_relations(self, records, options).await
+    }
+
+    async fn delete_relations(&self, records: Vec<RelationRecord>) -> Result<Vec<RelationOutcome>> {
+        write::delete_relations(self, records).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        connect::ping(&self.pool).await
+    }
+
+    fn backend(&self) -> &'static str {
+        "postgres"
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}

@@ -1,0 +1,61 @@
+//! What both databases' migrations have in common: versions, and what to say about tables that do not fit.
+
+use ci_model::fold::FOLD_VERSION;
+
+use crate::{Error, Result};
+
+/// Version of the tables. A database with a lower one is migrated, one with a higher one is left alone.
+pub(crate) const SCHEMA_VERSION: u32 = 1;
+/// `ci_meta` key of [`SCHEMA_VERSION`].
+pub(crate) const SCHEMA_KEY: &str = "schema_version";
+/// `ci_meta` key of the folding table's version: search texts are made again when it differs.
+pub(crate) const FOLD_KEY: &str = "fold_version";
+/// `ci_meta` key of the database's own random name.
+pub(crate) const UUID_KEY: &str = "uuid";
+
+/// How a database stands to this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Nothing to do.
+    Current,
+    /// Tables to make, adopt or bring up to date.
+    Older,
+}
+
+/// Judges a database by the pairs of its `ci_meta`.
+pub(crate) fn state(meta: &[(String, String)]) -> Result<State> {
+    let version = |key: &str| {
+        let value = meta.iter().find(|(known, _)| known == key).map(|(_, value)| value);
+        value.map_or(Ok(0), |value| value.parse::<u32>())
+    };
+    let unreadable = |_| Error::Schema("ci_meta holds a version that is not a number".into());
+    let (schema, fold) = (version(SCHEMA_KEY).map_err(unreadable)?, version(FOLD_KEY).map_err(unreadable)?);
+    if schema > SCHEMA_VERSION || fold > FOLD_VERSION {
+        let text = format!(
+            "its schema version {schema} (folding {fold}) is newer than this program's {SCHEMA_VERSION} \
+             ({FOLD_VERSION}); use a newer program"
+        );
+        return Err(Error::Schema(text.into()));
+    }
+    Ok(if (schema, fold) == (SCHEMA_VERSION, FOLD_VERSION) { State::Current } else { State::Older })
+}
+
+/// A table of another program without a column that has no default.
+pub(crate) fn missing_column(table: &str, column: &str) -> Error {
+    Error::Schema(format!("table {table} has no column {column}; add it and fill it").into())
+}
+
+/// A column of another type than is needed.
+pub(crate) fn wrong_type(table: &str, column: &str, needed: &str) -> Error {
+    Error::Schema(format!("column {table}.{column} has another type than {needed}; change its type").into())
+}
+
+/// Rows that cannot be read.
+pub(crate) fn faulty_rows(table: &str, rows: i64, what: &str) -> Error {
+    Error::Schema(format!("in {rows} rows of table {table} {what}; correct them").into())
+}
+
+/// Rows that share a key.
+pub(crate) fn duplicates(table: &str, groups: i64, key: &str) -> Error {
+    Error::Schema(format!("in table {table} {groups} values of ({key}) occur more than once; remove duplicates").into())
+}

@@ -1,0 +1,3 @@
+//! The statements, written once for both databases.
+
+pub(crate) mod fold;

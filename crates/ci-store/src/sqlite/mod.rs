@@ -1,0 +1,83 @@
+//! The store in a SQLite file: one connection that writes, several that read beside it (WAL mode).
+
+mod connect;
+mod migrate;
+mod read;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ci_model::{CiOutcome, CiRecord, CiRef, Rejection, RelationOutcome, RelationRecord, TenantId};
+use sqlx::SqlitePool;
+use tempfile::TempDir;
+
+use crate::{Result, Snapshot, Store, WriteOptions};
+
+/// A CMDB in a SQLite database.
+#[derive(Debug)]
+pub struct SqliteStore {
+    /// One connection, so that writers queue here, fairly, and not at the file's lock.
+    write: SqlitePool,
+    /// Connections that only read; a snapshot holds one.
+    read: SqlitePool,
+    statement_timeout: Duration,
+    /// Of a database in memory: removed with the store.
+    folder: Option<Arc<TempDir>>,
+}
+
+impl SqliteStore {
+    /// The pool whose one connection writes.
+    pub(crate) fn write_pool(&self) -> &SqlitePool {
+        &self.write
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(read::begin(self).await?))
+    }
+
+    async fn upsert_cis(
+        &self,
+        records: Vec<CiRecord>,
+        options: WriteOptions,
+    ) -> Result<Vec<Result<CiOutcome, Rejection>>> {
+        write::upsert_cis(self, records, options).await
+    }
+
+    async fn delete_cis(
+        &self,
+        tenant: &TenantId,
+        targets: Vec<CiRef>,
+        options: WriteOptions,
+    ) -> Result<Vec<CiOutcome>> {
+        write::delete_cis(self, tenant, targets, options).await
+    }
+
+    async fn upsert_relations(
+        &self,
+        records: Vec<RelationRecord>,
+        options: WriteOptions,
+    ) -> Result<Vec<Result<RelationOutcome, Rejection>>> {
+        write::upsert_relations(self, records, options).await
+    }
+
+    async fn delete_relations(&self, records: Vec<RelationRecord>) -> Result<Vec<RelationOutcome>> {
+        write::delete_relations(self, records).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        connect::ping(&self.read).await
+    }
+
+    fn backend(&self) -> &'static str {
+        "sqlite"
+    }
+
+    async fn close(&self) {
+        self.close_pools().await;
+    }
+}
