@@ -1,1 +1,51 @@
-//! ci-runner
+//! Cache-first questions to a CMDB: what a service embeds.
+//!
+//! Operations services ask their CMDB the same questions all day. A [`Runner`] answers them from memory: searches, single
+//! CIs, lists, counts, graphs and paths, each with one load however many callers ask at once, and it drops what a write
+//! through it touches before the write returns.
+//!
+//! Three nouns: a [`Runner`] is a store with the cache in front of it, one per database and process; a [`Tenant`] asks and
+//! writes for one tenant, and there is no other way to ask; an [`Answer`] is a value with its source and age.
+//!
+//! Guaranteed: an answer is the store's answer to that question of that tenant; a failing database is an error, never an
+//! empty answer, and errors are not cached; after a write through this runner has returned, no look-up that starts later
+//! is answered from before it; a load goes on when its caller goes away. Not guaranteed yet: writes by other programs
+//! are seen only when an entry's time to live ends (300 to 600 s by default).
+//!
+//! ```
+//! use ci_model::{CiDraft, Search, TenantId};
+//! use ci_runner::{Runner, Source};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = ci_store::open("sqlite::memory:").await?;
+//! let runner = Runner::builder(store).build()?;
+//! let acme = runner.tenant(TenantId::new("acme")?);
+//!
+//! acme.upsert_cis(vec![CiDraft::new("db-erp-01", "ERP orders", "SW")]).await?;
+//! let question = Search::builder().keyword("erp").limit(20).build()?;
+//! assert_eq!(acme.search(&question).await?.source, Source::Miss);
+//! let answer = acme.search(&question).await?;
+//! assert_eq!(answer.source, Source::Hit);
+//! assert_eq!(answer.value.items[0].ci_code.as_str(), "db-erp-01");
+//! # Ok(()) }
+//! ```
+
+mod answer;
+mod batch;
+mod builder;
+mod error;
+mod invalidate;
+mod load;
+mod observe;
+mod operations;
+mod recover;
+mod runner;
+mod search;
+mod tenant;
+mod write;
+
+pub use answer::{Answer, SearchMode, SearchResult, Source};
+pub use builder::RunnerBuilder;
+pub use error::{Error, Result};
+pub use runner::{Runner, Stats};
+pub use tenant::Tenant;

@@ -1,0 +1,95 @@
+//! The one-step questions: get, list, aggregate, expand, path.
+
+use std::sync::Arc;
+
+use ci_model::{
+    Aggregate, CiCode, CiDetail, Expand, Get, Graph, Groups, List, ListPage, Path, PathAnswer, Question,
+};
+use tracing::Instrument;
+
+use crate::answer::{Answer, Cached};
+use crate::observe::Observation;
+use crate::{Error, Result, Tenant};
+
+impl Tenant {
+    /// Gets one CI by id or code; nothing when the tenant has none. Both are cached.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the database fails.
+    pub async fn get(&self, get: &Get) -> Result<Answer<Option<Arc<CiDetail>>>> {
+        self.observed(Question::Get(get.clone()), |cached| match cached {
+            Cached::Ci(ci) => Some(ci),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Gets one CI by its code; see [`get`](Self::get).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a text that cannot be a code, [`Error::Store`] when the database fails.
+    pub async fn get_by_code(&self, code: &str) -> Result<Answer<Option<Arc<CiDetail>>>> {
+        self.get(&Get::new(CiCode::new(code)?)).await
+    }
+
+    /// Lists one page, newest first, with the total.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the database fails.
+    pub async fn list(&self, list: &List) -> Result<Answer<Arc<ListPage>>> {
+        self.observed(Question::List(list.clone()), |cached| match cached {
+            Cached::List(page) => Some(page),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Counts CIs by group.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the database fails.
+    pub async fn aggregate(&self, aggregate: &Aggregate) -> Result<Answer<Arc<Groups>>> {
+        self.observed(Question::Aggregate(aggregate.clone()), |cached| match cached {
+            Cached::Groups(groups) => Some(groups),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Expands the graph around a CI; nothing when the root is not there.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the database fails.
+    pub async fn expand(&self, expand: &Expand) -> Result<Answer<Option<Arc<Graph>>>> {
+        self.observed(Question::Expand(expand.clone()), |cached| match cached {
+            Cached::Graph(graph) => Some(graph),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Finds a shortest path; nothing when one of its ends is not there.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the database fails.
+    pub async fn path(&self, path: &Path) -> Result<Answer<Option<Arc<PathAnswer>>>> {
+        self.observed(Question::Path(path.clone()), |cached| match cached {
+            Cached::Path(path) => Some(path),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Answers a question inside its span and takes the kind of answer that it must have.
+    async fn observed<T>(
+        &self,
+        question: Question,
+        take: impl FnOnce(Cached) -> Option<T>,
+    ) -> Result<Answer<T>> {
+        let observation = Observation::begin(question.kind(), self.id());
+        let answer = self.answer(question).instrument(observation.span()).await;
+        observation.end(&answer, Cached::rows);
+        let Answer { value, source, age } = answer?;
+        take(value).map(|value| Answer { value, source, age }).ok_or(Error::WrongKind)
+    }
+}

@@ -1,0 +1,132 @@
+//! Search: strict first, then by recovered identifiers, then broad.
+
+use std::sync::Arc;
+
+use ci_model::{CiSummary, Question, QuestionKind, Search};
+use tracing::Instrument;
+
+use crate::answer::{Answer, Cached, SearchMode, SearchResult};
+use crate::observe::Observation;
+use crate::{Error, Result, Tenant, recover};
+
+impl Tenant {
+    /// Finds CIs by keywords and filters; when the strict search finds nothing, falls back and says so.
+    ///
+    /// In this order, until something is found: the question as asked; if its keywords hold whole sentences, the
+    /// identifiers in them, with exact matches of code or name first; the broad search for any of the keywords or
+    /// their parts. Each step is an entry of its own in the cache, so a repeated question needs no database whichever
+    /// step answered it.
+    ///
+    /// Cost: a hit is a key and a look-up per step; a miss one statement per step. Cancel safe: a load goes on for
+    /// those who wait for it.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the database fails: an error is never an empty result.
+    pub async fn search(&self, search: &Search) -> Result<Answer<SearchResult>> {
+        let observation = Observation::begin(QuestionKind::Search, self.id());
+        let span = observation.span();
+        let answer = self.search_steps(search).instrument(span).await;
+        observation.end(&answer, |result| result.items.len());
+        answer
+    }
+
+    /// Finds CIs by keywords and filters, exactly as asked: no fallback.
+    ///
+    /// Cost, cancel safety and errors are those of [`search`](Self::search) with one step.
+    pub async fn search_strict(&self, search: &Search) -> Result<Answer<SearchResult>> {
+        let observation = Observation::begin(QuestionKind::Search, self.id());
+        let span = observation.span();
+        let answer = self.step(search.clone(), SearchMode::Strict).instrument(span).await;
+        observation.end(&answer, |result| result.items.len());
+        answer
+    }
+
+    /// Finds the CIs that a sentence is about: identifiers in it if there are any, otherwise its words.
+    ///
+    /// A CI whose code or name is one of the identifiers, in any case, comes first. At most `limit` results (1 to 500).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a limit out of range or control characters; otherwise those of [`search`](Self::search).
+    pub async fn ask(&self, text: &str, limit: u32) -> Result<Answer<SearchResult>> {
+        let observation = Observation::begin(QuestionKind::Search, self.id());
+        let span = observation.span();
+        let answer = self.ask_steps(text, limit).instrument(span).await;
+        observation.end(&answer, |result| result.items.len());
+        answer
+    }
+
+    async fn ask_steps(&self, text: &str, limit: u32) -> Result<Answer<SearchResult>> {
+        let identifiers = recover::identifiers(text);
+        let words = recover::words(text);
+        let (keywords, mode) = if identifiers.is_empty() {
+            (words.clone(), SearchMode::Strict)
+        } else {
+            (identifiers.clone(), SearchMode::Recovered)
+        };
+        let exact = keywords.clone();
+        let narrow = Search::builder().keywords(keywords).exact_first(exact).limit(limit).build()?;
+        let first = self.step(narrow.clone(), mode).await?;
+        if !first.value.items.is_empty() {
+            return Ok(first);
+        }
+        self.broad(&narrow, first).await
+    }
+
+    async fn search_steps(&self, search: &Search) -> Result<Answer<SearchResult>> {
+        let strict = self.step(search.clone(), SearchMode::Strict).await?;
+        if !strict.value.items.is_empty() {
+            return Ok(strict);
+        }
+        let strict = match self.recovered(search, &strict).await? {
+            Some(found) => return Ok(found),
+            None => strict,
+        };
+        self.broad(search, strict).await
+    }
+
+    /// The step between strict and broad: the identifiers inside keywords that are more than an identifier.
+    async fn recovered(
+        &self,
+        search: &Search,
+        strict: &Answer<SearchResult>,
+    ) -> Result<Option<Answer<SearchResult>>> {
+        let keywords = search.selection().keywords();
+        let identifiers: Vec<String> = recover::identifiers(&keywords.join(" "));
+        if identifiers.is_empty() || identifiers.iter().all(|known| keywords.contains(known)) {
+            return Ok(None);
+        }
+        let question = Search::builder()
+            .keywords(identifiers.clone())
+            .exact_first(identifiers)
+            .filters(search.selection().filters().iter().cloned())
+            .sort(search.sort())
+            .limit(search.limit())
+            .include_deleted(search.selection().include_deleted())
+            .build()?;
+        let found = self.step(question, SearchMode::Recovered).await?;
+        Ok((!found.value.items.is_empty()).then(|| combine(found, strict)))
+    }
+
+    async fn broad(&self, search: &Search, narrow: Answer<SearchResult>) -> Result<Answer<SearchResult>> {
+        let Some(broad) = search.broadened() else { return Ok(narrow) };
+        let found = self.step(broad, SearchMode::Broad).await?;
+        Ok(combine(found, &narrow))
+    }
+
+    /// One question, from the cache or loaded.
+    async fn step(&self, search: Search, mode: SearchMode) -> Result<Answer<SearchResult>> {
+        let answer = self.answer(Question::Search(search)).await?;
+        let Cached::Rows(items) = answer.value else { return Err(Error::WrongKind) };
+        let value: SearchResult = SearchResult { items: items as Arc<[CiSummary]>, mode };
+        Ok(Answer { value, source: answer.source, age: answer.age })
+    }
+}
+
+/// The later step's answer, as far away and as old as the worse of the two.
+fn combine(later: Answer<SearchResult>, earlier: &Answer<SearchResult>) -> Answer<SearchResult> {
+    Answer {
+        source: later.source.farther(earlier.source),
+        age: later.age.max(earlier.age),
+        value: later.value,
+    }
+}

@@ -1,0 +1,197 @@
+//! A store that counts, waits and fails on command, around a real one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use async_trait::async_trait;
+use ci_model::{
+    Aggregate, CiDetail, CiOutcome, CiRecord, CiRef, CiSummary, Expand, Get, Graph, Groups, List, ListPage,
+    Path, PathAnswer, Rejection, RelationOutcome, RelationRecord, Search, TenantId,
+};
+use ci_store::{Error, Result, Snapshot, Store, WriteOptions};
+use tokio::sync::Semaphore;
+
+/// What the wrapper sees and does; shared with the test.
+#[derive(Debug)]
+pub struct Control {
+    /// Reads that reached the store.
+    pub reads: AtomicU64,
+    /// Writes that reached the store.
+    pub writes: AtomicU64,
+    /// Store calls until one fails; `u64::MAX` for never.
+    fail_in: AtomicU64,
+    /// Reads take a permit first; a test closes the gate by taking all of them.
+    gate: Semaphore,
+}
+
+/// Permits of an open gate: more than any test has readers.
+const OPEN: u32 = 100_000;
+
+impl Control {
+    fn new() -> Self {
+        Self {
+            reads: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            fail_in: AtomicU64::new(u64::MAX),
+            gate: Semaphore::new(OPEN as usize),
+        }
+    }
+
+    /// The number of reads so far.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(SeqCst)
+    }
+
+    /// Makes the n-th store call from now fail as if the database were gone (1 is the next one); then works again.
+    pub fn fail_nth(&self, n: u64) {
+        self.fail_in.store(n, SeqCst);
+    }
+
+    /// Tells whether the failure was used up.
+    pub fn has_failed(&self) -> bool {
+        self.fail_in.load(SeqCst) == u64::MAX
+    }
+
+    /// Lets no read pass until the guard is dropped.
+    ///
+    /// # Panics
+    /// When a read is already under way: close the gate before asking.
+    pub fn close_gate(&self) -> impl Drop + '_ {
+        self.gate.try_acquire_many(OPEN).expect("close the gate before any read runs")
+    }
+
+    fn call(&self) -> Result<()> {
+        let left = self.fail_in.load(SeqCst);
+        if left == u64::MAX {
+            return Ok(());
+        }
+        if left <= 1 {
+            self.fail_in.store(u64::MAX, SeqCst);
+            return Err(Error::Unavailable("injected".into()));
+        }
+        self.fail_in.store(left - 1, SeqCst);
+        Ok(())
+    }
+
+    async fn read(&self) -> Result<()> {
+        self.reads.fetch_add(1, SeqCst);
+        let _permit = self.gate.acquire().await.expect("the gate is never closed for good");
+        self.call()
+    }
+
+    fn write(&self) -> Result<()> {
+        self.writes.fetch_add(1, SeqCst);
+        self.call()
+    }
+}
+
+/// A store around another one.
+#[derive(Debug)]
+pub struct Observed {
+    inner: Arc<dyn Store>,
+    control: Arc<Control>,
+}
+
+impl Observed {
+    /// Wraps a store; the control is for the test.
+    pub fn new(inner: Arc<dyn Store>) -> (Arc<dyn Store>, Arc<Control>) {
+        let control = Arc::new(Control::new());
+        (Arc::new(Self { inner, control: Arc::clone(&control) }), control)
+    }
+}
+
+#[async_trait]
+impl Store for Observed {
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        self.control.call()?;
+        Ok(Box::new(ObservedSnapshot { inner: self.inner.snapshot().await?, control: Arc::clone(&self.control) }))
+    }
+
+    async fn upsert_cis(
+        &self,
+        records: Vec<CiRecord>,
+        options: WriteOptions,
+    ) -> Result<Vec<Result<CiOutcome, Rejection>>> {
+        self.control.write()?;
+        self.inner.upsert_cis(records, options).await
+    }
+
+    async fn delete_cis(
+        &self,
+        tenant: &TenantId,
+        targets: Vec<CiRef>,
+        options: WriteOptions,
+    ) -> Result<Vec<CiOutcome>> {
+        self.control.write()?;
+        self.inner.delete_cis(tenant, targets, options).await
+    }
+
+    async fn upsert_relations(
+        &self,
+        records: Vec<RelationRecord>,
+        options: WriteOptions,
+    ) -> Result<Vec<Result<RelationOutcome, Rejection>>> {
+        self.control.write()?;
+        self.inner.upsert_relations(records, options).await
+    }
+
+    async fn delete_relations(&self, records: Vec<RelationRecord>) -> Result<Vec<RelationOutcome>> {
+        self.control.write()?;
+        self.inner.delete_relations(records).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.control.call()?;
+        self.inner.ping().await
+    }
+
+    fn backend(&self) -> &'static str {
+        self.inner.backend()
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+struct ObservedSnapshot {
+    inner: Box<dyn Snapshot>,
+    control: Arc<Control>,
+}
+
+#[async_trait]
+impl Snapshot for ObservedSnapshot {
+    async fn search(&mut self, tenant: &TenantId, search: &Search) -> Result<Vec<CiSummary>> {
+        self.control.read().await?;
+        self.inner.search(tenant, search).await
+    }
+
+    async fn get_many(&mut self, tenant: &TenantId, gets: &[Get]) -> Result<Vec<Option<CiDetail>>> {
+        self.control.read().await?;
+        self.inner.get_many(tenant, gets).await
+    }
+
+    async fn list(&mut self, tenant: &TenantId, list: &List) -> Result<ListPage> {
+        self.control.read().await?;
+        self.inner.list(tenant, list).await
+    }
+
+    async fn aggregate(&mut self, tenant: &TenantId, aggregate: &Aggregate) -> Result<Groups> {
+        self.control.read().await?;
+        self.inner.aggregate(tenant, aggregate).await
+    }
+
+    async fn expand(&mut self, tenant: &TenantId, expand: &Expand) -> Result<Option<Graph>> {
+        self.control.read().await?;
+        self.inner.expand(tenant, expand).await
+    }
+
+    async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<Option<PathAnswer>> {
+        self.control.read().await?;
+        self.inner.path(tenant, path).await
+    }
+
+    fn statements(&self) -> u32 {
+        self.inner.statements()
+    }
+}
