@@ -1,1 +1,3 @@
-//! tests
+//! What the tests of promises share.
+
+pub mod fixture;
