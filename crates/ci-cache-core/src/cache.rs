@@ -325,17 +325,15 @@ where
     where
         Q: ?Sized + Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
-        self.lookup_with(key, options, || key.to_owned())
+        self.lookup_with(key, || (key.to_owned(), options.begin()))
     }
 
-    /// Looks a key up like [`lookup`](Self::lookup) for borrowed forms that are not [`ToOwned`]: `own` makes the
-    /// key, under the shard's lock. It must equal the borrowed form.
-    pub fn lookup_with<Q>(
-        &self,
-        key: &Q,
-        options: LookupOptions<'_>,
-        own: impl FnOnce() -> K,
-    ) -> Lookup<K, V, E>
+    /// Looks a key up like [`lookup`](Self::lookup), but asks for key and options only when a flight begins: for
+    /// borrowed forms that are not [`ToOwned`] and for scopes that are not at hand.
+    ///
+    /// `begin` runs under the shard's lock: it must be short and must not call the cache. Its key must equal the
+    /// borrowed form, and the stamp in its options must be taken in it, not before.
+    pub fn lookup_with<Q>(&self, key: &Q, begin: impl FnOnce() -> (K, InsertOptions)) -> Lookup<K, V, E>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
@@ -343,7 +341,7 @@ where
         let mut garbage = Garbage::default();
         let probe = {
             let mut shard = self.core.shard(hash).lock();
-            shard.lookup((hash, key), &*self.core.clock, options, own, &mut garbage)
+            shard.lookup((hash, key), &*self.core.clock, begin, &mut garbage)
         };
         match probe {
             Probe::Hit(found) => Lookup::Hit(found),

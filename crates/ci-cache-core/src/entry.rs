@@ -150,4 +150,12 @@ impl<'a> LookupOptions<'a> {
         self.scope = Some(scope);
         self
     }
+
+    /// Takes the stamp: the flight begins.
+    pub(crate) fn begin(self) -> InsertOptions {
+        InsertOptions {
+            ttl: self.ttl,
+            stamp: self.scope.map(Scope::stamp),
+        }
+    }
 }

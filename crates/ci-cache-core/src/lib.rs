@@ -54,6 +54,8 @@ mod entry;
 mod error;
 mod expiry;
 mod flight;
+#[cfg(test)]
+mod flight_tests;
 mod leader;
 mod linked_slab;
 mod rules;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use hashbrown::{Equivalent, HashTable};
 
 use crate::clock::{Clock, Tick};
-use crate::entry::{Death, Entry, Found, Life, LookupOptions};
+use crate::entry::{Death, Entry, Found, InsertOptions, Life};
 use crate::flight::Flight;
 use crate::linked_slab::LinkedSlab;
 use crate::rules::Rules;
-use crate::scope::{Scope, Stamp};
+use crate::scope::Stamp;
 use crate::stats::Stats;
 
 /// A running flight that later look-ups may join. Taken out of the table, the flight is detached: it still
@@ -177,8 +177,7 @@ impl<K, V, E> Shard<K, V, E> {
         &mut self,
         (hash, key): (u64, &Q),
         clock: &dyn Clock,
-        options: LookupOptions<'_>,
-        own: impl FnOnce() -> K,
+        begin: impl FnOnce() -> (K, InsertOptions),
         out: &mut Garbage<K, V, E>,
     ) -> Probe<V, E>
     where
@@ -193,9 +192,10 @@ impl<K, V, E> Shard<K, V, E> {
             return Probe::Join(flight);
         }
         // The stamp is taken here, before the caller can start to load (see `Scope`).
-        let flight = Arc::new(Flight::new(options.scope.map(Scope::stamp), options.ttl));
+        let (key, options) = begin();
+        let flight = Arc::new(Flight::new(options.stamp, options.ttl));
         let slot = FlightSlot {
-            key: own(),
+            key,
             hash,
             flight: Arc::clone(&flight),
         };
@@ -222,13 +222,22 @@ impl<K, V, E> Shard<K, V, E> {
 
     /// Takes the flight of a key out of the table.
     fn detach<Q: ?Sized + Equivalent<K>>(&mut self, hash: u64, key: &Q) -> Option<FlightSlot<K, V, E>> {
-        if self.flights.is_empty() || self.rules.removal_forgets_flights() {
+        if self.flights.is_empty() {
             return None;
         }
         let found = self
             .flights
             .find_entry(hash, |slot| slot.hash == hash && key.equivalent(&slot.key));
         found.ok().map(|slot| slot.remove().0)
+    }
+
+    /// Detaches the flight of a key that a removal or insertion overtakes.
+    fn overtake<Q: ?Sized + Equivalent<K>>(&mut self, hash: u64, key: &Q) -> Option<FlightSlot<K, V, E>> {
+        if self.rules.removal_forgets_flights() {
+            None
+        } else {
+            self.detach(hash, key)
+        }
     }
 
     /// Takes a flight out of the table at its landing; nothing if it was detached before.
@@ -320,7 +329,7 @@ impl<K, V, E> Shard<K, V, E> {
         K: Eq,
     {
         let mut out = Garbage {
-            flight: self.detach(hash, &key),
+            flight: self.overtake(hash, &key),
             ..Garbage::default()
         };
         self.stats.insertions += 1;
@@ -378,7 +387,7 @@ impl<K, V, E> Shard<K, V, E> {
         Q: ?Sized + Equivalent<K>,
     {
         let mut out = Garbage {
-            flight: self.detach(hash, key),
+            flight: self.overtake(hash, key),
             ..Garbage::default()
         };
         out.evicted = self.find(hash, key).and_then(|token| self.take(token));
