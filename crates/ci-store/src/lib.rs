@@ -1,7 +1,9 @@
 //! The CMDB store of ci-cache over SQLite and PostgreSQL.
+mod clock;
 mod error;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod fault;
+pub mod import;
 mod open;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -10,6 +12,8 @@ mod sqlite;
 mod schema;
 mod sql;
 mod store;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod write;
 
 pub use error::{Error, Result};
 pub use open::{StoreOptions, open};

@@ -26,7 +26,7 @@ pub use error::ImportError;
 pub use report::{ImportObserver, ImportReport, KEPT_REJECTIONS, Progress, RejectedLine};
 pub use source::{ImportFormat, ImportSource};
 
-use crate::write::now;
+use crate::clock::now;
 use crate::{OnRejection, Store, WriteOptions};
 use read::{Batch, Stop};
 use target::Target;

@@ -1,0 +1,8 @@
+//! Writes: one connection does them, one transaction each.
+
+mod cis;
+mod relations;
+mod rows;
+
+pub(super) use cis::{delete_cis, upsert_cis};
+pub(super) use relations::{delete_relations, upsert_relations};
