@@ -11,8 +11,9 @@ use crate::counts::Counts;
 use crate::postgres::{self, Server};
 use crate::{process, tidy};
 
-/// Tests that can do more when they have more time look for this variable.
-const LONG_ENV: &str = "CI_CACHE_TEST_LONG";
+/// What `--long` tells the tests: ours look for the first variable, property tests without a number of their own obey the
+/// second.
+const LONG_ENV: &[(&str, &str)] = &[("CI_CACHE_TEST_LONG", "1"), ("PROPTEST_CASES", "10000")];
 
 /// How many crates the engine may pull in: hashbrown with its hasher, parking_lot with the five it is made of.
 const MAX_CORE_CRATES: usize = 8;
@@ -145,7 +146,7 @@ impl Run<'_> {
             .args(&self.options.filter)
             .env(postgres::ENV, server.url());
         if self.options.long {
-            command.env(LONG_ENV, "1");
+            command.envs(LONG_ENV.iter().copied());
         }
         let counts = &mut self.counts;
         let status = process::run_reading(&mut command, |line| {
