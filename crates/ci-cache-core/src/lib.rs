@@ -49,6 +49,8 @@
 
 mod builder;
 mod cache;
+#[cfg(feature = "ci")]
+pub mod ci;
 mod clock;
 mod entry;
 mod error;
