@@ -1,45 +1,181 @@
-//! Snapshots.
+//! Snapshots: a repeatable-read transaction.
+
+use std::fmt;
 
 use async_trait::async_trait;
 use ci_model::{
     Aggregate, CiDetail, CiSummary, Expand, Get, Graph, Groups, List, ListPage, Path, PathAnswer, Search, TenantId,
+    Timestamp,
 };
+use futures_util::TryStreamExt as _;
+use sqlx::encode::{Encode, IsNull};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{
+    PgArgumentBuffer, PgArguments, PgHasArrayType, PgRow, PgTypeInfo, PgValueFormat, PgValueRef, Postgres,
+};
+use sqlx::{Arguments as _, AssertSqlSafe, Decode, PgPool, Row as _, Transaction, Type};
+use uuid::Uuid;
 
 use super::PostgresStore;
-use crate::{Result, Snapshot};
+use crate::source::{Cells, Source};
+use crate::sql::{Argument, Dialect, Statement};
+use crate::{Error, Result, Snapshot, answers, graph};
 
+/// The state is that of the first read, so one is made at once, in the same round trip.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1";
+
+/// One state of the database. Dropping it ends the transaction before the connection is used again.
 pub(super) struct PostgresSnapshot {
+    transaction: Transaction<'static, Postgres>,
     statements: u32,
 }
 
-pub(super) async fn begin(_store: &PostgresStore) -> Result<PostgresSnapshot> {
-    unimplemented!()
+impl fmt::Debug for PostgresSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresSnapshot").field("statements", &self.statements).finish_non_exhaustive()
+    }
+}
+
+/// Begins a snapshot.
+///
+/// In a task of its own: dropped in the middle of a begin, the driver would return the connection to the pool inside
+/// the transaction (launchbadge/sqlx#4393). The task ends in any case, and dropping its result cleans up.
+pub(super) async fn begin(store: &PostgresStore) -> Result<PostgresSnapshot> {
+    let pool = store.pool.clone();
+    let begun = tokio::spawn(async move { begin_on(pool).await }).await;
+    begun.unwrap_or_else(|_| Err(Error::Unavailable("the connection's task ended".into())))
+}
+
+async fn begin_on(pool: PgPool) -> Result<PostgresSnapshot> {
+    Ok(PostgresSnapshot {
+        transaction: pool.begin_with(BEGIN).await?,
+        statements: 0,
+    })
+}
+
+impl Source for PostgresSnapshot {
+    const DIALECT: Dialect = Dialect::Postgres;
+    type Row = PgRow;
+
+    async fn rows(&mut self, statement: Statement) -> Result<Vec<PgRow>> {
+        self.statements += 1;
+        let arguments = bind(statement.arguments)?;
+        let query = sqlx::query_with(AssertSqlSafe(statement.text), arguments);
+        Ok(query.fetch_all(&mut *self.transaction).await?)
+    }
+
+    async fn each<F>(&mut self, statement: Statement, mut take: F) -> Result<()>
+    where
+        F: FnMut(&PgRow) -> Result<()> + Send,
+    {
+        self.statements += 1;
+        let arguments = bind(statement.arguments)?;
+        let query = sqlx::query_with(AssertSqlSafe(statement.text), arguments);
+        let mut rows = query.fetch(&mut *self.transaction);
+        while let Some(row) = rows.try_next().await? {
+            take(&row)?;
+        }
+        Ok(())
+    }
+}
+
+fn bind(values: Vec<Argument>) -> Result<PgArguments> {
+    let mut arguments = PgArguments::default();
+    for value in values {
+        let added = match value {
+            Argument::Text(text) => arguments.add(text),
+            Argument::Integer(number) => arguments.add(number),
+            Argument::Moment(moment) => arguments.add(Moment(moment)),
+            Argument::Texts(texts) => arguments.add(texts),
+            Argument::Integers(numbers) => arguments.add(numbers),
+            Argument::Moments(moments) => arguments.add(moments.into_iter().map(Moment).collect::<Vec<_>>()),
+            Argument::Ids(ids) => arguments.add(ids),
+        };
+        added.map_err(|_| Error::Database("a value could not be bound".into()))?;
+    }
+    Ok(arguments)
+}
+
+/// A moment as the driver sends it: microseconds since the year 2000.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment(pub(super) Timestamp);
+
+/// 2000-01-01T00:00:00Z in microseconds since 1970.
+const YEAR_2000: i64 = 946_684_800_000_000;
+
+impl Type<Postgres> for Moment {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("timestamptz")
+    }
+}
+
+impl PgHasArrayType for Moment {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("_timestamptz")
+    }
+}
+
+impl Encode<'_, Postgres> for Moment {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        <i64 as Encode<Postgres>>::encode(self.0.as_micros() - YEAR_2000, buffer)
+    }
+}
+
+impl Decode<'_, Postgres> for Moment {
+    fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
+        if value.format() == PgValueFormat::Text {
+            return Ok(Self(value.as_str()?.parse()?));
+        }
+        let micros = <i64 as Decode<Postgres>>::decode(value)?;
+        // Infinity is the largest number.
+        let since_1970 = micros.checked_add(YEAR_2000).ok_or("not a moment")?;
+        Ok(Self(Timestamp::from_micros(since_1970)?))
+    }
+}
+
+impl Cells for PgRow {
+    fn text(&self, at: usize) -> Result<Option<String>> {
+        Ok(self.try_get_unchecked(at)?)
+    }
+
+    fn integer(&self, at: usize) -> Result<Option<i64>> {
+        Ok(self.try_get_unchecked(at)?)
+    }
+
+    fn id(&self, at: usize) -> Result<Option<Uuid>> {
+        Ok(self.try_get_unchecked(at)?)
+    }
+
+    fn moment(&self, at: usize) -> Result<Option<Timestamp>> {
+        let moment: Option<Moment> = self.try_get_unchecked(at)?;
+        Ok(moment.map(|moment| moment.0))
+    }
 }
 
 #[async_trait]
 impl Snapshot for PostgresSnapshot {
-    async fn search(&mut self, _tenant: &TenantId, _search: &Search) -> Result<Vec<CiSummary>> {
-        unimplemented!()
+    async fn search(&mut self, tenant: &TenantId, search: &Search) -> Result<Vec<CiSummary>> {
+        answers::search(self, tenant, search).await
     }
 
-    async fn get_many(&mut self, _tenant: &TenantId, _gets: &[Get]) -> Result<Vec<Option<CiDetail>>> {
-        unimplemented!()
+    async fn get_many(&mut self, tenant: &TenantId, gets: &[Get]) -> Result<Vec<Option<CiDetail>>> {
+        answers::get_many(self, tenant, gets).await
     }
 
-    async fn list(&mut self, _tenant: &TenantId, _list: &List) -> Result<ListPage> {
-        unimplemented!()
+    async fn list(&mut self, tenant: &TenantId, list: &List) -> Result<ListPage> {
+        answers::list(self, tenant, list).await
     }
 
-    async fn aggregate(&mut self, _tenant: &TenantId, _aggregate: &Aggregate) -> Result<Groups> {
-        unimplemented!()
+    async fn aggregate(&mut self, tenant: &TenantId, aggregate: &Aggregate) -> Result<Groups> {
+        answers::aggregate(self, tenant, aggregate).await
     }
 
-    async fn expand(&mut self, _tenant: &TenantId, _expand: &Expand) -> Result<Option<Graph>> {
-        unimplemented!()
+    async fn expand(&mut self, tenant: &TenantId, expand: &Expand) -> Result<Option<Graph>> {
+        graph::expand(self, tenant, expand).await
     }
 
-    async fn path(&mut self, _tenant: &TenantId, _path: &Path) -> Result<Option<PathAnswer>> {
-        unimplemented!()
+    async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<Option<PathAnswer>> {
+        graph::path(self, tenant, path).await
     }
 
     fn statements(&self) -> u32 {

@@ -1,3 +1,102 @@
 //! The statements, written once for both databases.
+//!
+//! The text of a statement depends only on the shape of a question (which fields, operators, how many keywords), never
+//! on its values: every value is bound. So a connection prepares few statements, and no input can become SQL.
 
+pub(crate) mod field;
 pub(crate) mod fold;
+pub(crate) mod graph;
+pub(crate) mod keyword;
+pub(crate) mod select;
+
+use ci_model::{TenantId, Timestamp};
+use uuid::Uuid;
+
+/// Which database a statement is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// A bound value. PostgreSQL takes lists as arrays, SQLite as JSON arrays.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Argument {
+    Text(String),
+    Integer(i64),
+    Moment(Timestamp),
+    Texts(Vec<String>),
+    Integers(Vec<i64>),
+    Moments(Vec<Timestamp>),
+    Ids(Vec<Uuid>),
+}
+
+/// A statement ready to run.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Statement {
+    pub(crate) text: String,
+    pub(crate) arguments: Vec<Argument>,
+}
+
+/// Collects bound values while a statement is written.
+#[derive(Debug)]
+pub(crate) struct Binder {
+    pub(crate) dialect: Dialect,
+    arguments: Vec<Argument>,
+}
+
+impl Binder {
+    /// A binder whose first value, `$1`, is the tenant: no statement goes without.
+    pub(crate) fn new(dialect: Dialect, tenant: &TenantId) -> Self {
+        Self {
+            dialect,
+            arguments: vec![Argument::Text(tenant.as_str().to_owned())],
+        }
+    }
+
+    /// Binds a value and returns its name in the statement; a name may be used several times.
+    pub(crate) fn bind(&mut self, argument: Argument) -> String {
+        self.arguments.push(argument);
+        format!("${}", self.arguments.len())
+    }
+
+    pub(crate) fn integer(&mut self, value: impl Into<i64>) -> String {
+        self.bind(Argument::Integer(value.into()))
+    }
+
+    pub(crate) fn finish(self, text: String) -> Statement {
+        Statement {
+            text,
+            arguments: self.arguments,
+        }
+    }
+
+    /// The condition that an expression is in a bound list.
+    pub(crate) fn is_in(&self, value: &str, list: &str) -> String {
+        match self.dialect {
+            Dialect::Postgres => format!("{value} = ANY({list})"),
+            Dialect::Sqlite => format!("{value} IN (SELECT value FROM json_each({list}))"),
+        }
+    }
+
+    /// The condition that an expression is not in a bound list. (`<> ALL` is hashed by PostgreSQL 15, `NOT … = ANY` not.)
+    pub(crate) fn is_not_in(&self, value: &str, list: &str) -> String {
+        match self.dialect {
+            Dialect::Postgres => format!("{value} <> ALL({list})"),
+            Dialect::Sqlite => format!("{value} NOT IN (SELECT value FROM json_each({list}))"),
+        }
+    }
+
+    /// A text expression compared and sorted byte by byte, whatever the column's own collation is.
+    pub(crate) fn bytes(&self, text: &str) -> String {
+        match self.dialect {
+            Dialect::Postgres => format!("{text} COLLATE \"C\""),
+            Dialect::Sqlite => text.to_owned(),
+        }
+    }
+
+    /// The condition that a row of `ci` (or another table with a tenant) is the tenant's.
+    pub(crate) fn own(&self, alias: &str) -> String {
+        format!("{} = $1", self.bytes(&format!("{alias}.tenant_id")))
+    }
+}

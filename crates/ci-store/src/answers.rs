@@ -1,0 +1,99 @@
+//! From questions to answers over any [`Source`]; graphs are in [`crate::graph`].
+
+use std::collections::HashMap;
+
+use ci_model::{
+    Aggregate, CiDetail, CiRef, CiSummary, Column, Field, Get, Group, GroupValue, Groups, List, ListPage, Search,
+    TenantId,
+};
+
+use crate::decode::{corrupt, detail, present, summary};
+use crate::source::{Cells, Source};
+use crate::sql::select;
+use crate::Result;
+
+/// Position of the total in a row of a list, after the short columns.
+const TOTAL: usize = 9;
+
+/// See [`crate::Snapshot::search`].
+pub(crate) async fn search<S: Source>(source: &mut S, tenant: &TenantId, search: &Search) -> Result<Vec<CiSummary>> {
+    let rows = source.rows(select::search(S::DIALECT, tenant, search)).await?;
+    rows.iter().map(|row| summary(row, 0)).collect()
+}
+
+/// See [`crate::Snapshot::list`].
+pub(crate) async fn list<S: Source>(source: &mut S, tenant: &TenantId, list: &List) -> Result<ListPage> {
+    let rows = source.rows(select::list(S::DIALECT, tenant, list)).await?;
+    let total = rows.first().map(|row| row.integer(TOTAL)).transpose()?.flatten();
+    let mut items = Vec::with_capacity(rows.len());
+    for row in &rows {
+        // The one row of an empty page has the total alone.
+        if row.id(0)?.is_some() {
+            items.push(summary(row, 0)?);
+        }
+    }
+    Ok(ListPage {
+        items,
+        total: count(total)?,
+    })
+}
+
+/// See [`crate::Snapshot::aggregate`].
+pub(crate) async fn aggregate<S: Source>(source: &mut S, tenant: &TenantId, question: &Aggregate) -> Result<Groups> {
+    let rows = source.rows(select::aggregate(S::DIALECT, tenant, question)).await?;
+    let limit = question.limit() as usize;
+    let fields = question.group_by();
+    let items = rows.iter().take(limit).map(|row| {
+        let values = fields.iter().enumerate().map(|(at, field)| Ok((field.to_string(), group_value(row, at, field)?)));
+        let distinct = question.distinct().map(|_| count(row.integer(fields.len() + 1)?));
+        Ok(Group {
+            values: values.collect::<Result<_>>()?,
+            count: count(row.integer(fields.len())?)?,
+            distinct: distinct.transpose()?,
+        })
+    });
+    Ok(Groups {
+        items: items.collect::<Result<_>>()?,
+        truncated: rows.len() > limit,
+    })
+}
+
+fn group_value(row: &impl Cells, at: usize, field: &Field) -> Result<GroupValue> {
+    Ok(if *field == Field::Column(Column::Criticality) {
+        row.integer(at)?.map_or(GroupValue::Absent, GroupValue::Number)
+    } else {
+        row.text(at)?.map_or(GroupValue::Absent, GroupValue::Text)
+    })
+}
+
+fn count(number: Option<i64>) -> Result<u64> {
+    let number = present(number, "count")?;
+    u64::try_from(number).map_err(|_| corrupt("count"))
+}
+
+/// See [`crate::Snapshot::get_many`].
+pub(crate) async fn get_many<S: Source>(
+    source: &mut S,
+    tenant: &TenantId,
+    gets: &[Get],
+) -> Result<Vec<Option<CiDetail>>> {
+    if gets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = source.rows(select::get_many(S::DIALECT, tenant, gets)).await?;
+    let found: Vec<CiDetail> = rows.iter().map(|row| detail(row, tenant)).collect::<Result<_>>()?;
+    let mut by_id = HashMap::with_capacity(found.len());
+    let mut by_code = HashMap::with_capacity(found.len());
+    for ci in &found {
+        by_id.insert(ci.summary.ci_id, ci);
+        by_code.insert(&ci.summary.ci_code, ci);
+    }
+    let answer = gets.iter().map(|get| {
+        let ci = match get.target() {
+            CiRef::Id(id) => by_id.get(id),
+            CiRef::Code(code) => by_code.get(code),
+        };
+        ci.filter(|ci| get.includes_deleted() || ci.deleted_at.is_none()).map(|ci| (*ci).clone())
+    });
+    Ok(answer.collect())
+}

@@ -1,0 +1,320 @@
+//! Expansion and shortest path over any [`Source`]: one statement per level, whatever the number of CIs in it.
+
+use std::collections::{HashMap, HashSet};
+
+use ci_model::{
+    CiCode, CiId, CiRef, CiSummary, Direction, Expand, Graph, Node, Path, PathAnswer, Relation, RelationType, Route,
+    TenantId,
+};
+use uuid::Uuid;
+
+use crate::decode::{corrupt, present, summary};
+use crate::source::{Cells, Source};
+use crate::sql::{graph, select};
+use crate::{Error, Result};
+
+/// Most CIs that a path search looks at before it gives up, over both of its sides: about 200 MB.
+const PATH_CIS: usize = 2_000_000;
+/// Positions in a row of a level: kind, the relation's other end, then the short columns.
+const KIND: usize = 0;
+const TO_ID: usize = 1;
+const SUMMARY: usize = 2;
+const REL_TYPE: usize = SUMMARY + 3;
+
+/// A relation as the database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Edge {
+    from: Uuid,
+    to: Uuid,
+    rel_type: RelationType,
+}
+
+impl Edge {
+    fn named(self, codes: &HashMap<Uuid, CiCode>) -> Result<Relation> {
+        let code = |id: &Uuid| present(codes.get(id).cloned(), "ci_code");
+        Ok(Relation {
+            from: code(&self.from)?,
+            to: code(&self.to)?,
+            rel_type: self.rel_type,
+            from_id: CiId(self.from),
+            to_id: CiId(self.to),
+        })
+    }
+}
+
+/// Splits the rows of a level into CIs and relations.
+fn split<R: Cells>(rows: &[R]) -> Result<(Vec<CiSummary>, Vec<Edge>)> {
+    let (mut nodes, mut edges) = (Vec::new(), Vec::new());
+    for row in rows {
+        if row.integer(KIND)? == Some(0) {
+            nodes.push(summary(row, SUMMARY)?);
+            continue;
+        }
+        let rel_type = present(row.text(REL_TYPE)?, "rel_type")?;
+        edges.push(Edge {
+            from: present(row.id(SUMMARY)?, "from_id")?,
+            to: present(row.id(TO_ID)?, "to_id")?,
+            rel_type: RelationType::new(rel_type).map_err(|_| corrupt("rel_type"))?,
+        });
+    }
+    Ok((nodes, edges))
+}
+
+/// See [`crate::Snapshot::expand`].
+pub(crate) async fn expand<S: Source>(source: &mut S, tenant: &TenantId, expand: &Expand) -> Result<Option<Graph>> {
+    let targets = std::iter::once(expand.root());
+    let rows = source.rows(select::summaries(S::DIALECT, tenant, targets, expand.includes_deleted())).await?;
+    let Some(root) = rows.first().map(|row| summary(row, 0)).transpose()? else {
+        return Ok(None);
+    };
+    let mut growth = Growth::new(root, expand);
+    for level in 1..=expand.depth() {
+        if growth.frontier.is_empty() {
+            break;
+        }
+        let rows = source.rows(graph::level(S::DIALECT, tenant, &growth.question(expand))).await?;
+        let (nodes, edges) = split(&rows)?;
+        growth.take(level, nodes, edges)?;
+    }
+    Ok(Some(growth.graph))
+}
+
+/// An answer that grows level by level.
+struct Growth {
+    graph: Graph,
+    max_nodes: usize,
+    max_edges: usize,
+    codes: HashMap<Uuid, CiCode>,
+    frontier: Vec<Uuid>,
+    /// CIs of earlier levels.
+    expanded: Vec<Uuid>,
+}
+
+impl Growth {
+    fn new(root: CiSummary, expand: &Expand) -> Self {
+        let id = root.ci_id;
+        Self {
+            codes: HashMap::from([(id.0, root.ci_code.clone())]),
+            frontier: vec![id.0],
+            expanded: Vec::new(),
+            max_nodes: expand.max_nodes() as usize,
+            max_edges: expand.max_edges() as usize,
+            graph: Graph {
+                root: id,
+                items: vec![Node { ci: root, level: 0 }],
+                relations: Vec::new(),
+                nodes_truncated: false,
+                edges_truncated: false,
+            },
+        }
+    }
+
+    fn question<'a>(&'a self, expand: &'a Expand) -> graph::Level<'a> {
+        graph::Level {
+            direction: expand.direction(),
+            rel_types: expand.rel_types(),
+            include_deleted: expand.includes_deleted(),
+            frontier: &self.frontier,
+            expanded: &self.expanded,
+            nodes_left: self.max_nodes.saturating_sub(self.graph.items.len()),
+            edges_left: self.max_edges.saturating_sub(self.graph.relations.len()),
+        }
+    }
+
+    /// Adds a level that the statement bounded to one more than there is room for.
+    fn take(&mut self, level: u8, mut nodes: Vec<CiSummary>, edges: Vec<Edge>) -> Result<()> {
+        let room = self.max_nodes.saturating_sub(self.graph.items.len());
+        self.graph.nodes_truncated |= nodes.len() > room;
+        nodes.sort_unstable_by(|a, b| a.ci_code.cmp(&b.ci_code));
+        nodes.truncate(room);
+        self.expanded.append(&mut self.frontier);
+        for ci in nodes {
+            self.frontier.push(ci.ci_id.0);
+            self.codes.insert(ci.ci_id.0, ci.ci_code.clone());
+            self.graph.items.push(Node { ci, level });
+        }
+        let room = self.max_edges.saturating_sub(self.graph.relations.len());
+        self.graph.edges_truncated |= edges.len() > room;
+        let mut met = edges.into_iter().map(|edge| edge.named(&self.codes)).collect::<Result<Vec<_>>>()?;
+        met.sort_unstable_by(|a, b| (&a.from, &a.to, &a.rel_type).cmp(&(&b.from, &b.to, &b.rel_type)));
+        met.truncate(room);
+        self.graph.relations.append(&mut met);
+        Ok(())
+    }
+}
+
+/// See [`crate::Snapshot::path`].
+pub(crate) async fn path<S: Source>(source: &mut S, tenant: &TenantId, path: &Path) -> Result<Option<PathAnswer>> {
+    let targets = [path.from(), path.to()];
+    let rows = source.rows(select::summaries(S::DIALECT, tenant, targets.into_iter(), false)).await?;
+    let ends: Vec<CiSummary> = rows.iter().map(|row| summary(row, 0)).collect::<Result<_>>()?;
+    let end = |target: &CiRef| ends.iter().find(|ci| is_named(ci, target)).cloned();
+    let (Some(from), Some(to)) = (end(path.from()), end(path.to())) else {
+        return Ok(None);
+    };
+    if from.ci_id == to.ci_id {
+        return Ok(Some(PathAnswer::Found(Route {
+            items: vec![from],
+            relations: Vec::new(),
+            hops: 0,
+        })));
+    }
+    let Some(ids) = shortest(source, tenant, path, from.ci_id.0, to.ci_id.0).await? else {
+        return Ok(Some(PathAnswer::NoPath));
+    };
+    let rows = source.rows(graph::route(S::DIALECT, tenant, &ids, path.rel_types())).await?;
+    let (nodes, edges) = split(&rows)?;
+    route(&ids, nodes, edges, path.direction()).map(|route| Some(PathAnswer::Found(route)))
+}
+
+fn is_named(ci: &CiSummary, target: &CiRef) -> bool {
+    match target {
+        CiRef::Id(id) => ci.ci_id == *id,
+        CiRef::Code(code) => ci.ci_code == *code,
+    }
+}
+
+/// One side of a path search: every CI reached so far with the CI it is best reached from.
+///
+/// "Best" is what makes the answer the one whose codes come first. From the start: the frontier is kept in the order of
+/// the best ways to its CIs, so the first of several predecessors gives the best way, and (predecessor, code) orders
+/// the next frontier. From the end: what follows a CI is decided by the next CI's code alone, so the frontier is kept
+/// in the order of codes.
+struct Side {
+    frontier: Vec<Uuid>,
+    /// To the CI one step nearer to this side's end; none for the end itself.
+    nearer: HashMap<Uuid, Option<Uuid>>,
+    direction: Direction,
+    by_way: bool,
+}
+
+impl Side {
+    fn new(end: Uuid, direction: Direction, by_way: bool) -> Self {
+        Self {
+            frontier: vec![end],
+            nearer: HashMap::from([(end, None)]),
+            direction,
+            by_way,
+        }
+    }
+
+    /// Makes the new CIs among the neighbours the frontier.
+    fn advance(&mut self, mut neighbours: Vec<Neighbour>) {
+        neighbours.retain(|neighbour| !self.nearer.contains_key(&neighbour.id));
+        if self.by_way {
+            neighbours.sort_unstable_by(|a, b| (a.place, &a.code).cmp(&(b.place, &b.code)));
+        } else {
+            neighbours.sort_unstable_by(|a, b| a.code.cmp(&b.code));
+        }
+        let fresh: Vec<Uuid> = neighbours.iter().map(|neighbour| neighbour.id).collect();
+        for neighbour in &neighbours {
+            self.nearer.insert(neighbour.id, self.frontier.get(neighbour.place).copied());
+        }
+        self.frontier = fresh;
+    }
+
+    /// From a CI to this side's end, both included.
+    fn way(&self, from: Uuid) -> Vec<Uuid> {
+        std::iter::successors(Some(from), |id| self.nearer.get(id).copied().flatten()).collect()
+    }
+}
+
+struct Neighbour {
+    id: Uuid,
+    place: usize,
+    code: String,
+}
+
+/// The ids of the answer's CIs from start to end; nothing when there is no path within the bounds.
+async fn shortest<S: Source>(
+    source: &mut S,
+    tenant: &TenantId,
+    path: &Path,
+    from: Uuid,
+    to: Uuid,
+) -> Result<Option<Vec<Uuid>>> {
+    let mut start = Side::new(from, path.direction(), true);
+    let mut end = Side::new(to, reversed(path.direction()), false);
+    for hop in 1..=path.max_hops() {
+        let (near, far) = if start.frontier.len() <= end.frontier.len() {
+            (&mut start, &end)
+        } else {
+            (&mut end, &start)
+        };
+        let step = graph::Step {
+            direction: near.direction,
+            rel_types: path.rel_types(),
+            frontier: &near.frontier,
+            // The last step only matters where it meets the other side.
+            only: (hop == path.max_hops()).then_some(&far.frontier),
+        };
+        let room = PATH_CIS.saturating_sub(near.nearer.len() + far.nearer.len());
+        let neighbours = neighbours(source, graph::step(S::DIALECT, tenant, &step), room).await?;
+        near.advance(neighbours);
+        if near.frontier.is_empty() {
+            return Ok(None);
+        }
+        if let Some(ids) = meeting(&start, &end) {
+            return Ok(Some(ids));
+        }
+    }
+    Ok(None)
+}
+
+async fn neighbours<S: Source>(source: &mut S, statement: crate::sql::Statement, room: usize) -> Result<Vec<Neighbour>> {
+    let mut found = Vec::new();
+    let take = |row: &S::Row| {
+        if found.len() >= room {
+            return Err(Error::Timeout("too many CIs lie between the two; ask for fewer hops or types".into()));
+        }
+        found.push(Neighbour {
+            id: present(row.id(0)?, "ci_id")?,
+            place: usize::try_from(present(row.integer(1)?, "place")?).map_err(|_| corrupt("place"))?,
+            code: present(row.text(2)?, "ci_code")?,
+        });
+        Ok(())
+    };
+    source.each(statement, take).await?;
+    Ok(found)
+}
+
+/// The best path through a CI that both sides have just reached.
+///
+/// Until now the sides had none in common, so a common one lies on both frontiers; every shortest path passes through
+/// exactly one of them, and the first in the start's order is on the best.
+fn meeting(start: &Side, end: &Side) -> Option<Vec<Uuid>> {
+    let reached: HashSet<&Uuid> = end.frontier.iter().collect();
+    let middle = *start.frontier.iter().find(|id| reached.contains(id))?;
+    let mut ids = start.way(middle);
+    ids.reverse();
+    ids.extend(end.way(middle).into_iter().skip(1));
+    Some(ids)
+}
+
+fn reversed(direction: Direction) -> Direction {
+    match direction {
+        Direction::Out => Direction::In,
+        Direction::In => Direction::Out,
+        Direction::Both => Direction::Both,
+    }
+}
+
+/// The answer along `ids`: between two CIs the relation whose type comes first, the forward one of two.
+fn route(ids: &[Uuid], nodes: Vec<CiSummary>, edges: Vec<Edge>, direction: Direction) -> Result<Route> {
+    let codes: HashMap<Uuid, CiCode> = nodes.iter().map(|ci| (ci.ci_id.0, ci.ci_code.clone())).collect();
+    let mut by_id: HashMap<Uuid, CiSummary> = nodes.into_iter().map(|ci| (ci.ci_id.0, ci)).collect();
+    let relations = ids.windows(2).map(|pair| {
+        let leads = |edge: &Edge| (edge.from, edge.to) == (pair[0], pair[1]) && direction != Direction::In;
+        let leads_back = |edge: &Edge| (edge.to, edge.from) == (pair[0], pair[1]) && direction != Direction::Out;
+        let between = edges.iter().filter(|edge| leads(edge) || leads_back(edge));
+        let best = between.min_by(|a, b| (&a.rel_type, !leads(a)).cmp(&(&b.rel_type, !leads(b))));
+        present(best.cloned(), "rel_type")?.named(&codes)
+    });
+    let relations = relations.collect::<Result<Vec<_>>>()?;
+    let items = ids.iter().map(|id| present(by_id.remove(id), "ci_id")).collect::<Result<Vec<_>>>()?;
+    Ok(Route {
+        hops: u8::try_from(relations.len()).unwrap_or(u8::MAX),
+        items,
+        relations,
+    })
+}

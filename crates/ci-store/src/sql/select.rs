@@ -1,0 +1,215 @@
+//! Search, get, list and aggregate as statements.
+
+use ci_model::{Aggregate, CiRef, Get, List, Order, Search, Selection, SortColumn, TenantId};
+use uuid::Uuid;
+
+use super::fold::sqlite_fold;
+use super::{Argument, Binder, Dialect, Statement, field, keyword};
+
+/// The nine short columns of `c`, in the order in which they are read.
+pub(crate) const SUMMARY: &str =
+    "c.ci_id, c.ci_code, c.ci_name, c.ci_type, c.ci_subtype, c.ci_category, c.status, c.location, c.owner";
+
+/// Where a selection's rows come from, and which they are.
+struct Rows {
+    from: String,
+    conditions: String,
+}
+
+/// Writes the tables and conditions of a selection; `fields` are those that the statement reads beside the filters'.
+fn rows<'a>(
+    selection: &'a Selection,
+    fields: impl IntoIterator<Item = &'a ci_model::Field>,
+    binder: &mut Binder,
+) -> Rows {
+    let filters = selection.filters();
+    let documents =
+        filters.iter().map(ci_model::Filter::field).chain(fields).any(field::is_document);
+    let (mut from, mut conditions) = match binder.dialect {
+        Dialect::Postgres => postgres_rows(selection, binder),
+        Dialect::Sqlite => sqlite_rows(selection, binder),
+    };
+    if documents {
+        from.push_str(" LEFT JOIN ci_ext AS e ON e.ci_id = c.ci_id");
+    }
+    conditions.push(binder.own("c"));
+    if !selection.include_deleted() {
+        conditions.push("c.deleted_at IS NULL".into());
+    }
+    conditions.extend(filters.iter().map(|filter| field::condition(filter, binder)));
+    Rows {
+        from,
+        conditions: conditions.join(" AND "),
+    }
+}
+
+fn postgres_rows(selection: &Selection, binder: &mut Binder) -> (String, Vec<String>) {
+    let found = keyword::condition(selection, "c.search_text", binder);
+    ("ci AS c".into(), found.into_iter().collect())
+}
+
+/// CROSS JOIN keeps SQLite's planner to this order: index, search text, row. Without an index query it walks the rows
+/// (in the order that is asked for, so that it can stop early) and looks at each one's search text.
+fn sqlite_rows(selection: &Selection, binder: &mut Binder) -> (String, Vec<String>) {
+    let Some(found) = keyword::condition(selection, "s.text", binder) else {
+        return ("ci AS c".into(), Vec::new());
+    };
+    match keyword::fts_query(selection) {
+        Some(query) => {
+            let query = binder.bind(Argument::Text(query));
+            (
+                "ci_search_fts CROSS JOIN ci_search AS s ON s.doc = ci_search_fts.rowid \
+                 CROSS JOIN ci AS c ON c.ci_id = s.ci_id"
+                    .into(),
+                vec![format!("ci_search_fts MATCH {query}"), "s.tenant_id = $1".into(), found],
+            )
+        }
+        None => ("ci AS c CROSS JOIN ci_search AS s ON s.ci_id = c.ci_id".into(), vec![found]),
+    }
+}
+
+/// The CIs of a search: the short columns.
+pub(crate) fn search(dialect: Dialect, tenant: &TenantId, search: &Search) -> Statement {
+    let mut binder = Binder::new(dialect, tenant);
+    let rows = rows(search.selection(), [], &mut binder);
+    let sort = search.sort();
+    let descending = if sort.order == Order::Descending { " DESC" } else { "" };
+    let column = binder.bytes(&format!("c.{}", sort.column.as_str()));
+    // Said only where a value can be absent: it would keep PostgreSQL from reading an index backwards.
+    let absent_last = match sort.column {
+        SortColumn::CiSubtype | SortColumn::CiCategory => " NULLS LAST",
+        SortColumn::CiCode | SortColumn::CiName | SortColumn::CiType => "",
+    };
+    let exact = exact_first(search.exact_first(), &mut binder);
+    let limit = binder.integer(search.limit());
+    let text = format!(
+        "SELECT {SUMMARY} FROM {from} WHERE {conditions} ORDER BY {exact}{column}{descending}{absent_last}, c.ci_id \
+         LIMIT {limit}",
+        from = rows.from,
+        conditions = rows.conditions,
+    );
+    binder.finish(text)
+}
+
+/// The first part of the order: whether code or name is one of the identifiers.
+fn exact_first(identifiers: &[String], binder: &mut Binder) -> String {
+    if identifiers.is_empty() {
+        return String::new();
+    }
+    let list = binder.bind(Argument::Texts(identifiers.to_vec()));
+    let is_one = |column: &str| {
+        let folded = match binder.dialect {
+            Dialect::Postgres => format!("ci_fold({column})"),
+            Dialect::Sqlite => sqlite_fold(column),
+        };
+        binder.is_in(&folded, &list)
+    };
+    format!("({} OR {}) DESC, ", is_one("c.ci_code"), is_one("c.ci_name"))
+}
+
+/// A page of a list: per row the short columns and the total; one row without columns when the page is empty.
+pub(crate) fn list(dialect: Dialect, tenant: &TenantId, list: &List) -> Statement {
+    let mut binder = Binder::new(dialect, tenant);
+    let rows = rows(list.selection(), [], &mut binder);
+    let (limit, offset) = (binder.integer(list.limit()), binder.integer(list.offset()));
+    let (from, conditions) = (rows.from, rows.conditions);
+    let text = format!(
+        "SELECT {columns}, (SELECT count(*) FROM {from} WHERE {conditions}) AS total FROM (SELECT 1 AS one) AS one \
+         LEFT JOIN (SELECT {SUMMARY}, c.created_at FROM {from} WHERE {conditions} \
+         ORDER BY c.created_at DESC, c.ci_id LIMIT {limit} OFFSET {offset}) AS p ON 1 = 1 \
+         ORDER BY p.created_at DESC, p.ci_id",
+        columns = SUMMARY.replace("c.", "p."),
+    );
+    binder.finish(text)
+}
+
+/// The groups of an aggregate, one more than its limit: the values, the count and, if asked for, the distinct count.
+pub(crate) fn aggregate(dialect: Dialect, tenant: &TenantId, aggregate: &Aggregate) -> Statement {
+    let mut binder = Binder::new(dialect, tenant);
+    let distinct = aggregate.distinct().map(ci_model::Distinct::field);
+    let rows = rows(aggregate.selection(), aggregate.group_by().iter().chain(distinct), &mut binder);
+    let mut columns = Vec::new();
+    for (at, group) in aggregate.group_by().iter().enumerate() {
+        columns.push(format!("{} AS g{at}", field::value(group, &mut binder)));
+    }
+    columns.push("count(*) AS members".into());
+    if let Some(distinct) = distinct {
+        columns.push(format!("count(DISTINCT {}) AS different", field::value(distinct, &mut binder)));
+    }
+    let groups: Vec<usize> = (0..aggregate.group_by().len()).collect();
+    let by: Vec<String> = groups.iter().map(|at| (at + 1).to_string()).collect();
+    let by = if by.is_empty() { String::new() } else { format!(" GROUP BY {}", by.join(", ")) };
+    let order: String = groups.iter().map(|at| format!(", g.g{at} NULLS LAST")).collect();
+    let limit = binder.integer(i64::from(aggregate.limit()) + 1);
+    let text = format!(
+        "SELECT g.* FROM (SELECT {columns} FROM {from} WHERE {conditions}{by}) AS g \
+         ORDER BY g.members DESC{order} LIMIT {limit}",
+        columns = columns.join(", "),
+        from = rows.from,
+        conditions = rows.conditions,
+    );
+    binder.finish(text)
+}
+
+/// CIs by id and by code, all columns and both documents as text, in any order; a CI named twice may come twice.
+pub(crate) fn get_many(dialect: Dialect, tenant: &TenantId, gets: &[Get]) -> Statement {
+    let (ids, codes) = split(gets.iter().map(Get::target));
+    let include_deleted = gets.iter().any(Get::includes_deleted);
+    let documents = match dialect {
+        Dialect::Postgres => "e.tags::text, e.attributes::text",
+        Dialect::Sqlite => "e.tags, e.attributes",
+    };
+    let columns =
+        format!("{SUMMARY}, c.criticality, c.created_at, c.updated_at, c.deleted_at, {documents}");
+    by_refs(Binder::new(dialect, tenant), ids, codes, include_deleted, &columns, true)
+}
+
+/// The live CIs (or any) of some references: the short columns.
+pub(crate) fn summaries<'a>(
+    dialect: Dialect,
+    tenant: &TenantId,
+    targets: impl Iterator<Item = &'a CiRef>,
+    include_deleted: bool,
+) -> Statement {
+    let (ids, codes) = split(targets);
+    by_refs(Binder::new(dialect, tenant), ids, codes, include_deleted, SUMMARY, false)
+}
+
+fn split<'a>(targets: impl Iterator<Item = &'a CiRef>) -> (Vec<Uuid>, Vec<String>) {
+    let (mut ids, mut codes) = (Vec::new(), Vec::new());
+    for target in targets {
+        match target {
+            CiRef::Id(id) => ids.push(id.0),
+            CiRef::Code(code) => codes.push(code.as_str().to_owned()),
+        }
+    }
+    (ids, codes)
+}
+
+/// One branch per kind of reference, so that each uses its own index.
+fn by_refs(
+    mut binder: Binder,
+    ids: Vec<Uuid>,
+    codes: Vec<String>,
+    include_deleted: bool,
+    columns: &str,
+    documents: bool,
+) -> Statement {
+    let join = if documents { " LEFT JOIN ci_ext AS e ON e.ci_id = c.ci_id" } else { "" };
+    let live = if include_deleted { "" } else { " AND c.deleted_at IS NULL" };
+    let mut wanted = Vec::new();
+    if !ids.is_empty() || codes.is_empty() {
+        let list = binder.bind(Argument::Ids(ids));
+        wanted.push(binder.is_in("c.ci_id", &list));
+    }
+    if !codes.is_empty() {
+        let list = binder.bind(Argument::Texts(codes));
+        wanted.push(binder.is_in(&binder.bytes("c.ci_code"), &list));
+    }
+    let own = binder.own("c");
+    let branches: Vec<String> = wanted
+        .iter()
+        .map(|wanted| format!("SELECT {columns} FROM ci AS c{join} WHERE {own} AND {wanted}{live}"))
+        .collect();
+    binder.finish(branches.join(" UNION ALL "))
+}
