@@ -1,5 +1,6 @@
 //! Time as the engine sees it: ticks read from a clock that the embedder hands in.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,7 @@ fn micros(by: Duration) -> u64 {
 /// Duties of the implementor: `now` never goes backwards for one observer, does not block, does not panic, and
 /// does not call the cache (it is read while a shard's lock is held). It is read once per insertion and once per
 /// look-up that meets an entry with an expiry; a look-up of an entry without one reads no clock.
-pub trait Clock: Send + Sync {
+pub trait Clock: fmt::Debug + Send + Sync {
     /// Reads the current tick.
     fn now(&self) -> Tick;
 }

@@ -27,7 +27,7 @@
 //!
 //! No I/O, no runtime, no threads, no clock of its own; expiry is decided at look-up and dead entries keep their
 //! place until they are met. Recency is exact within a shard (one shard: exact overall). Values are not weighed.
-//! A look-up of a key from within its own load waits for itself.
+//! A look-up of a key from within its own load waits for itself. Feature `ci` adds the cache of CI questions.
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};

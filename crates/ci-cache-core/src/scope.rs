@@ -44,6 +44,12 @@ impl Scope {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Tells whether any other handle or any stamp of this scope exists.
+    #[cfg(feature = "ci")]
+    pub(crate) fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.generation) > 1
+    }
+
     /// Takes a stamp of the current generation; take it before reading what is to be inserted under it.
     pub fn stamp(&self) -> Stamp {
         Stamp {

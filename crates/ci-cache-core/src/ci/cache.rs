@@ -1,188 +1,245 @@
-//! The cache of answers.
+//! `CiCache`: questions in, shared answers out.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ci_model::fold::fold;
-use ci_model::{Key, Question, TenantId};
+use ci_model::{Key, Question, QuestionKind, TenantId};
 
 use super::config::CiCacheConfig;
-use super::entry::{CiEntry, EntrySummary};
-use super::stats::CiStats;
+use super::entry::{CiEntry, EntrySummary, Rows};
+use super::stats::{CiStats, Seen, Tally};
 use super::tenants::Tenants;
-use crate::{Cache, Clock, Error, Found, InsertOptions, Leader, Lookup};
+use crate::builder::CacheBuilder;
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::entry::{Found, InsertOptions};
+use crate::error::Error;
+use crate::leader::{Leader, Lookup};
 
-/// Keywords that a summary shows.
-const SHOWN_KEYWORDS: usize = 3;
-
-/// What a look-up of a question found.
+/// An entry found by a look-up.
+pub type CiFound<V> = Found<Arc<CiEntry<V>>>;
+/// What a look-up of a question gives: a hit, the duty to load, or a load to wait for.
 pub type CiLookup<V, E> = Lookup<Key, Arc<CiEntry<V>>, E>;
+/// The duty to load a question's answer; end it with [`CiCache::publish`] or [`CiCache::answer`] or its `fail`.
+pub type CiLeader<V, E> = Leader<Key, Arc<CiEntry<V>>, E>;
 
-/// Answers to tenants' questions, kept by kind for a time, dropped by key, by keyword or by tenant.
+/// A cache of answers to questions about configuration items.
 ///
-/// `V` is the answer, cheap to clone if callers clone it (they get an [`Arc`] of the entry); `E` is the error that
-/// those who wait for a failed load share. All methods are synchronous and take the lock of one shard, except those
-/// that say otherwise.
-#[derive(Debug)]
+/// `V` is the answer, shared between callers and never changed; `E` the error that a failed load hands to those who
+/// waited for it. One cache serves all tenants of a process; the tenant is the first part of every key.
+///
+/// Gets by id or code are invalidated by key or with the whole tenant; all other questions of a tenant can be
+/// invalidated together in constant time. All operations are synchronous and take one shard's lock for a moment,
+/// unless they say otherwise.
 pub struct CiCache<V, E = Infallible> {
-    cache: Cache<Key, Arc<CiEntry<V>>, E>,
+    engine: Cache<Key, Arc<CiEntry<V>>, E>,
     config: CiCacheConfig,
     tenants: Tenants,
+    tally: Tally,
 }
 
-impl<V, E> CiCache<V, E> {
-    /// Makes an empty cache over a clock, by which everything expires.
+impl<V: Rows, E> CiCache<V, E> {
+    /// Builds a cache with the given settings over the given clock.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] for a size, a number of shards or a time to live that cannot be.
+    /// [`Error::InvalidConfig`] naming the setting, its value and what is allowed.
     pub fn new(config: CiCacheConfig, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        config.check()?;
-        let mut builder = Cache::<Key, Arc<CiEntry<V>>, E>::builder(config.max_size, clock);
-        if let Some(shards) = config.shards {
-            builder = builder.shards(shards);
-        }
+        config.validate()?;
+        let builder = CacheBuilder::new(config.max_size, clock);
+        let builder = match config.shards {
+            Some(shards) => builder.shards(shards),
+            None => builder,
+        };
         Ok(Self {
-            cache: builder.build()?,
+            engine: builder.build()?,
             config,
             tenants: Tenants::new(),
+            tally: Tally::default(),
         })
     }
 
-    /// The key of a tenant's question: one and the same for every way to put it.
-    pub fn generate_key(tenant: &TenantId, question: &Question) -> Key {
+    /// Makes the key of a tenant's question: the same for every way of putting the question, and for no other
+    /// question and no other tenant.
+    pub fn key(tenant: &TenantId, question: &Question) -> Key {
         Key::new(tenant, question)
     }
 
-    /// Gets an answer; counts a hit or a miss. An expired or invalidated entry is removed and is a miss.
-    pub fn get(&self, key: &Key) -> Option<Arc<CiEntry<V>>> {
-        self.cache.get(key)
+    /// Gives the entry of a question, if it is cached and not expired. Counts a hit or a miss.
+    pub fn get(&self, tenant: &TenantId, question: &Question) -> Option<CiFound<V>> {
+        let found = self.engine.get_found(&Key::new(tenant, question));
+        self.count(question.kind(), found.is_some());
+        found
     }
 
-    /// Stores an answer with the time to live of its question's kind, empty answers too; at capacity the least
-    /// recently used entry goes, unless the key is there already.
+    /// Stores an answer that was not loaded from the database, such as a computed or imported one.
     ///
-    /// For an answer that was read from a database, [`lookup`](Self::lookup) is the safe way: what is set here counts
-    /// as true at this moment.
-    pub fn set(&self, tenant: &TenantId, question: &Question, answer: V, rows: usize) {
-        let options = self.options(tenant, question);
-        let entry = Arc::new(CiEntry::new(question, answer, rows));
-        self.cache.insert_with(Key::new(tenant, question), entry, options);
+    /// The entry belongs to the present state of the tenant. For an answer that was loaded use
+    /// [`lookup`](Self::lookup) and [`publish`](Self::publish), which notice an invalidation during the load.
+    pub fn set(&self, tenant: &TenantId, question: &Question, answer: V) {
+        let entry = CiEntry::new(question, answer);
+        self.engine
+            .insert_with(Key::new(tenant, question), entry, self.options(tenant, question));
     }
 
-    /// Gets an answer, or joins the load of it that is under way, or makes the caller its loader, in one step.
+    /// Looks a question up and, on a miss, joins the load that is under way or makes the caller its leader.
     ///
-    /// `key` must be the key of that question of that tenant. Whoever leads ends the load by
-    /// [`publish`](Self::publish), or by the methods of [`Leader`].
+    /// `key` must be the key of this tenant and question; it is asked for because callers need it more than once.
+    /// A load that begins here has the time to live of the question's kind and the scope of the tenant.
     pub fn lookup(&self, tenant: &TenantId, key: &Key, question: &Question) -> CiLookup<V, E> {
-        self.cache
-            .lookup_with(key, || (key.clone(), self.options(tenant, question)))
+        debug_assert_eq!(*key, Key::new(tenant, question), "the key is another question's");
+        let lookup = self
+            .engine
+            .lookup_with(key, || (key.clone(), self.options(tenant, question)));
+        self.count(question.kind(), matches!(lookup, Lookup::Hit(_)));
+        lookup
     }
 
-    /// Ends a load with its answer: everyone who waits gets it, and it is kept unless it was overtaken. Says whether
-    /// it was kept.
-    pub fn publish(
-        &self,
-        leader: Leader<Key, Arc<CiEntry<V>>, E>,
-        question: &Question,
-        answer: V,
-        rows: usize,
-    ) -> bool {
-        leader.publish(Arc::new(CiEntry::new(question, answer, rows)))
+    /// Ends a load with an answer: those who wait get it, and the cache keeps it unless it was overtaken by an
+    /// invalidation since the look-up. Says whether it was kept. `question` is the one that was looked up.
+    pub fn publish(&self, leader: CiLeader<V, E>, question: &Question, answer: V) -> bool {
+        leader.publish(CiEntry::new(question, answer))
     }
 
-    /// Tells whether a live entry is there, without counting.
-    pub fn contains(&self, key: &Key) -> bool {
-        self.cache.contains(key)
+    /// Ends a load with an answer for those who wait, which the cache does not keep.
+    pub fn answer(&self, leader: CiLeader<V, E>, question: &Question, answer: V) {
+        leader.answer(CiEntry::new(question, answer));
     }
 
-    /// Removes one key, and detaches a load of it that is under way; says whether a live entry was there.
+    /// Removes one entry and detaches the load that is under way for it; says whether a live entry was there.
     pub fn invalidate(&self, key: &Key) -> bool {
-        self.cache.remove(key).is_some()
+        self.engine.remove(key).is_some()
     }
 
-    /// Removes the tenant's entries whose keywords have one of these among them, in any case; returns how many.
-    /// Loads of the tenant that are under way are answered but not kept, since their keywords are not known here.
-    ///
-    /// Walks everything, a shard at a time under its lock.
-    pub fn invalidate_pattern<S: AsRef<str>>(&self, tenant: &TenantId, keywords: &[S]) -> usize {
-        let wanted: BTreeSet<String> = keywords
+    /// Removes every entry of a tenant whose keywords contain one of the given (trimmed, in any case), and detaches
+    /// all loads under way for the tenant; says how many entries went. Walks all entries, a shard at a time.
+    pub fn invalidate_keywords<S: AsRef<str>>(&self, tenant: &TenantId, keywords: &[S]) -> usize {
+        let mut wanted: Vec<String> = keywords
             .iter()
             .map(|keyword| fold(keyword.as_ref().trim()))
             .collect();
-        self.cache.remove_where(|key, entry| {
-            key.tenant() == tenant.as_str()
-                && entry.is_none_or(|entry| entry.keywords().iter().any(|keyword| wanted.contains(keyword)))
+        wanted.sort_unstable();
+        let touches = |keyword: &String| wanted.binary_search(keyword).is_ok();
+        self.engine.remove_where(|key, entry| {
+            // A load has no entry yet; a key does not tell its keywords, so any load of the tenant may match.
+            key.tenant() == tenant.as_str() && entry.is_none_or(|entry| entry.keywords().iter().any(touches))
         })
     }
 
-    /// Drops a tenant's searches, lists, aggregates, expansions and paths, and detaches loads of them; single CIs
-    /// stay. Constant time; now and then another tenant's go as well, which costs hits only.
+    /// Invalidates all questions of a tenant but gets, cached and under way, in constant time.
     pub fn invalidate_questions(&self, tenant: &TenantId) {
         self.tenants.invalidate_questions(tenant);
     }
 
-    /// Drops everything of a tenant, and detaches its loads. Constant time, as above.
+    /// Invalidates everything of a tenant, cached and under way, in constant time.
     pub fn invalidate_tenant(&self, tenant: &TenantId) {
-        self.tenants.invalidate_all(tenant);
+        self.tenants.invalidate(tenant);
     }
 
-    /// Drops everything and detaches every load.
+    /// Removes everything of every tenant and detaches every load. Locks each shard for a moment.
     pub fn clear(&self) {
-        self.cache.clear();
+        self.engine.clear();
     }
 
-    /// The counters and settings. Takes each shard's lock in turn.
+    /// Tells whether a question is cached and not expired; counts nothing and makes nothing recently used.
+    pub fn contains(&self, tenant: &TenantId, question: &Question) -> bool {
+        self.engine.contains(&Key::new(tenant, question))
+    }
+
+    /// Counts the resident entries; expired ones count until they are met.
+    pub fn len(&self) -> usize {
+        self.engine.len()
+    }
+
+    /// Tells whether nothing is resident.
+    pub fn is_empty(&self) -> bool {
+        self.engine.is_empty()
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &CiCacheConfig {
+        &self.config
+    }
+
+    /// Tells how long ago an entry was stored.
+    pub fn age(&self, found: &CiFound<V>) -> Duration {
+        self.engine.now().saturating_since(found.meta.created)
+    }
+
+    /// Gives the statistics. Locks each shard for a moment.
     pub fn stats(&self) -> CiStats {
-        let engine = self.cache.stats();
+        let engine = self.engine.stats();
         CiStats {
             hits: engine.hits,
             misses: engine.misses,
             hit_rate: engine.hit_rate_percent(),
             total_requests: engine.requests(),
-            size: self.cache.len(),
-            max_size: self.cache.capacity(),
+            size: self.engine.len(),
+            max_size: self.config.max_size,
             evictions: engine.evictions,
             default_ttl: self.config.default_ttl,
             keyword_ttl: self.config.keyword_ttl,
             filter_ttl: self.config.filter_ttl,
             get_ttl: self.config.get_ttl,
             engine,
+            by_kind: self.tally.by_kind(),
         }
     }
 
-    /// Up to `limit` live entries, most recently used first (exactly so with one shard). Takes each shard's lock in
-    /// turn; nothing is counted.
+    /// Summarises up to `limit` live entries, most recently used first (exact with one shard, approximate with
+    /// several). Counts no look-up. Copies up to `limit` entries of each shard under its lock.
     pub fn entries_summary(&self, limit: usize) -> Vec<EntrySummary> {
-        let now = self.cache.now();
-        let summary = |snapshot: crate::EntrySnapshot<Key, Arc<CiEntry<V>>>| {
-            let (entry, meta) = (&snapshot.value, snapshot.meta);
-            EntrySummary {
-                key: snapshot.key.short(),
-                tenant: snapshot.key.tenant().to_owned(),
-                kind: entry.kind(),
-                results: entry.rows(),
-                age: now.saturating_since(meta.created),
-                expires_in: meta
-                    .expires
-                    .map_or(Duration::MAX, |expires| expires.saturating_since(now)),
-                hits: meta.hits,
-                filters: entry.filters(),
-                keywords: entry.keywords().iter().take(SHOWN_KEYWORDS).cloned().collect(),
-            }
+        let now = self.engine.now();
+        let summary = |entry: crate::EntrySnapshot<Key, Arc<CiEntry<V>>>| EntrySummary {
+            key: entry.key.short(),
+            tenant: entry.key.tenant().to_owned(),
+            kind: entry.value.kind(),
+            results: entry.value.rows(),
+            age: now.saturating_since(entry.meta.created),
+            expires_in: entry
+                .meta
+                .expires
+                .map_or(Duration::MAX, |at| at.saturating_since(now)),
+            hits: entry.meta.hits,
+            filters: entry.value.filters(),
+            keywords: entry.value.shown_keywords(),
         };
-        self.cache.entries(limit).into_iter().map(summary).collect()
+        self.engine.entries(limit).into_iter().map(summary).collect()
     }
 
-    /// How long ago a found answer was stored.
-    pub fn age(&self, found: &Found<Arc<CiEntry<V>>>) -> Duration {
-        self.cache.now().saturating_since(found.meta.created)
+    /// Checks every internal structure; for tests.
+    ///
+    /// # Errors
+    /// Says what disagrees.
+    #[doc(hidden)]
+    pub fn validate(&self) -> Result<(), String> {
+        self.engine.validate()
     }
 
+    /// Time to live and stamp of what begins now; runs under a shard's lock.
     fn options(&self, tenant: &TenantId, question: &Question) -> InsertOptions {
+        let stamp = self.tenants.stamp(tenant, question.kind());
         InsertOptions::new()
             .ttl(self.config.ttl_of(question))
-            .scope(self.tenants.scope(tenant, question.kind()))
+            .stamped(stamp)
+    }
+
+    fn count(&self, kind: QuestionKind, hit: bool) {
+        self.tally.count(kind, if hit { Seen::Hit } else { Seen::Miss });
     }
 }
+
+impl<V, E> fmt::Debug for CiCache<V, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CiCache")
+            .field("engine", &self.engine)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

@@ -1,76 +1,140 @@
-//! What a cached answer carries besides itself, and what can be shown of it.
+//! What an entry of the CI cache holds, and its line in the entries summary.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ci_model::{Question, QuestionKind};
 
-/// An answer and what its question was about. Immutable, shared by everyone it was given to.
+/// How many keywords of an entry its summary shows.
+const SHOWN_KEYWORDS: usize = 3;
+
+/// An answer that can say how many results it has.
+pub trait Rows {
+    /// Counts the results: rows, groups, nodes; zero for an empty or not-found answer.
+    fn rows(&self) -> usize;
+}
+
+impl<T> Rows for Vec<T> {
+    fn rows(&self) -> usize {
+        self.len()
+    }
+}
+
+impl<T> Rows for [T] {
+    fn rows(&self) -> usize {
+        self.len()
+    }
+}
+
+impl<T, const N: usize> Rows for [T; N] {
+    fn rows(&self) -> usize {
+        N
+    }
+}
+
+impl<T> Rows for Option<T> {
+    fn rows(&self) -> usize {
+        usize::from(self.is_some())
+    }
+}
+
+impl<T: Rows + ?Sized> Rows for Arc<T> {
+    fn rows(&self) -> usize {
+        self.as_ref().rows()
+    }
+}
+
+/// A cached answer and what its question was about. Shared behind an `Arc` and never changed.
 #[derive(Debug)]
 pub struct CiEntry<V> {
-    kind: QuestionKind,
-    keywords: Box<[String]>,
-    filters: usize,
-    rows: usize,
     answer: V,
+    rows: usize,
+    kind: QuestionKind,
+    filters: usize,
+    /// The question's keywords: what pattern invalidation goes by.
+    keywords: Box<[String]>,
 }
 
 impl<V> CiEntry<V> {
-    pub(super) fn new(question: &Question, answer: V, rows: usize) -> Self {
-        Self {
-            kind: question.kind(),
-            keywords: question.keywords().into(),
-            filters: question.filter_count(),
-            rows,
-            answer,
-        }
-    }
-
     /// The answer.
     pub fn answer(&self) -> &V {
         &self.answer
     }
 
-    /// The kind of its question.
+    /// The number of results.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The kind of the question.
     pub fn kind(&self) -> QuestionKind {
         self.kind
     }
 
-    /// The folded keywords of its question, ascending; empty for kinds without.
+    /// The question's folded keywords, ascending.
     pub fn keywords(&self) -> &[String] {
         &self.keywords
     }
 
-    /// The number of filters of its question.
+    /// The number of the question's filters.
     pub fn filters(&self) -> usize {
         self.filters
     }
 
-    /// The number of results, as the caller stated it.
-    pub fn rows(&self) -> usize {
-        self.rows
+    /// The first keywords, for the summary.
+    pub(super) fn shown_keywords(&self) -> Vec<String> {
+        self.keywords.iter().take(SHOWN_KEYWORDS).cloned().collect()
     }
 }
 
-/// One entry as people see it in a list.
+impl<V: Rows> CiEntry<V> {
+    /// Makes an entry of a question's answer.
+    pub(super) fn new(question: &Question, answer: V) -> Arc<Self> {
+        Arc::new(Self {
+            rows: answer.rows(),
+            answer,
+            kind: question.kind(),
+            filters: question.filter_count(),
+            keywords: question.keywords().into(),
+        })
+    }
+}
+
+/// One line about an entry, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EntrySummary {
-    /// Eight hexadecimal digits of the key; see [`Key::short`](ci_model::Key::short).
+    /// The key in 8 characters; not unique.
     pub key: String,
-    /// Whose answer it is.
+    /// The tenant.
     pub tenant: String,
     /// The kind of question.
     pub kind: QuestionKind,
-    /// Number of results.
+    /// The number of results.
     pub results: usize,
-    /// How long ago it was stored.
+    /// The time since it was stored.
     pub age: Duration,
-    /// How long it will still be served.
+    /// The time until it expires.
     pub expires_in: Duration,
-    /// Look-ups that it answered.
+    /// The look-ups it answered.
     pub hits: u64,
-    /// Number of filters of the question.
+    /// The number of the question's filters.
     pub filters: usize,
-    /// The first three keywords of the question.
+    /// The first 3 of the question's keywords.
     pub keywords: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_count_their_rows() {
+        assert_eq!(
+            vec![1, 2].rows() + Some(1).rows() + None::<u8>.rows() + [1, 2, 3].rows(),
+            6
+        );
+        let shared: Arc<[u8]> = Arc::new([1, 2]);
+        assert_eq!(shared.rows(), 2);
+    }
 }
