@@ -1,1 +1,123 @@
-//! benches
+//! What benchmarks share: a generated estate in both databases.
+//!
+//! SQLite lives in a temporary folder; PostgreSQL is the private server that `cargo xtask bench` starts and names in
+//! `CI_CACHE_TEST_POSTGRES`. Each estate gets a database of its own there, dropped with the server.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use ci_bench::Estate;
+use ci_model::{CiRecord, RelationRecord, TenantId};
+use ci_store::{Store, StoreOptions, WriteOptions};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::sqlite::SqlitePoolOptions;
+use tempfile::TempDir;
+
+/// Seed of every benchmark's estate.
+const SEED: u64 = 7;
+/// Rows per write.
+const BATCH: usize = 5_000;
+/// The variable that names the private PostgreSQL.
+const POSTGRES: &str = "CI_CACHE_TEST_POSTGRES";
+
+/// A database with an estate in it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// `sqlite` or `postgres`.
+    pub name: &'static str,
+    /// The store over it.
+    pub store: Arc<dyn Store>,
+    /// A plain pool to the same database, for what users would otherwise write.
+    pub plain: Plain,
+    _folder: Option<TempDir>,
+}
+
+/// A pool without any of our code.
+#[derive(Debug, Clone)]
+pub enum Plain {
+    /// To the SQLite file.
+    Sqlite(sqlx::SqlitePool),
+    /// To the PostgreSQL database.
+    Postgres(sqlx::PgPool),
+}
+
+/// The tenant that owns the estate.
+///
+/// # Panics
+/// Never: the name is a constant.
+pub fn tenant() -> TenantId {
+    TenantId::new("bench").unwrap_or_else(|error| unreachable!("{error}"))
+}
+
+/// Fills both databases with an estate of so many CIs.
+///
+/// # Errors
+/// When the PostgreSQL of `cargo xtask bench` is not there, or a database fails.
+pub async fn both(size: u64) -> Result<Vec<Loaded>, Box<dyn Error>> {
+    let server = std::env::var(POSTGRES)
+        .map_err(|_| format!("{POSTGRES} is not set: run the benchmarks by `cargo xtask bench`"))?;
+    Ok(vec![sqlite(size).await?, postgres(&server, size).await?])
+}
+
+async fn sqlite(size: u64) -> Result<Loaded, Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let url = format!("sqlite:{}", folder.path().join("bench.db").display());
+    let store = ci_store::open(&url, &StoreOptions::default()).await?;
+    fill(&*store, size).await?;
+    let plain = Plain::Sqlite(SqlitePoolOptions::new().connect(&url).await?);
+    Ok(Loaded {
+        name: "sqlite",
+        store,
+        plain,
+        _folder: Some(folder),
+    })
+}
+
+async fn postgres(server: &str, size: u64) -> Result<Loaded, Box<dyn Error>> {
+    let name = format!("bench_{}", std::process::id());
+    let admin = PgPoolOptions::new().max_connections(1).connect(server).await?;
+    // The name is made of letters and digits here, so it needs no quoting.
+    sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .execute(&admin)
+        .await?;
+    admin.close().await;
+    let (base, _) = server
+        .rsplit_once('/')
+        .ok_or("the server's address names no database")?;
+    let url = format!("{base}/{name}");
+    let store = ci_store::open(&url, &StoreOptions::default()).await?;
+    fill(&*store, size).await?;
+    let plain = PgPoolOptions::new().connect(&url).await?;
+    sqlx::query("VACUUM ANALYZE").execute(&plain).await?;
+    Ok(Loaded {
+        name: "postgres",
+        store,
+        plain: Plain::Postgres(plain),
+        _folder: None,
+    })
+}
+
+async fn fill(store: &dyn Store, size: u64) -> Result<(), Box<dyn Error>> {
+    let (tenant, estate) = (tenant(), Estate::new(SEED, size));
+    let mut batch: Vec<CiRecord> = Vec::with_capacity(BATCH);
+    for draft in estate.cis() {
+        batch.push(draft.check(&tenant)?);
+        if batch.len() == BATCH {
+            store
+                .upsert_cis(std::mem::take(&mut batch), WriteOptions::default())
+                .await?;
+        }
+    }
+    store.upsert_cis(batch, WriteOptions::default()).await?;
+    let mut batch: Vec<RelationRecord> = Vec::with_capacity(BATCH);
+    for draft in estate.relations() {
+        batch.push(draft.check(&tenant)?);
+        if batch.len() == BATCH {
+            store
+                .upsert_relations(std::mem::take(&mut batch), WriteOptions::default())
+                .await?;
+        }
+    }
+    store.upsert_relations(batch, WriteOptions::default()).await?;
+    Ok(())
+}

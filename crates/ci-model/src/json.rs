@@ -34,7 +34,8 @@ pub fn normalised(what: &'static str, document: Document) -> Result<Document, Er
 
 fn object(what: &'static str, document: Document, depth: usize) -> Result<Document, Error> {
     if depth > limits::JSON_DEPTH {
-        let (max, actual) = (limits::JSON_DEPTH as i64, depth as i64);
+        let number = |depth: usize| i64::try_from(depth).unwrap_or(i64::MAX);
+        let (max, actual) = (number(limits::JSON_DEPTH), number(depth));
         return Err(Error::OutOfRange {
             what,
             min: 1,

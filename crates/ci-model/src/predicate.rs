@@ -106,12 +106,11 @@ impl Filter {
         let found = value_of(self.field(), row);
         match (self.condition(), &found) {
             (Condition::Exists(yes), found) => *yes != matches!(found, Found::Absent),
-            (_, Found::Absent | Found::Opaque) => false,
-            (Condition::Compare(operator, value), Found::Value(found)) => compare(found, *operator, value),
             (Condition::Contains(part), Found::Value(Value::Text(text))) => {
                 fold(text).contains(part.as_str())
             }
-            (Condition::Contains(_), Found::Value(_)) => false,
+            (_, Found::Absent | Found::Opaque) | (Condition::Contains(_), Found::Value(_)) => false,
+            (Condition::Compare(operator, value), Found::Value(found)) => compare(found, *operator, value),
             (Condition::In(values), Found::Value(found)) => values.contains(found),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ci_cache_core::ci::Rows;
 use ci_model::{CiDetail, CiSummary, Graph, Groups, ListPage, PathAnswer};
 use serde::Serialize;
 
@@ -48,7 +49,11 @@ pub struct Answer<T> {
 
 impl<T> Answer<T> {
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
-        Answer { value: change(self.value), source: self.source, age: self.age }
+        Answer {
+            value: change(self.value),
+            source: self.source,
+            age: self.age,
+        }
     }
 }
 
@@ -85,9 +90,8 @@ pub(crate) enum Cached {
     Path(Option<Arc<PathAnswer>>),
 }
 
-impl Cached {
-    /// How many CIs or groups the answer has.
-    pub(crate) fn rows(&self) -> usize {
+impl Rows for Cached {
+    fn rows(&self) -> usize {
         match self {
             Self::Ci(ci) => usize::from(ci.is_some()),
             Self::Rows(rows) => rows.len(),

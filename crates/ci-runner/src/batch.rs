@@ -36,7 +36,10 @@ impl Tenant {
     pub async fn get_many(&self, gets: &[Get]) -> Result<Vec<CiAnswer>> {
         let observation = Observation::begin(QuestionKind::Get, self.id());
         let answers = self.batch(gets).instrument(observation.span()).await;
-        let hit = answers.as_ref().ok().map(|all| all.iter().all(|answer| answer.source.is_hit()));
+        let hit = answers
+            .as_ref()
+            .ok()
+            .map(|all| all.iter().all(|answer| answer.source.is_hit()));
         let found = |all: &Vec<CiAnswer>| all.iter().filter(|answer| answer.value.is_some()).count();
         observation.finish(hit, || answers.as_ref().map(found).map_err(ToString::to_string));
         answers
@@ -49,7 +52,11 @@ impl Tenant {
         for get in gets {
             places.push(self.place(get, &mut missing));
         }
-        let loads = if missing.is_empty() { Vec::new() } else { self.load_missing(missing).await? };
+        let loads = if missing.is_empty() {
+            Vec::new()
+        } else {
+            self.load_missing(missing).await?
+        };
         let mut answers = Vec::with_capacity(gets.len());
         for (place, get) in places.into_iter().zip(gets) {
             let answer = match place {
@@ -60,7 +67,9 @@ impl Tenant {
                 }
                 Place::Waits(waiter) => self.wait(waiter, get).await?,
             };
-            let Cached::Ci(ci) = &answer.value else { return Err(Error::WrongKind) };
+            let Cached::Ci(ci) = &answer.value else {
+                return Err(Error::WrongKind);
+            };
             let ci = ci.clone();
             answers.push(answer.map(|_| ci));
         }
@@ -88,7 +97,11 @@ impl Tenant {
         match waiter.await {
             Outcome::Loaded(entry) => {
                 let value = entry.answer().clone();
-                Ok(Answer { value, source: Source::Coalesced, age: Duration::ZERO })
+                Ok(Answer {
+                    value,
+                    source: Source::Coalesced,
+                    age: Duration::ZERO,
+                })
             }
             Outcome::Failed(error) => Err(error),
             _ => self.answer(Question::Get(get.clone())).await,
@@ -100,10 +113,17 @@ impl Tenant {
         let (inner, tenant) = (Arc::clone(self.inner()), self.id().clone());
         let task = async move {
             let (gets, leaders): (Vec<Get>, Vec<Lead>) = missing.into_iter().unzip();
-            let found = async { inner.store.snapshot().await?.get_many(&tenant, &gets).await }.await;
+            let found = async {
+                let mut snapshot = inner.store.snapshot().await?;
+                let found = snapshot.get_many(&tenant, &gets).await;
+                inner.count_statements(&*snapshot);
+                found
+            }
+            .await;
             match found {
                 Ok(found) => {
-                    let values: Vec<Cached> = found.into_iter().map(|ci| Cached::Ci(ci.map(Arc::new))).collect();
+                    let values: Vec<Cached> =
+                        found.into_iter().map(|ci| Cached::Ci(ci.map(Arc::new))).collect();
                     for ((leader, get), value) in leaders.into_iter().zip(gets).zip(&values) {
                         inner.cache.publish(leader, &Question::Get(get), value.clone());
                     }
@@ -116,6 +136,8 @@ impl Tenant {
                 }
             }
         };
-        tokio::spawn(task.in_current_span()).await.unwrap_or(Err(Error::TaskLost))
+        tokio::spawn(task.in_current_span())
+            .await
+            .unwrap_or(Err(Error::TaskLost))
     }
 }

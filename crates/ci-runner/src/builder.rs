@@ -1,5 +1,6 @@
 //! Settings of a runner, checked before it is built.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -16,7 +17,6 @@ use crate::{Error, Result, Runner};
 const MAX_ENTRIES: usize = 100_000;
 
 /// Collects the settings of a [`Runner`].
-#[derive(Debug)]
 pub struct RunnerBuilder {
     store: Arc<dyn Store>,
     config: CiCacheConfig,
@@ -25,7 +25,11 @@ pub struct RunnerBuilder {
 
 impl RunnerBuilder {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, config: CiCacheConfig::new().max_size(MAX_ENTRIES), clock: None }
+        Self {
+            store,
+            config: CiCacheConfig::new().max_size(MAX_ENTRIES),
+            clock: None,
+        }
     }
 
     /// Sets the most cached answers; 100,000 when not called, at least 1.
@@ -70,10 +74,26 @@ impl RunnerBuilder {
     /// [`Error::Config`] naming the setting and what is allowed.
     pub fn build(self) -> Result<Runner> {
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
-        let cache = CiCache::new(self.config, clock)
-            .map_err(|error| Error::Config { field: "cache", reason: error.to_string().into() })?;
+        let cache = CiCache::new(self.config, clock).map_err(|error| Error::Config {
+            field: "cache",
+            reason: error.to_string().into(),
+        })?;
         let cache = Arc::new(cache);
         let writer = Arc::new(Invalidating::new(Arc::clone(&self.store), Arc::clone(&cache)));
-        Ok(Runner::new(Inner { store: self.store, writer, cache, statements: AtomicU64::new(0) }))
+        Ok(Runner::new(Inner {
+            store: self.store,
+            writer,
+            cache,
+            statements: AtomicU64::new(0),
+        }))
+    }
+}
+
+impl fmt::Debug for RunnerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunnerBuilder")
+            .field("store", &self.store)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }

@@ -24,7 +24,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ci_cache_core::ci::CiCache;
 use ci_model::{
-    CiOutcome, CiRecord, CiRef, Effect, Get, Key, Question, Rejection, RelationOutcome, RelationRecord, TenantId,
+    CiOutcome, CiRecord, CiRef, Effect, Get, Key, Question, Rejection, RelationOutcome, RelationRecord,
+    TenantId,
 };
 use ci_store::{Error as StoreError, Result, Snapshot, Store, WriteOptions};
 use tracing::Instrument;
@@ -56,7 +57,10 @@ impl Invalidating {
         let cache = Arc::clone(&self.cache);
         let task = async move {
             // Should the write panic, the guard drops the tenants' entries while the task unwinds.
-            let guard = DropTenants { cache: &cache, tenants };
+            let guard = DropTenants {
+                cache: &cache,
+                tenants,
+            };
             let written = write.await;
             match &written {
                 Ok(outcomes) => {
@@ -87,13 +91,19 @@ impl DropTenants<'_> {
 
 impl Drop for DropTenants<'_> {
     fn drop(&mut self) {
-        self.tenants.iter().for_each(|tenant| self.cache.invalidate_tenant(tenant));
+        self.tenants
+            .iter()
+            .for_each(|tenant| self.cache.invalidate_tenant(tenant));
     }
 }
 
 /// Drops what changed CIs of one tenant touch.
 fn changed_cis(cache: &CiCache<Cached, Error>, tenant: &TenantId, outcomes: &[&CiOutcome]) {
-    let changed: Vec<&CiOutcome> = outcomes.iter().copied().filter(|outcome| outcome.effect.is_change()).collect();
+    let changed: Vec<&CiOutcome> = outcomes
+        .iter()
+        .copied()
+        .filter(|outcome| outcome.effect.is_change())
+        .collect();
     if changed.len() > MANY {
         cache.invalidate_tenant(tenant);
     } else if !changed.is_empty() {
@@ -130,13 +140,19 @@ impl Store for Invalidating {
         let tenants: BTreeSet<TenantId> = owners.iter().cloned().collect();
         let inner = Arc::clone(&self.inner);
         let each = tenants.clone();
-        self.run(tenants, async move { inner.upsert_cis(records, options).await }, move |cache, outcomes| {
-            for tenant in &each {
-                let of_tenant = owners.iter().zip(outcomes).filter(|(owner, _)| *owner == tenant);
-                let written: Vec<&CiOutcome> = of_tenant.filter_map(|(_, outcome)| outcome.as_ref().ok()).collect();
-                changed_cis(cache, tenant, &written);
-            }
-        })
+        self.run(
+            tenants,
+            async move { inner.upsert_cis(records, options).await },
+            move |cache, outcomes| {
+                for tenant in &each {
+                    let of_tenant = owners.iter().zip(outcomes).filter(|(owner, _)| *owner == tenant);
+                    let written: Vec<&CiOutcome> = of_tenant
+                        .filter_map(|(_, outcome)| outcome.as_ref().ok())
+                        .collect();
+                    changed_cis(cache, tenant, &written);
+                }
+            },
+        )
         .await
     }
 
@@ -161,18 +177,30 @@ impl Store for Invalidating {
     ) -> Result<Vec<Result<RelationOutcome, Rejection>>> {
         let tenants: BTreeSet<TenantId> = records.iter().map(|record| record.tenant.clone()).collect();
         let (inner, each) = (Arc::clone(&self.inner), tenants.clone());
-        self.run(tenants, async move { inner.upsert_relations(records, options).await }, move |cache, outcomes| {
-            invalidate_if(cache, &each, outcomes.iter().flatten().map(|outcome| outcome.effect));
-        })
+        self.run(
+            tenants,
+            async move { inner.upsert_relations(records, options).await },
+            move |cache, outcomes| {
+                invalidate_if(
+                    cache,
+                    &each,
+                    outcomes.iter().flatten().map(|outcome| outcome.effect),
+                );
+            },
+        )
         .await
     }
 
     async fn delete_relations(&self, records: Vec<RelationRecord>) -> Result<Vec<RelationOutcome>> {
         let tenants: BTreeSet<TenantId> = records.iter().map(|record| record.tenant.clone()).collect();
         let (inner, each) = (Arc::clone(&self.inner), tenants.clone());
-        self.run(tenants, async move { inner.delete_relations(records).await }, move |cache, outcomes| {
-            invalidate_if(cache, &each, outcomes.iter().map(|outcome| outcome.effect));
-        })
+        self.run(
+            tenants,
+            async move { inner.delete_relations(records).await },
+            move |cache, outcomes| {
+                invalidate_if(cache, &each, outcomes.iter().map(|outcome| outcome.effect));
+            },
+        )
         .await
     }
 
@@ -196,6 +224,8 @@ fn invalidate_if(
     mut effects: impl Iterator<Item = Effect>,
 ) {
     if effects.any(Effect::is_change) {
-        tenants.iter().for_each(|tenant| cache.invalidate_questions(tenant));
+        tenants
+            .iter()
+            .for_each(|tenant| cache.invalidate_questions(tenant));
     }
 }

@@ -17,7 +17,7 @@
 //! use ci_runner::{Runner, Source};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let store = ci_store::open("sqlite::memory:").await?;
+//! let store = ci_store::open("sqlite::memory:", &ci_store::StoreOptions::default()).await?;
 //! let runner = Runner::builder(store).build()?;
 //! let acme = runner.tenant(TenantId::new("acme")?);
 //!

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ci_cache_core::{Lookup, Outcome};
 use ci_model::{Key, PathAnswer, Question, TenantId};
-use ci_store::Store;
+use ci_store::Snapshot;
 use tracing::Instrument;
 
 use crate::answer::{Answer, Cached, Source};
@@ -20,7 +20,11 @@ impl Tenant {
             match self.inner().cache.lookup(self.id(), &key, &question) {
                 Lookup::Hit(found) => {
                     let age = self.inner().cache.age(&found);
-                    return Ok(Answer { value: found.value.answer().clone(), source: Source::Hit, age });
+                    return Ok(Answer {
+                        value: found.value.answer().clone(),
+                        source: Source::Hit,
+                        age,
+                    });
                 }
                 Lookup::Lead(leader) => {
                     let value = load_in_task(self.inner(), self.id(), question, leader).await?;
@@ -38,7 +42,11 @@ impl Tenant {
 }
 
 pub(crate) fn loaded(value: Cached, source: Source) -> Answer<Cached> {
-    Answer { value, source, age: Duration::ZERO }
+    Answer {
+        value,
+        source,
+        age: Duration::ZERO,
+    }
 }
 
 /// Loads in a task of its own, so that a caller who goes away takes neither the load from those who wait for it nor a
@@ -51,8 +59,7 @@ async fn load_in_task(
 ) -> Result<Cached> {
     let (inner, tenant) = (Arc::clone(inner), tenant.clone());
     let task = async move {
-        let loaded = load(&*inner.store, &tenant, &question).await;
-        match loaded {
+        match load(&inner, &tenant, &question).await {
             Ok(value) => {
                 inner.cache.publish(leader, &question, value.clone());
                 Ok(value)
@@ -64,12 +71,20 @@ async fn load_in_task(
         }
     };
     // A panic drops the leader, which wakes the waiters; one of them loads again.
-    tokio::spawn(task.in_current_span()).await.unwrap_or(Err(Error::TaskLost))
+    tokio::spawn(task.in_current_span())
+        .await
+        .unwrap_or(Err(Error::TaskLost))
 }
 
 /// Asks the store: one snapshot.
-async fn load(store: &dyn Store, tenant: &TenantId, question: &Question) -> Result<Cached> {
-    let mut snapshot = store.snapshot().await?;
+async fn load(inner: &Inner, tenant: &TenantId, question: &Question) -> Result<Cached> {
+    let mut snapshot = inner.store.snapshot().await?;
+    let value = ask(&mut *snapshot, tenant, question).await;
+    inner.count_statements(&*snapshot);
+    value
+}
+
+async fn ask(snapshot: &mut dyn Snapshot, tenant: &TenantId, question: &Question) -> Result<Cached> {
     Ok(match question {
         Question::Get(get) => {
             let found = snapshot.get_many(tenant, std::slice::from_ref(get)).await?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ci_cache_core::ci::Rows as _;
 use ci_model::{
     Aggregate, CiCode, CiDetail, Expand, Get, Graph, Groups, List, ListPage, Path, PathAnswer, Question,
 };
@@ -90,6 +91,8 @@ impl Tenant {
         let answer = self.answer(question).instrument(observation.span()).await;
         observation.end(&answer, Cached::rows);
         let Answer { value, source, age } = answer?;
-        take(value).map(|value| Answer { value, source, age }).ok_or(Error::WrongKind)
+        take(value)
+            .map(|value| Answer { value, source, age })
+            .ok_or(Error::WrongKind)
     }
 }

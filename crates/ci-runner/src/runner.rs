@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ci_cache_core::ci::{CiCache, CiStats, EntrySummary};
 use ci_cache_core::{Leader, Waiter};
 use ci_model::{Key, TenantId};
-use ci_store::Store;
+use ci_store::{Snapshot, Store};
 
 use crate::answer::Cached;
 use crate::builder::RunnerBuilder;
@@ -40,6 +40,14 @@ pub(crate) struct Inner {
     pub(crate) statements: AtomicU64,
 }
 
+impl Inner {
+    /// Adds what a load ran on the database.
+    pub(crate) fn count_statements(&self, snapshot: &dyn Snapshot) {
+        self.statements
+            .fetch_add(snapshot.statements().into(), Ordering::Relaxed);
+    }
+}
+
 /// What a runner has done since it was built.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -57,7 +65,9 @@ impl Runner {
     }
 
     pub(crate) fn new(inner: Inner) -> Self {
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// One tenant's view; the only way to ask or write.
@@ -73,7 +83,10 @@ impl Runner {
 
     /// The counters.
     pub fn stats(&self) -> Stats {
-        Stats { cache: self.inner.cache.stats(), statements: self.inner.statements.load(Ordering::Relaxed) }
+        Stats {
+            cache: self.inner.cache.stats(),
+            statements: self.inner.statements.load(Ordering::Relaxed),
+        }
     }
 
     /// Up to `limit` entries, most recently used first. Takes each shard's lock in turn.
@@ -102,6 +115,8 @@ impl Runner {
 
 impl fmt::Debug for Runner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runner").field("store", &self.inner.store).finish_non_exhaustive()
+        f.debug_struct("Runner")
+            .field("store", &self.inner.store)
+            .finish_non_exhaustive()
     }
 }

@@ -32,11 +32,17 @@ impl Tenant {
 
     /// Finds CIs by keywords and filters, exactly as asked: no fallback.
     ///
-    /// Cost, cancel safety and errors are those of [`search`](Self::search) with one step.
+    /// Cost and cancel safety are those of [`search`](Self::search) with one step.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the database fails.
     pub async fn search_strict(&self, search: &Search) -> Result<Answer<SearchResult>> {
         let observation = Observation::begin(QuestionKind::Search, self.id());
         let span = observation.span();
-        let answer = self.step(search.clone(), SearchMode::Strict).instrument(span).await;
+        let answer = self
+            .step(search.clone(), SearchMode::Strict)
+            .instrument(span)
+            .await;
         observation.end(&answer, |result| result.items.len());
         answer
     }
@@ -64,7 +70,11 @@ impl Tenant {
             (identifiers.clone(), SearchMode::Recovered)
         };
         let exact = keywords.clone();
-        let narrow = Search::builder().keywords(keywords).exact_first(exact).limit(limit).build()?;
+        let narrow = Search::builder()
+            .keywords(keywords)
+            .exact_first(exact)
+            .limit(limit)
+            .build()?;
         let first = self.step(narrow.clone(), mode).await?;
         if !first.value.items.is_empty() {
             return Ok(first);
@@ -108,7 +118,9 @@ impl Tenant {
     }
 
     async fn broad(&self, search: &Search, narrow: Answer<SearchResult>) -> Result<Answer<SearchResult>> {
-        let Some(broad) = search.broadened() else { return Ok(narrow) };
+        let Some(broad) = search.broadened() else {
+            return Ok(narrow);
+        };
         let found = self.step(broad, SearchMode::Broad).await?;
         Ok(combine(found, &narrow))
     }
@@ -116,9 +128,18 @@ impl Tenant {
     /// One question, from the cache or loaded.
     async fn step(&self, search: Search, mode: SearchMode) -> Result<Answer<SearchResult>> {
         let answer = self.answer(Question::Search(search)).await?;
-        let Cached::Rows(items) = answer.value else { return Err(Error::WrongKind) };
-        let value: SearchResult = SearchResult { items: items as Arc<[CiSummary]>, mode };
-        Ok(Answer { value, source: answer.source, age: answer.age })
+        let Cached::Rows(items) = answer.value else {
+            return Err(Error::WrongKind);
+        };
+        let value: SearchResult = SearchResult {
+            items: items as Arc<[CiSummary]>,
+            mode,
+        };
+        Ok(Answer {
+            value,
+            source: answer.source,
+            age: answer.age,
+        })
     }
 }
 

@@ -20,8 +20,15 @@ impl Tenant {
         let observation = Observation::named("upsert_cis", self.id());
         let span = observation.span();
         let written = async {
-            let records = drafts.into_iter().map(|draft| draft.check(self.id())).collect::<Result<_, _>>()?;
-            let outcomes = self.inner().writer.upsert_cis(records, WriteOptions::default()).await?;
+            let records = drafts
+                .into_iter()
+                .map(|draft| draft.check(self.id()))
+                .collect::<Result<_, _>>()?;
+            let outcomes = self
+                .inner()
+                .writer
+                .upsert_cis(records, WriteOptions::default())
+                .await?;
             all_written(outcomes)
         };
         let written = written.instrument(span).await;
@@ -39,7 +46,11 @@ impl Tenant {
         let span = observation.span();
         let written = async {
             bounded("CIs to delete", targets.len())?;
-            Ok(self.inner().writer.delete_cis(self.id(), targets, WriteOptions::default()).await?)
+            Ok(self
+                .inner()
+                .writer
+                .delete_cis(self.id(), targets, WriteOptions::default())
+                .await?)
         };
         let written = written.instrument(span).await;
         observation.finish(None, || count(&written));
@@ -54,8 +65,16 @@ impl Tenant {
         let observation = Observation::named("upsert_relations", self.id());
         let span = observation.span();
         let written = async {
-            let records = drafts.into_iter().map(|draft| draft.check(self.id())).collect::<Result<_, _>>()?;
-            all_written(self.inner().writer.upsert_relations(records, WriteOptions::default()).await?)
+            let records = drafts
+                .into_iter()
+                .map(|draft| draft.check(self.id()))
+                .collect::<Result<_, _>>()?;
+            all_written(
+                self.inner()
+                    .writer
+                    .upsert_relations(records, WriteOptions::default())
+                    .await?,
+            )
         };
         let written = written.instrument(span).await;
         observation.finish(None, || count(&written));
@@ -70,7 +89,10 @@ impl Tenant {
         let observation = Observation::named("delete_relations", self.id());
         let span = observation.span();
         let written = async {
-            let records = drafts.into_iter().map(|draft| draft.check(self.id())).collect::<Result<_, _>>()?;
+            let records = drafts
+                .into_iter()
+                .map(|draft| draft.check(self.id()))
+                .collect::<Result<_, _>>()?;
             Ok(self.inner().writer.delete_relations(records).await?)
         };
         let written = written.instrument(span).await;
@@ -95,6 +117,11 @@ pub(crate) fn bounded(what: &'static str, actual: usize) -> Result<()> {
     if actual <= limits::BATCH_GET {
         Ok(())
     } else {
-        Err(ci_model::Error::TooMany { what, max: limits::BATCH_GET, actual }.into())
+        Err(ci_model::Error::TooMany {
+            what,
+            max: limits::BATCH_GET,
+            actual,
+        }
+        .into())
     }
 }
