@@ -39,7 +39,7 @@ pub(crate) fn find_or_install() -> anyhow::Result<Programs> {
         super::install::with_apt()?;
         return find().with_context(|| {
             format!(
-                "the distribution's PostgreSQL is older than {OLDEST}; add the repository of apt.postgresql.org"
+                "apt-get brought no PostgreSQL {OLDEST} or newer; add the repository of apt.postgresql.org and repeat"
             )
         });
     }
