@@ -31,7 +31,9 @@ impl Kind {
         match self {
             Self::Text => value.is_string(),
             Self::Integer => value.is_i64(),
-            Self::Timestamp => value.as_str().is_some_and(|text| text.parse::<Timestamp>().is_ok()),
+            Self::Timestamp => value
+                .as_str()
+                .is_some_and(|text| text.parse::<Timestamp>().is_ok()),
             Self::Id => value.as_str().is_some_and(|text| text.parse::<CiId>().is_ok()),
             Self::Document => value.is_object(),
         }
@@ -73,7 +75,10 @@ impl Column {
 
 /// Says what is wrong with an object that is not a row of these columns; its values are not repeated.
 pub(super) fn explain(columns: &[Column], object: &Document) -> String {
-    if let Some(name) = object.keys().find(|key| columns.iter().all(|column| column.name != *key)) {
+    if let Some(name) = object
+        .keys()
+        .find(|key| columns.iter().all(|column| column.name != *key))
+    {
         return unknown(columns, name);
     }
     for column in columns {
@@ -90,11 +95,19 @@ pub(super) fn explain(columns: &[Column], object: &Document) -> String {
 
 fn unknown(columns: &[Column], name: &str) -> String {
     let allowed: Vec<&str> = columns.iter().map(|column| column.name).collect();
-    format!("unknown column `{}`; allowed are {}", echo(name), allowed.join(", "))
+    format!(
+        "unknown column `{}`; allowed are {}",
+        echo(name),
+        allowed.join(", ")
+    )
 }
 
 fn echo(name: &str) -> String {
-    let mut shown: String = name.chars().take(ECHO_CHARS).flat_map(char::escape_debug).collect();
+    let mut shown: String = name
+        .chars()
+        .take(ECHO_CHARS)
+        .flat_map(char::escape_debug)
+        .collect();
     if name.chars().nth(ECHO_CHARS).is_some() {
         shown.push('…');
     }
@@ -105,7 +118,10 @@ fn echo(name: &str) -> String {
 enum Slot {
     Column(Column),
     /// Into a document, at a path: `tags.a.b` is the key `b` of the object `a` of the tags, as in filters.
-    Path { name: String, path: Vec<String> },
+    Path {
+        name: String,
+        path: Vec<String>,
+    },
 }
 
 impl Slot {
@@ -146,8 +162,7 @@ impl Header {
                 return Err(format!("the column `{}` is given twice", echo(name)));
             }
             let slot = Slot::of_name(columns, documents, name).ok_or_else(|| {
-                let spread: String = documents.iter().map(|d| format!(", {d}.KEY")).collect();
-                unknown(columns, name) + &spread
+                documents.iter().fold(unknown(columns, name), |reason, document| reason + ", " + document + ".KEY")
             })?;
             slots.push(slot);
         }
@@ -162,9 +177,16 @@ impl Header {
     ///
     /// # Errors
     /// A reason without the cells' content.
-    pub(super) fn object<'a>(&self, cells: impl ExactSizeIterator<Item = &'a str>) -> Result<Document, String> {
+    pub(super) fn object<'a>(
+        &self,
+        cells: impl ExactSizeIterator<Item = &'a str>,
+    ) -> Result<Document, String> {
         if cells.len() != self.slots.len() {
-            return Err(format!("{} cells where the header has {}", cells.len(), self.slots.len()));
+            return Err(format!(
+                "{} cells where the header has {}",
+                cells.len(),
+                self.slots.len()
+            ));
         }
         let mut object = Document::new();
         let mut parts = Vec::new();
@@ -191,16 +213,16 @@ fn put(object: &mut Document, path: &[String], text: &str) -> Option<()> {
     let (last, above) = path.split_last()?;
     let mut inner = object;
     for segment in above {
-        let next = inner.entry(segment.as_str()).or_insert_with(|| Document::new().into());
+        let next = inner
+            .entry(segment.as_str())
+            .or_insert_with(|| Document::new().into());
         inner = next.as_object_mut()?;
     }
-    match inner.get(last) {
-        Some(Value::Object(_)) => None,
-        _ => {
-            inner.insert(last.clone(), text.into());
-            Some(())
-        }
+    if inner.get(last).is_some_and(Value::is_object) {
+        return None;
     }
+    inner.insert(last.clone(), text.into());
+    Some(())
 }
 
 #[cfg(test)]
@@ -225,13 +247,20 @@ mod tests {
         assert!(refused(&["colour"]).ends_with("deleted_at, tags.KEY, attributes.KEY"));
         assert!(refused(&["tags."]).starts_with("unknown column `tags.`"));
         assert_eq!(refused(&["ci_name"]), "the column `ci_name` is given twice");
-        assert_eq!(header(&THREE[1..]).err().unwrap(), "the column ci_code is missing");
+        assert_eq!(
+            header(&THREE[1..]).err().unwrap(),
+            "the column ci_code is missing"
+        );
         assert!(refused(&[&"x".repeat(9_999)]).len() < 400);
     }
 
     #[test]
     fn cells_become_columns_and_parts_of_documents() {
-        let names = [&THREE[..], &["criticality", "tags", "tags.a.b", r#"attributes."x.y""#]].concat();
+        let names = [
+            &THREE[..],
+            &["criticality", "tags", "tags.a.b", r#"attributes."x.y""#],
+        ]
+        .concat();
         let header = header(&names).unwrap();
         let cells = ["c", "n", "t", "4", r#"{"k":[1]}"#, "v", "w"];
         assert_eq!(
@@ -239,13 +268,23 @@ mod tests {
             json!({"ci_code": "c", "ci_name": "n", "ci_type": "t", "criticality": 4,
                    "tags": {"k": [1], "a": {"b": "v"}}, "attributes": {"x.y": "w"}})
         );
-        let sparse = header.object(["c", "n", "t", "", "", "", ""].into_iter()).unwrap();
+        let sparse = header
+            .object(["c", "n", "t", "", "", "", ""].into_iter())
+            .unwrap();
         assert_eq!(sparse.len(), 3);
         let refused = |cells: [&'static str; 7]| header.object(cells.into_iter()).unwrap_err();
-        assert_eq!(refused(["", "", "", "high", "", "", ""]), "criticality: expected a whole number");
-        assert_eq!(refused(["", "", "", "", "[1]", "", ""]), "tags: expected a JSON object");
+        assert_eq!(
+            refused(["", "", "", "high", "", "", ""]),
+            "criticality: expected a whole number"
+        );
+        assert_eq!(
+            refused(["", "", "", "", "[1]", "", ""]),
+            "tags: expected a JSON object"
+        );
         assert!(refused(["", "", "", "", r#"{"a":1}"#, "v", ""]).starts_with("tags.a.b: another column"));
-        assert!(refused(["", "", "", "", r#"{"a":{"b":{}}}"#, "v", ""]).starts_with("tags.a.b: another column"));
+        assert!(
+            refused(["", "", "", "", r#"{"a":{"b":{}}}"#, "v", ""]).starts_with("tags.a.b: another column")
+        );
         let short = header.object(["c", "n"].into_iter()).unwrap_err();
         assert_eq!(short, "2 cells where the header has 7");
     }

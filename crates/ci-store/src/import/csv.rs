@@ -193,12 +193,13 @@ impl<R: BufRead> Records<R> {
         };
         let mark = str::from_utf8(BYTE_ORDER_MARK).unwrap_or_default();
         let names = record.cells().map(|cells| {
-            let mut names: Vec<String> = cells.map(|cell| cell.trim().to_owned()).collect();
-            if let Some(bare) = names.first().and_then(|first| first.strip_prefix(mark)) {
-                // A quote after the mark is not the first byte of its cell, so it is still there.
-                names[0] = bare.trim().trim_matches('"').to_owned();
-            }
-            names
+            cells
+                .map(|cell| match cell.strip_prefix(mark) {
+                    // A quote after the mark is not the first byte of its cell, so it is still there.
+                    Some(bare) => bare.trim().trim_matches('"').to_owned(),
+                    None => cell.trim().to_owned(),
+                })
+                .collect()
         });
         Ok(names)
     }
@@ -214,7 +215,10 @@ mod tests {
         let mut records = Records::new(io::BufReader::with_capacity(3, text));
         let mut all = Vec::new();
         while let Some(record) = records.next_record().unwrap() {
-            all.push((record.line, record.cells().map(|cells| cells.map(str::to_owned).collect())));
+            all.push((
+                record.line,
+                record.cells().map(|cells| cells.map(str::to_owned).collect()),
+            ));
         }
         all
     }

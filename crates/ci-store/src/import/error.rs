@@ -12,7 +12,9 @@ use super::ImportReport;
 #[non_exhaustive]
 pub enum ImportError {
     /// The name of the file does not tell its format.
-    #[error("tell the format of the file from its name: expected .jsonl, .ndjson, .json or .csv, alone or with .gz or .zst")]
+    #[error(
+        "tell the format of the file from its name: expected .jsonl, .ndjson, .json or .csv, alone or with .gz or .zst"
+    )]
     UnknownFormat,
     /// The file cannot be opened. Nothing was written.
     #[error("open the file: {0}")]

@@ -71,7 +71,10 @@ mod tests {
         assert_eq!(lines(b""), []);
         assert_eq!(lines(b"\n \r\n\t"), []);
         assert_eq!(lines(b"a\r\n\nbc"), [(1, Some(1)), (3, Some(2))]);
-        assert_eq!(lines(b"\xef\xbb\xbfa\n\xef\xbb\xbf"), [(1, Some(1)), (2, Some(3))]);
+        assert_eq!(
+            lines(b"\xef\xbb\xbfa\n\xef\xbb\xbf"),
+            [(1, Some(1)), (2, Some(3))]
+        );
         assert_eq!(lines(b"\xef\xbb\xbf\nb"), [(2, Some(1))]);
     }
 
@@ -80,6 +83,9 @@ mod tests {
         let at = vec![b'x'; MAX_BYTES];
         let over = vec![b'x'; MAX_BYTES + 1];
         let text = [&at[..], b"\n", &over, b"\n", b"ok\n", &over].concat();
-        assert_eq!(lines(&text), [(1, Some(MAX_BYTES)), (2, None), (3, Some(2)), (4, None)]);
+        assert_eq!(
+            lines(&text),
+            [(1, Some(MAX_BYTES)), (2, None), (3, Some(2)), (4, None)]
+        );
     }
 }

@@ -141,7 +141,11 @@ impl ImportSource {
                     return Err(io::Error::from(io::ErrorKind::IsADirectory));
                 }
                 let size = about.is_file().then_some(about.len());
-                (Box::new(file), size.or(self.bytes_total), Compression::of_path(&path))
+                (
+                    Box::new(file),
+                    size.or(self.bytes_total),
+                    Compression::of_path(&path),
+                )
             }
         };
         let count = Arc::new(AtomicU64::new(0));
@@ -247,7 +251,10 @@ mod tests {
     fn content_tells_the_compression_and_members_are_joined() {
         let members = [gzip("one\n"), gzip("two\n")].concat();
         assert_eq!(text_of(members).unwrap(), "one\ntwo\n");
-        let frames = [zstd::encode_all(&b"one\n"[..], 1).unwrap(), zstd::encode_all(&b"two\n"[..], 1).unwrap()];
+        let frames = [
+            zstd::encode_all(&b"one\n"[..], 1).unwrap(),
+            zstd::encode_all(&b"two\n"[..], 1).unwrap(),
+        ];
         assert_eq!(text_of(frames.concat()).unwrap(), "one\ntwo\n");
         let mut skippable = vec![0x5a, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9];
         skippable.extend(&frames[0]);
@@ -261,7 +268,11 @@ mod tests {
         let text = "a line of text\n".repeat(50_000);
         for whole in [gzip(&text), zstd::encode_all(text.as_bytes(), 1).unwrap()] {
             for cut in [whole.len() - 1, whole.len() / 2, 5] {
-                assert!(text_of(whole[..cut].to_vec()).is_err(), "{cut} of {}", whole.len());
+                assert!(
+                    text_of(whole[..cut].to_vec()).is_err(),
+                    "{cut} of {}",
+                    whole.len()
+                );
             }
         }
     }

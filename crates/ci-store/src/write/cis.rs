@@ -109,7 +109,11 @@ fn key(record: &CiRecord) -> (&str, &str) {
 }
 
 fn last_of_each_code(records: &[CiRecord]) -> HashMap<(&str, &str), usize> {
-    records.iter().enumerate().map(|(index, record)| (key(record), index)).collect()
+    records
+        .iter()
+        .enumerate()
+        .map(|(index, record)| (key(record), index))
+        .collect()
 }
 
 /// Who has which code while the batch is gone through.
@@ -129,7 +133,10 @@ impl<'a> Estate<'a> {
         let holders = known.holders();
         let places = holders.iter().map(|(place, id)| (*id, *place)).collect();
         let texts = |(code, tenant): (&'a String, &'a String)| (code.as_str(), tenant.as_str());
-        let owners = known.owners.as_ref().map(|owners| owners.iter().map(texts).collect());
+        let owners = known
+            .owners
+            .as_ref()
+            .map(|owners| owners.iter().map(texts).collect());
         Self {
             known,
             holders,
@@ -156,7 +163,12 @@ impl<'a> Estate<'a> {
         if holder.is_some() {
             return Ok(id);
         }
-        if self.owners.as_ref().and_then(|owners| owners.get(place.1)).is_some_and(|owner| *owner != place.0) {
+        if self
+            .owners
+            .as_ref()
+            .and_then(|owners| owners.get(place.1))
+            .is_some_and(|owner| *owner != place.0)
+        {
             return Err(Rejection::TakenByOtherTenant);
         }
         let left = self.places.insert(id, place);

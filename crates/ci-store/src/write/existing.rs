@@ -61,10 +61,12 @@ where
     usize: ColumnIndex<R>,
     String: Decode<'r, R::Database> + Type<R::Database>,
 {
-    row.try_get::<String, _>(index)?.parse().map_err(|_| sqlx::Error::ColumnDecode {
-        index: "ci_id".into(),
-        source: "not a UUID".into(),
-    })
+    row.try_get::<String, _>(index)?
+        .parse()
+        .map_err(|_| sqlx::Error::ColumnDecode {
+            index: "ci_id".into(),
+            source: "not a UUID".into(),
+        })
 }
 
 impl Existing {
@@ -100,7 +102,10 @@ fn same_document(stored: Option<&str>, given: &Document) -> bool {
         return true;
     }
     // Both sides are read from text: a float that was read once more may differ in its last bit.
-    match (serde_json::from_str::<Document>(stored), serde_json::from_str::<Document>(&text)) {
+    match (
+        serde_json::from_str::<Document>(stored),
+        serde_json::from_str::<Document>(&text),
+    ) {
         (Ok(stored), Ok(given)) => stored == given,
         _ => false,
     }
@@ -127,6 +132,9 @@ impl Known {
 
     /// The rows with their tenant and code.
     pub(crate) fn holders(&self) -> HashMap<(&str, &str), CiId> {
-        self.rows.values().map(|row| ((row.tenant.as_str(), row.code.as_str()), row.id)).collect()
+        self.rows
+            .values()
+            .map(|row| ((row.tenant.as_str(), row.code.as_str()), row.id))
+            .collect()
     }
 }

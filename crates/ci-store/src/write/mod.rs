@@ -27,7 +27,10 @@ pub(crate) fn checked<T>(outcomes: &[Result<T, Rejection>], on_rejection: OnReje
     if on_rejection == OnRejection::Skip {
         return Ok(());
     }
-    let rejected = outcomes.iter().enumerate().find_map(|(index, outcome)| Some((index, outcome.as_ref().err()?)));
+    let rejected = outcomes
+        .iter()
+        .enumerate()
+        .find_map(|(index, outcome)| Some((index, outcome.as_ref().err()?)));
     match rejected {
         None => Ok(()),
         Some((index, reason)) => Err(Error::Rejected {
@@ -73,7 +76,11 @@ pub(crate) enum Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        if is_clash(&error) { Self::Clash(error.into()) } else { Self::Final(error.into()) }
+        if is_clash(&error) {
+            Self::Clash(error.into())
+        } else {
+            Self::Final(error.into())
+        }
     }
 }
 

@@ -19,10 +19,15 @@ impl Ends {
 
     fn find(&self, tenant: &TenantId, end: &CiRef) -> Option<CiId> {
         match end {
-            CiRef::Id(id) => self.ids.get(id).filter(|owner| *owner == tenant.as_str()).map(|_| *id),
-            CiRef::Code(code) => {
-                self.codes.get(&(tenant.as_str().to_owned(), code.as_str().to_owned())).copied()
-            }
+            CiRef::Id(id) => self
+                .ids
+                .get(id)
+                .filter(|owner| *owner == tenant.as_str())
+                .map(|_| *id),
+            CiRef::Code(code) => self
+                .codes
+                .get(&(tenant.as_str().to_owned(), code.as_str().to_owned()))
+                .copied(),
         }
     }
 }
@@ -68,7 +73,10 @@ pub(crate) fn plan(records: &[RelationRecord], ends: &Ends) -> Plan {
     let records = found
         .into_iter()
         .enumerate()
-        .map(|(index, edge)| edge.map(|edge| (last[&edge] == index, edge)).map(|(wins, edge)| (edge, wins)))
+        .map(|(index, edge)| {
+            edge.map(|edge| (last[&edge] == index, edge))
+                .map(|(wins, edge)| (edge, wins))
+        })
         .collect();
     let mut edges: Vec<Edge> = last.into_keys().collect();
     edges.sort_unstable();
@@ -76,8 +84,12 @@ pub(crate) fn plan(records: &[RelationRecord], ends: &Ends) -> Plan {
 }
 
 fn edge(record: &RelationRecord, ends: &Ends) -> Result<Edge, Rejection> {
-    let from = ends.find(&record.tenant, &record.from).ok_or(Rejection::FromMissing)?;
-    let to = ends.find(&record.tenant, &record.to).ok_or(Rejection::ToMissing)?;
+    let from = ends
+        .find(&record.tenant, &record.from)
+        .ok_or(Rejection::FromMissing)?;
+    let to = ends
+        .find(&record.tenant, &record.to)
+        .ok_or(Rejection::ToMissing)?;
     if from == to {
         return Err(Rejection::SelfRelation);
     }
@@ -105,23 +117,35 @@ impl Plan {
 
     /// The rejections alone, for the decision whether to write at all.
     pub(crate) fn rejections(&self) -> Vec<Result<(), Rejection>> {
-        self.records.iter().map(|record| record.as_ref().map(drop).map_err(Clone::clone)).collect()
+        self.records
+            .iter()
+            .map(|record| record.as_ref().map(drop).map_err(Clone::clone))
+            .collect()
     }
 
     /// What to report of a deletion, once it is known which edges were there (sorted). Of several records with one
     /// edge the last deletes it.
-    pub(crate) fn deletion_outcomes(self, records: &[RelationRecord], ends: &Ends, gone: &[Edge]) -> Vec<RelationOutcome> {
-        let outcomes = self.records.into_iter().zip(records).map(|(found, record)| match found {
-            Ok((edge, false)) => edge.outcome(Effect::Superseded),
-            Ok((edge, true)) if gone.binary_search(&edge).is_ok() => edge.outcome(Effect::Deleted),
-            Ok((edge, true)) => edge.outcome(Effect::Missing),
-            Err(_) => RelationOutcome {
-                from_id: ends.find(&record.tenant, &record.from),
-                to_id: ends.find(&record.tenant, &record.to),
-                rel_type: record.rel_type.clone(),
-                effect: Effect::Missing,
-            },
-        });
+    pub(crate) fn deletion_outcomes(
+        self,
+        records: &[RelationRecord],
+        ends: &Ends,
+        gone: &[Edge],
+    ) -> Vec<RelationOutcome> {
+        let outcomes = self
+            .records
+            .into_iter()
+            .zip(records)
+            .map(|(found, record)| match found {
+                Ok((edge, false)) => edge.outcome(Effect::Superseded),
+                Ok((edge, true)) if gone.binary_search(&edge).is_ok() => edge.outcome(Effect::Deleted),
+                Ok((edge, true)) => edge.outcome(Effect::Missing),
+                Err(_) => RelationOutcome {
+                    from_id: ends.find(&record.tenant, &record.from),
+                    to_id: ends.find(&record.tenant, &record.to),
+                    rel_type: record.rel_type.clone(),
+                    effect: Effect::Missing,
+                },
+            });
         outcomes.collect()
     }
 }

@@ -76,7 +76,8 @@ const INSERT_EXT: &str = "\
     SELECT n.id, n.tags::jsonb, n.attributes::jsonb, n.updated_at \
     FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS n(id, tags, attributes, updated_at) \
     WHERE NOT EXISTS (SELECT 1 FROM ci_ext AS e WHERE e.ci_id = n.id)";
-const DELETE: &str = "UPDATE ci SET deleted_at = $2::timestamptz, updated_at = $2::timestamptz WHERE ci_id = ANY($1)";
+const DELETE: &str =
+    "UPDATE ci SET deleted_at = $2::timestamptz, updated_at = $2::timestamptz WHERE ci_id = ANY($1)";
 
 /// See [`crate::Store::upsert_cis`].
 pub(in super::super) async fn upsert_cis(
@@ -173,7 +174,11 @@ async fn try_delete(
     let deletion = cis::plan_deletion(tenant, targets, &known);
     if !deletion.ids.is_empty() {
         let ids: Vec<Uuid> = deletion.ids.iter().map(|id| id.0).collect();
-        sqlx::query(DELETE).bind(ids).bind(at.to_string()).execute(&mut *transaction).await?;
+        sqlx::query(DELETE)
+            .bind(ids)
+            .bind(at.to_string())
+            .execute(&mut *transaction)
+            .await?;
     }
     transaction.commit().await?;
     Ok(deletion.outcomes)
@@ -185,12 +190,22 @@ async fn find(connection: &mut PgConnection, records: &[CiRecord], careful: bool
         careful,
         ..Known::default()
     };
-    find_ids(connection, records.iter().filter_map(|record| record.given_id).collect(), &mut known).await?;
-    let codes: Vec<(&str, &str)> =
-        records.iter().map(|record| (record.tenant.as_str(), record.code.as_str())).collect();
+    find_ids(
+        connection,
+        records.iter().filter_map(|record| record.given_id).collect(),
+        &mut known,
+    )
+    .await?;
+    let codes: Vec<(&str, &str)> = records
+        .iter()
+        .map(|record| (record.tenant.as_str(), record.code.as_str()))
+        .collect();
     if careful && sqlx::query_scalar(CODES_ONCE).fetch_one(&mut *connection).await? {
         let all: Vec<&str> = codes.iter().map(|(_, code)| *code).collect();
-        let owners: Vec<(String, String)> = sqlx::query_as(OWNERS).bind(all).fetch_all(&mut *connection).await?;
+        let owners: Vec<(String, String)> = sqlx::query_as(OWNERS)
+            .bind(all)
+            .fetch_all(&mut *connection)
+            .await?;
         known.owners = Some(HashMap::from_iter(owners));
     }
     find_codes(connection, codes, &mut known).await?;
@@ -214,7 +229,11 @@ async fn find_codes(
 ) -> Result<(), Failure> {
     if !codes.is_empty() {
         let (tenants, codes): (Vec<&str>, Vec<&str>) = codes.into_iter().unzip();
-        let rows: Vec<Existing> = sqlx::query_as(BY_CODE).bind(tenants).bind(codes).fetch_all(connection).await?;
+        let rows: Vec<Existing> = sqlx::query_as(BY_CODE)
+            .bind(tenants)
+            .bind(codes)
+            .fetch_all(connection)
+            .await?;
         known.add(rows);
     }
     Ok(())
@@ -222,7 +241,11 @@ async fn find_codes(
 
 async fn rename(connection: &mut PgConnection, renames: &[(CiId, CiCode)]) -> Result<(), Failure> {
     for (id, code) in renames {
-        sqlx::query(RENAME).bind(id.0).bind(code.as_str()).execute(&mut *connection).await?;
+        sqlx::query(RENAME)
+            .bind(id.0)
+            .bind(code.as_str())
+            .execute(&mut *connection)
+            .await?;
     }
     Ok(())
 }
@@ -232,7 +255,14 @@ async fn insert(connection: &mut PgConnection, changes: &[Change<'_>], at: Times
         return rows::copy_all(connection, changes, at).await;
     }
     if !changes.is_empty() {
-        rows::write(connection, INSERT, changes, |record| Some(record.created_at.unwrap_or(at)), at).await?;
+        rows::write(
+            connection,
+            INSERT,
+            changes,
+            |record| Some(record.created_at.unwrap_or(at)),
+            at,
+        )
+        .await?;
         rows::write_documents(connection, INSERT_EXT, changes, at).await?;
     }
     Ok(())

@@ -96,7 +96,11 @@ async fn try_delete(pool: &PgPool, records: &[RelationRecord]) -> Result<Vec<Rel
     let gone = if plan.edges.is_empty() {
         Vec::new()
     } else {
-        edges(&columns(sqlx::query(DELETE), &plan.edges).fetch_all(&mut *transaction).await?)?
+        edges(
+            &columns(sqlx::query(DELETE), &plan.edges)
+                .fetch_all(&mut *transaction)
+                .await?,
+        )?
     };
     transaction.commit().await?;
     Ok(plan.deletion_outcomes(records, &ends, &gone))
@@ -117,11 +121,22 @@ async fn find_ends(connection: &mut PgConnection, records: &[RelationRecord]) ->
     let mut rows = Vec::new();
     if !ids.is_empty() {
         let ids: Vec<Uuid> = ids.into_iter().collect();
-        rows.extend(sqlx::query(ENDS_BY_ID).bind(ids).fetch_all(&mut *connection).await?);
+        rows.extend(
+            sqlx::query(ENDS_BY_ID)
+                .bind(ids)
+                .fetch_all(&mut *connection)
+                .await?,
+        );
     }
     if !codes.is_empty() {
         let (tenants, codes): (Vec<&str>, Vec<&str>) = codes.into_iter().unzip();
-        rows.extend(sqlx::query(ENDS_BY_CODE).bind(tenants).bind(codes).fetch_all(&mut *connection).await?);
+        rows.extend(
+            sqlx::query(ENDS_BY_CODE)
+                .bind(tenants)
+                .bind(codes)
+                .fetch_all(&mut *connection)
+                .await?,
+        );
     }
     let mut ends = Ends::default();
     for row in rows {
@@ -134,7 +149,8 @@ type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArgume
 
 /// Binds the four columns of edges.
 fn columns<'q>(query: Query<'q>, edges: &[Edge]) -> Query<'q> {
-    let texts = |of: fn(&Edge) -> &str| -> Vec<String> { edges.iter().map(|edge| of(edge).to_owned()).collect() };
+    let texts =
+        |of: fn(&Edge) -> &str| -> Vec<String> { edges.iter().map(|edge| of(edge).to_owned()).collect() };
     query
         .bind(texts(|edge| edge.tenant.as_str()))
         .bind(edges.iter().map(|edge| edge.from.0).collect::<Vec<_>>())

@@ -24,12 +24,20 @@ pub(super) async fn write(
     at: Timestamp,
 ) -> sqlx::Result<()> {
     let texts = |of: fn(&CiRecord) -> Option<&str>| -> Vec<Option<String>> {
-        changes.iter().map(|(_, record)| of(record).map(str::to_owned)).collect()
+        changes
+            .iter()
+            .map(|(_, record)| of(record).map(str::to_owned))
+            .collect()
     };
     let moments = |of: &dyn Fn(&CiRecord) -> Option<Timestamp>| -> Vec<Option<String>> {
-        changes.iter().map(|(_, record)| of(record).map(|moment| moment.to_string())).collect()
+        changes
+            .iter()
+            .map(|(_, record)| of(record).map(|moment| moment.to_string()))
+            .collect()
     };
-    let criticality = changes.iter().map(|(_, record)| record.criticality.map(|c| i16::from(c.get())));
+    let criticality = changes
+        .iter()
+        .map(|(_, record)| record.criticality.map(|c| i16::from(c.get())));
     sqlx::query(statement)
         .bind(changes.iter().map(|(id, _)| id.0).collect::<Vec<_>>())
         .bind(texts(|record| Some(record.tenant.as_str())))
@@ -80,7 +88,10 @@ pub(super) async fn copy_all(
     at: Timestamp,
 ) -> Result<(), Failure> {
     copy(connection, COPY, changes, |line, change| ci(line, change, at)).await?;
-    copy(connection, COPY_EXT, changes, |line, change| ext(line, change, at)).await
+    copy(connection, COPY_EXT, changes, |line, change| {
+        ext(line, change, at);
+    })
+    .await
 }
 
 async fn copy(

@@ -135,17 +135,35 @@ async fn try_upsert(
 }
 
 /// Reads the rows that the records may touch.
-async fn find(connection: &mut SqliteConnection, records: &[CiRecord], careful: bool) -> Result<Known, Failure> {
+async fn find(
+    connection: &mut SqliteConnection,
+    records: &[CiRecord],
+    careful: bool,
+) -> Result<Known, Failure> {
     let mut known = Known {
         careful,
         ..Known::default()
     };
-    find_ids(connection, records.iter().filter_map(|record| record.given_id).collect(), &mut known).await?;
-    let codes: Vec<(&str, &str)> =
-        records.iter().map(|record| (record.tenant.as_str(), record.code.as_str())).collect();
-    if careful && sqlx::query_scalar::<_, i64>(CODES_ONCE).fetch_one(&mut *connection).await? > 0 {
-        let owners: Vec<(String, String)> =
-            sqlx::query_as(OWNERS).bind(json(&codes)?).fetch_all(&mut *connection).await?;
+    find_ids(
+        connection,
+        records.iter().filter_map(|record| record.given_id).collect(),
+        &mut known,
+    )
+    .await?;
+    let codes: Vec<(&str, &str)> = records
+        .iter()
+        .map(|record| (record.tenant.as_str(), record.code.as_str()))
+        .collect();
+    if careful
+        && sqlx::query_scalar::<_, i64>(CODES_ONCE)
+            .fetch_one(&mut *connection)
+            .await?
+            > 0
+    {
+        let owners: Vec<(String, String)> = sqlx::query_as(OWNERS)
+            .bind(json(&codes)?)
+            .fetch_all(&mut *connection)
+            .await?;
         known.owners = Some(HashMap::from_iter(owners));
     }
     find_codes(connection, codes, &mut known).await?;
@@ -154,7 +172,10 @@ async fn find(connection: &mut SqliteConnection, records: &[CiRecord], careful: 
 
 async fn find_ids(connection: &mut SqliteConnection, ids: Vec<CiId>, known: &mut Known) -> Result<()> {
     if !ids.is_empty() {
-        let rows: Vec<Existing> = sqlx::query_as(BY_ID).bind(json(&ids)?).fetch_all(connection).await?;
+        let rows: Vec<Existing> = sqlx::query_as(BY_ID)
+            .bind(json(&ids)?)
+            .fetch_all(connection)
+            .await?;
         known.add(rows);
         known.asked.extend(ids);
     }
@@ -167,7 +188,10 @@ async fn find_codes(
     known: &mut Known,
 ) -> Result<()> {
     if !codes.is_empty() {
-        let rows: Vec<Existing> = sqlx::query_as(BY_CODE).bind(json(&codes)?).fetch_all(connection).await?;
+        let rows: Vec<Existing> = sqlx::query_as(BY_CODE)
+            .bind(json(&codes)?)
+            .fetch_all(connection)
+            .await?;
         known.add(rows);
     }
     Ok(())
@@ -175,25 +199,52 @@ async fn find_codes(
 
 async fn rename(connection: &mut SqliteConnection, renames: &[(CiId, CiCode)]) -> Result<(), Failure> {
     for (id, code) in renames {
-        sqlx::query(RENAME).bind(id.to_string()).bind(code.as_str()).execute(&mut *connection).await?;
+        sqlx::query(RENAME)
+            .bind(id.to_string())
+            .bind(code.as_str())
+            .execute(&mut *connection)
+            .await?;
     }
     Ok(())
 }
 
-async fn insert(connection: &mut SqliteConnection, changes: &[Change<'_>], at: Timestamp) -> Result<(), Failure> {
+async fn insert(
+    connection: &mut SqliteConnection,
+    changes: &[Change<'_>],
+    at: Timestamp,
+) -> Result<(), Failure> {
     for changes in changes.chunks(STATEMENT_ROWS) {
-        sqlx::query(INSERT).bind(rows_json(changes, at)?).execute(&mut *connection).await?;
-        sqlx::query(INSERT_EXT).bind(documents_json(changes, at)?).execute(&mut *connection).await?;
+        sqlx::query(INSERT)
+            .bind(rows_json(changes, at)?)
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query(INSERT_EXT)
+            .bind(documents_json(changes, at)?)
+            .execute(&mut *connection)
+            .await?;
     }
     Ok(())
 }
 
-async fn update(connection: &mut SqliteConnection, changes: &[Change<'_>], at: Timestamp) -> Result<(), Failure> {
+async fn update(
+    connection: &mut SqliteConnection,
+    changes: &[Change<'_>],
+    at: Timestamp,
+) -> Result<(), Failure> {
     for changes in changes.chunks(STATEMENT_ROWS) {
         let documents = documents_json(changes, at)?;
-        sqlx::query(UPDATE).bind(rows_json(changes, at)?).execute(&mut *connection).await?;
-        sqlx::query(UPDATE_EXT).bind(&documents).execute(&mut *connection).await?;
-        sqlx::query(INSERT_EXT).bind(documents).execute(&mut *connection).await?;
+        sqlx::query(UPDATE)
+            .bind(rows_json(changes, at)?)
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query(UPDATE_EXT)
+            .bind(&documents)
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query(INSERT_EXT)
+            .bind(documents)
+            .execute(&mut *connection)
+            .await?;
     }
     Ok(())
 }

@@ -66,7 +66,10 @@ pub(in super::super) async fn delete_relations(
         let mut plan = relations::plan(&records, &ends);
         let (there, _) = split(&mut transaction, std::mem::take(&mut plan.edges)).await?;
         if !there.is_empty() {
-            sqlx::query(DELETE).bind(edges_json(&there)?).execute(&mut *transaction).await?;
+            sqlx::query(DELETE)
+                .bind(edges_json(&there)?)
+                .execute(&mut *transaction)
+                .await?;
         }
         transaction.commit().await?;
         Ok(plan.deletion_outcomes(&records, &ends, &there))
@@ -87,11 +90,16 @@ async fn find_ends(connection: &mut SqliteConnection, records: &[RelationRecord]
         }
     }
     let mut ends = Ends::default();
-    for (statement, keys, some) in
-        [(ENDS_BY_ID, json(&ids)?, !ids.is_empty()), (ENDS_BY_CODE, json(&codes)?, !codes.is_empty())]
-    {
+    for (statement, keys, some) in [
+        (ENDS_BY_ID, json(&ids)?, !ids.is_empty()),
+        (ENDS_BY_CODE, json(&codes)?, !codes.is_empty()),
+    ] {
         if some {
-            for row in sqlx::query(statement).bind(keys).fetch_all(&mut *connection).await? {
+            for row in sqlx::query(statement)
+                .bind(keys)
+                .fetch_all(&mut *connection)
+                .await?
+            {
                 use sqlx::Row as _;
                 ends.add(id(&row, 0)?, row.try_get(1)?, row.try_get(2)?);
             }
@@ -105,14 +113,23 @@ async fn split(connection: &mut SqliteConnection, edges: Vec<Edge>) -> Result<(V
     if edges.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
-    let found: Vec<i64> = sqlx::query_scalar(THERE).bind(edges_json(&edges)?).fetch_all(connection).await?;
+    let found: Vec<i64> = sqlx::query_scalar(THERE)
+        .bind(edges_json(&edges)?)
+        .fetch_all(connection)
+        .await?;
     let mut found = found.into_iter().peekable();
-    let parts = edges.into_iter().zip(0_i64..).partition::<Vec<_>, _>(|(_, at)| found.next_if_eq(at).is_some());
+    let parts = edges
+        .into_iter()
+        .zip(0_i64..)
+        .partition::<Vec<_>, _>(|(_, at)| found.next_if_eq(at).is_some());
     let edges = |part: Vec<(Edge, i64)>| part.into_iter().map(|(edge, _)| edge).collect();
     Ok((edges(parts.0), edges(parts.1)))
 }
 
 fn edges_json(edges: &[Edge]) -> Result<String> {
-    let rows: Vec<_> = edges.iter().map(|edge| (&edge.tenant, edge.from, &edge.rel_type, edge.to)).collect();
+    let rows: Vec<_> = edges
+        .iter()
+        .map(|edge| (&edge.tenant, edge.from, &edge.rel_type, edge.to))
+        .collect();
     json(&rows)
 }

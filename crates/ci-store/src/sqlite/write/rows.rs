@@ -36,7 +36,12 @@ pub(super) fn rows_json(changes: &[Change<'_>], at: Timestamp) -> Result<String>
 pub(super) fn documents_json(changes: &[Change<'_>], at: Timestamp) -> Result<String> {
     let rows = changes.iter().map(|(id, record)| {
         let updated_at = cis::moments(record, at).1;
-        (id, json::to_text(&record.tags), json::to_text(&record.attributes), updated_at)
+        (
+            id,
+            json::to_text(&record.tags),
+            json::to_text(&record.attributes),
+            updated_at,
+        )
     });
     json(&rows.collect::<Vec<_>>())
 }
