@@ -169,3 +169,40 @@ fn threads_keep_every_structure_whole() {
     cache.validate().unwrap();
     assert!(cache.len() <= 64 && cache.in_flight() == 0);
 }
+
+/// A value whose drop panics while it is armed.
+struct Explosive(Arc<AtomicUsize>);
+
+impl Drop for Explosive {
+    fn drop(&mut self) {
+        let armed = self.0.load(Ordering::SeqCst) > 0 && !std::thread::panicking();
+        assert!(!armed, "the value's own trouble");
+    }
+}
+
+#[test]
+fn a_drop_that_panics_leaves_the_cache_whole() {
+    let cache: Cache<u32, Arc<Explosive>> = builder(1).build().unwrap();
+    let armed = Arc::new(AtomicUsize::new(0));
+    let value = || Arc::new(Explosive(Arc::clone(&armed)));
+    let explodes = |what: &str, act: &dyn Fn()| {
+        armed.store(1, Ordering::SeqCst);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(act)).expect_err(what);
+        armed.store(0, Ordering::SeqCst);
+        cache.validate().unwrap();
+        assert_eq!(cache.in_flight(), 0, "{what}");
+    };
+    cache.insert(1, value());
+    explodes("replaced", &|| cache.insert(1, value()));
+    explodes("evicted", &|| cache.insert(2, value()));
+    explodes("removed", &|| drop(cache.remove(&2)));
+    cache.insert(3, value());
+    explodes("swept", &|| cache.clear());
+    cache.insert(4, value());
+    explodes("published over", &|| {
+        if let ci_cache_core::Lookup::Lead(leader) = cache.lookup(&5, LookupOptions::new()) {
+            leader.publish(value());
+        }
+    });
+    assert!(cache.contains(&5));
+}
