@@ -36,7 +36,10 @@ impl Fixture {
         let file = folder.path().join("cmdb.db");
         Self {
             address: format!("sqlite:{}", file.display()),
-            place: Place::Sqlite { file, _folder: folder },
+            place: Place::Sqlite {
+                file,
+                _folder: folder,
+            },
         }
     }
 
@@ -49,9 +52,19 @@ impl Fixture {
         let server = std::env::var(SERVER).unwrap_or_else(|_| {
             panic!("{SERVER} is not set; run `cargo xtask test`, or `cargo xtask postgres -- COMMAND` for one command")
         });
-        let name = format!("ci_test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        administer(&server, &format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")).await;
-        let (start, _) = server.rsplit_once('/').expect("a database in the server's address");
+        let name = format!(
+            "ci_test_{}_{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        administer(
+            &server,
+            &format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"),
+        )
+        .await;
+        let (start, _) = server
+            .rsplit_once('/')
+            .expect("a database in the server's address");
         Self {
             address: format!("{start}/{name}"),
             place: Place::Postgres { server, name },
@@ -81,7 +94,9 @@ impl Fixture {
     /// # Panics
     /// When it cannot be opened.
     pub async fn open_with(&self, options: &StoreOptions) -> Arc<dyn Store> {
-        ci_store::open(&self.address, options).await.expect("the store opens")
+        ci_store::open(&self.address, options)
+            .await
+            .expect("the store opens")
     }
 
     /// Runs SQL statements as another program would, beside the store.
@@ -119,18 +134,26 @@ impl Fixture {
         match &self.place {
             Place::Sqlite { file, .. } => {
                 let mut connection = self.raw_sqlite(file).await.expect("a connection");
-                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("the query runs")
+                sqlx::query_scalar(AssertSqlSafe(sql))
+                    .fetch_all(&mut connection)
+                    .await
+                    .expect("the query runs")
             }
             Place::Postgres { .. } => {
                 let mut connection = PgConnection::connect(&self.address).await.expect("a connection");
-                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("the query runs")
+                sqlx::query_scalar(AssertSqlSafe(sql))
+                    .fetch_all(&mut connection)
+                    .await
+                    .expect("the query runs")
             }
         }
     }
 
     /// Another program's connection: it knows nothing of the store's settings.
     async fn raw_sqlite(&self, file: &std::path::Path) -> Result<SqliteConnection, sqlx::Error> {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).create_if_missing(true);
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true);
         SqliteConnection::connect_with(&options).await
     }
 
@@ -153,7 +176,9 @@ pub async fn on_both(case: impl AsyncFn(&Fixture)) {
 }
 
 async fn administer(server: &str, statement: &str) {
-    let mut connection = PgConnection::connect(server).await.expect("the test server answers");
+    let mut connection = PgConnection::connect(server)
+        .await
+        .expect("the test server answers");
     sqlx::raw_sql(AssertSqlSafe(statement))
         .execute(&mut connection)
         .await

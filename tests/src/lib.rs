@@ -1,3 +1,5 @@
 //! What the tests of promises share.
 
 pub mod fixture;
+pub mod observed;
+pub mod store_contract;

@@ -57,7 +57,9 @@ impl Control {
     /// # Panics
     /// When a read is already under way: close the gate before asking.
     pub fn close_gate(&self) -> impl Drop + '_ {
-        self.gate.try_acquire_many(OPEN).expect("close the gate before any read runs")
+        self.gate
+            .try_acquire_many(OPEN)
+            .expect("close the gate before any read runs")
     }
 
     fn call(&self) -> Result<()> {
@@ -75,7 +77,11 @@ impl Control {
 
     async fn read(&self) -> Result<()> {
         self.reads.fetch_add(1, SeqCst);
-        let _permit = self.gate.acquire().await.expect("the gate is never closed for good");
+        let _permit = self
+            .gate
+            .acquire()
+            .await
+            .expect("the gate is never closed for good");
         self.call()
     }
 
@@ -96,7 +102,13 @@ impl Observed {
     /// Wraps a store; the control is for the test.
     pub fn new(inner: Arc<dyn Store>) -> (Arc<dyn Store>, Arc<Control>) {
         let control = Arc::new(Control::new());
-        (Arc::new(Self { inner, control: Arc::clone(&control) }), control)
+        (
+            Arc::new(Self {
+                inner,
+                control: Arc::clone(&control),
+            }),
+            control,
+        )
     }
 }
 
@@ -104,7 +116,10 @@ impl Observed {
 impl Store for Observed {
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
         self.control.call()?;
-        Ok(Box::new(ObservedSnapshot { inner: self.inner.snapshot().await?, control: Arc::clone(&self.control) }))
+        Ok(Box::new(ObservedSnapshot {
+            inner: self.inner.snapshot().await?,
+            control: Arc::clone(&self.control),
+        }))
     }
 
     async fn upsert_cis(

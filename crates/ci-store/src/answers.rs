@@ -3,20 +3,24 @@
 use std::collections::HashMap;
 
 use ci_model::{
-    Aggregate, CiDetail, CiRef, CiSummary, Column, Field, Get, Group, GroupValue, Groups, List, ListPage, Search,
-    TenantId,
+    Aggregate, CiDetail, CiRef, CiSummary, Column, Field, Get, Group, GroupValue, Groups, List, ListPage,
+    Search, TenantId,
 };
 
+use crate::Result;
 use crate::decode::{corrupt, detail, present, summary};
 use crate::source::{Cells, Source};
 use crate::sql::select;
-use crate::Result;
 
 /// Position of the total in a row of a list, after the short columns.
 const TOTAL: usize = 9;
 
 /// See [`crate::Snapshot::search`].
-pub(crate) async fn search<S: Source>(source: &mut S, tenant: &TenantId, search: &Search) -> Result<Vec<CiSummary>> {
+pub(crate) async fn search<S: Source>(
+    source: &mut S,
+    tenant: &TenantId,
+    search: &Search,
+) -> Result<Vec<CiSummary>> {
     let rows = source.rows(select::search(S::DIALECT, tenant, search)).await?;
     rows.iter().map(|row| summary(row, 0)).collect()
 }
@@ -39,12 +43,21 @@ pub(crate) async fn list<S: Source>(source: &mut S, tenant: &TenantId, list: &Li
 }
 
 /// See [`crate::Snapshot::aggregate`].
-pub(crate) async fn aggregate<S: Source>(source: &mut S, tenant: &TenantId, question: &Aggregate) -> Result<Groups> {
-    let rows = source.rows(select::aggregate(S::DIALECT, tenant, question)).await?;
+pub(crate) async fn aggregate<S: Source>(
+    source: &mut S,
+    tenant: &TenantId,
+    question: &Aggregate,
+) -> Result<Groups> {
+    let rows = source
+        .rows(select::aggregate(S::DIALECT, tenant, question))
+        .await?;
     let limit = question.limit() as usize;
     let fields = question.group_by();
     let items = rows.iter().take(limit).map(|row| {
-        let values = fields.iter().enumerate().map(|(at, field)| Ok((field.to_string(), group_value(row, at, field)?)));
+        let values = fields
+            .iter()
+            .enumerate()
+            .map(|(at, field)| Ok((field.to_string(), group_value(row, at, field)?)));
         let distinct = question.distinct().map(|_| count(row.integer(fields.len() + 1)?));
         Ok(Group {
             values: values.collect::<Result<_>>()?,
@@ -81,7 +94,10 @@ pub(crate) async fn get_many<S: Source>(
         return Ok(Vec::new());
     }
     let rows = source.rows(select::get_many(S::DIALECT, tenant, gets)).await?;
-    let found: Vec<CiDetail> = rows.iter().map(|row| detail(row, tenant)).collect::<Result<_>>()?;
+    let found: Vec<CiDetail> = rows
+        .iter()
+        .map(|row| detail(row, tenant))
+        .collect::<Result<_>>()?;
     let mut by_id = HashMap::with_capacity(found.len());
     let mut by_code = HashMap::with_capacity(found.len());
     for ci in &found {
@@ -93,7 +109,8 @@ pub(crate) async fn get_many<S: Source>(
             CiRef::Id(id) => by_id.get(id),
             CiRef::Code(code) => by_code.get(code),
         };
-        ci.filter(|ci| get.includes_deleted() || ci.deleted_at.is_none()).map(|ci| (*ci).clone())
+        ci.filter(|ci| get.includes_deleted() || ci.deleted_at.is_none())
+            .map(|ci| (*ci).clone())
     });
     Ok(answer.collect())
 }

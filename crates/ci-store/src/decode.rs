@@ -56,7 +56,10 @@ fn document(text: Option<String>, column: &str) -> Result<Document> {
         return Ok(Document::new());
     };
     match serde_json::from_str(&text) {
-        Ok(Value::Object(document)) => Ok(document.into_iter().map(|(key, value)| (key, plain(value))).collect()),
+        Ok(Value::Object(document)) => Ok(document
+            .into_iter()
+            .map(|(key, value)| (key, plain(value)))
+            .collect()),
         Ok(Value::Null) => Ok(Document::new()),
         _ => Err(corrupt(column)),
     }
@@ -67,7 +70,12 @@ fn document(text: Option<String>, column: &str) -> Result<Document> {
 fn plain(value: Value) -> Value {
     match value {
         Value::Array(items) => items.into_iter().map(plain).collect(),
-        Value::Object(inner) => Value::Object(inner.into_iter().map(|(key, value)| (key, plain(value))).collect()),
+        Value::Object(inner) => Value::Object(
+            inner
+                .into_iter()
+                .map(|(key, value)| (key, plain(value)))
+                .collect(),
+        ),
         Value::Number(number) => Value::Number(plain_number(number)),
         other => other,
     }
@@ -77,7 +85,9 @@ fn plain(value: Value) -> Value {
 fn plain_number(number: Number) -> Number {
     const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53: every integer up to here is a float
     match number.as_f64() {
-        Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT => (float as i64).into(),
+        Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT => {
+            (float as i64).into()
+        }
         _ => number,
     }
 }

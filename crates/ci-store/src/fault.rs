@@ -10,7 +10,9 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(inner) => from_database(inner.as_ref()),
-            sqlx::Error::Io(inner) => Self::Unavailable(format!("connection failed ({})", inner.kind()).into()),
+            sqlx::Error::Io(inner) => {
+                Self::Unavailable(format!("connection failed ({})", inner.kind()).into())
+            }
             sqlx::Error::Tls(_) => Self::Unavailable("no encrypted connection could be made".into()),
             sqlx::Error::PoolTimedOut => Self::Timeout("no connection became free".into()),
             sqlx::Error::PoolClosed => Self::Unavailable("the store is closed".into()),
@@ -19,8 +21,12 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => {
                 Self::Unavailable("the connection was left in an unusable state".into())
             }
-            sqlx::Error::Configuration(_) => Self::Address("the address has a part that is not understood".into()),
-            sqlx::Error::ColumnDecode { index, .. } => Self::Corrupt(format!("column {index} cannot be read").into()),
+            sqlx::Error::Configuration(_) => {
+                Self::Address("the address has a part that is not understood".into())
+            }
+            sqlx::Error::ColumnDecode { index, .. } => {
+                Self::Corrupt(format!("column {index} cannot be read").into())
+            }
             sqlx::Error::Decode(_) => Self::Corrupt("a column cannot be read".into()),
             _ => Self::Database("the driver refused it".into()),
         }
@@ -31,7 +37,12 @@ impl From<sqlx::Error> for Error {
 fn from_database(error: &dyn sqlx::error::DatabaseError) -> Error {
     const SQLSTATE_LENGTH: usize = 5;
     let code = error.code().unwrap_or_default();
-    let constraint: String = error.constraint().unwrap_or_default().chars().take(NAME_CHARS).collect();
+    let constraint: String = error
+        .constraint()
+        .unwrap_or_default()
+        .chars()
+        .take(NAME_CHARS)
+        .collect();
     match code.parse::<i32>() {
         Ok(number) if code.len() < SQLSTATE_LENGTH => from_sqlite(number),
         _ => from_sqlstate(&code, &constraint),
@@ -62,7 +73,9 @@ fn from_sqlstate(code: &str, constraint: &str) -> Error {
         ("08" | "57" | "53" | "58", _) => Error::Unavailable(format!("SQLSTATE {code}").into()),
         ("28", _) => Error::Address("the server refuses this user or password".into()),
         (_, "3D000") => Error::Address("the server has no such database".into()),
-        ("23", _) => Error::Database(format!("the constraint {constraint} does not hold (SQLSTATE {code})").into()),
+        ("23", _) => {
+            Error::Database(format!("the constraint {constraint} does not hold (SQLSTATE {code})").into())
+        }
         _ => Error::Database(format!("SQLSTATE {code}").into()),
     }
 }
@@ -76,7 +89,10 @@ mod tests {
         for (error, transient) in [
             (Error::from(sqlx::Error::PoolTimedOut), true),
             (Error::from(sqlx::Error::PoolClosed), true),
-            (Error::from(sqlx::Error::Io(std::io::ErrorKind::ConnectionRefused.into())), true),
+            (
+                Error::from(sqlx::Error::Io(std::io::ErrorKind::ConnectionRefused.into())),
+                true,
+            ),
             (Error::from(sqlx::Error::RowNotFound), false),
             (from_sqlite(261), true),
             (from_sqlite(2067), false),
@@ -92,7 +108,10 @@ mod tests {
     #[test]
     fn a_decoding_error_keeps_the_value_to_itself() {
         let source = "the secret".to_owned().into();
-        let error = Error::from(sqlx::Error::ColumnDecode { index: "owner".into(), source });
+        let error = Error::from(sqlx::Error::ColumnDecode {
+            index: "owner".into(),
+            source,
+        });
         assert_eq!(error.to_string(), "read a row: column owner cannot be read");
     }
 }

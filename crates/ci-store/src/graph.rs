@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use ci_model::{
-    CiCode, CiId, CiRef, CiSummary, Direction, Expand, Graph, Node, Path, PathAnswer, Relation, RelationType, Route,
-    TenantId,
+    CiCode, CiId, CiRef, CiSummary, Direction, Expand, Graph, Node, Path, PathAnswer, Relation, RelationType,
+    Route, TenantId,
 };
 use uuid::Uuid;
 
@@ -61,9 +61,20 @@ fn split<R: Cells>(rows: &[R]) -> Result<(Vec<CiSummary>, Vec<Edge>)> {
 }
 
 /// See [`crate::Snapshot::expand`].
-pub(crate) async fn expand<S: Source>(source: &mut S, tenant: &TenantId, expand: &Expand) -> Result<Option<Graph>> {
+pub(crate) async fn expand<S: Source>(
+    source: &mut S,
+    tenant: &TenantId,
+    expand: &Expand,
+) -> Result<Option<Graph>> {
     let targets = std::iter::once(expand.root());
-    let rows = source.rows(select::summaries(S::DIALECT, tenant, targets, expand.includes_deleted())).await?;
+    let rows = source
+        .rows(select::summaries(
+            S::DIALECT,
+            tenant,
+            targets,
+            expand.includes_deleted(),
+        ))
+        .await?;
     let Some(root) = rows.first().map(|row| summary(row, 0)).transpose()? else {
         return Ok(None);
     };
@@ -72,7 +83,9 @@ pub(crate) async fn expand<S: Source>(source: &mut S, tenant: &TenantId, expand:
         if growth.frontier.is_empty() {
             break;
         }
-        let rows = source.rows(graph::level(S::DIALECT, tenant, &growth.question(expand))).await?;
+        let rows = source
+            .rows(graph::level(S::DIALECT, tenant, &growth.question(expand)))
+            .await?;
         let (nodes, edges) = split(&rows)?;
         growth.take(level, nodes, edges)?;
     }
@@ -135,7 +148,10 @@ impl Growth {
         }
         let room = self.max_edges.saturating_sub(self.graph.relations.len());
         self.graph.edges_truncated |= edges.len() > room;
-        let mut met = edges.into_iter().map(|edge| edge.named(&self.codes)).collect::<Result<Vec<_>>>()?;
+        let mut met = edges
+            .into_iter()
+            .map(|edge| edge.named(&self.codes))
+            .collect::<Result<Vec<_>>>()?;
         met.sort_unstable_by(|a, b| (&a.from, &a.to, &a.rel_type).cmp(&(&b.from, &b.to, &b.rel_type)));
         met.truncate(room);
         self.graph.relations.append(&mut met);
@@ -144,9 +160,15 @@ impl Growth {
 }
 
 /// See [`crate::Snapshot::path`].
-pub(crate) async fn path<S: Source>(source: &mut S, tenant: &TenantId, path: &Path) -> Result<Option<PathAnswer>> {
+pub(crate) async fn path<S: Source>(
+    source: &mut S,
+    tenant: &TenantId,
+    path: &Path,
+) -> Result<Option<PathAnswer>> {
     let targets = [path.from(), path.to()];
-    let rows = source.rows(select::summaries(S::DIALECT, tenant, targets.into_iter(), false)).await?;
+    let rows = source
+        .rows(select::summaries(S::DIALECT, tenant, targets.into_iter(), false))
+        .await?;
     let ends: Vec<CiSummary> = rows.iter().map(|row| summary(row, 0)).collect::<Result<_>>()?;
     let end = |target: &CiRef| ends.iter().find(|ci| is_named(ci, target)).cloned();
     let (Some(from), Some(to)) = (end(path.from()), end(path.to())) else {
@@ -162,7 +184,9 @@ pub(crate) async fn path<S: Source>(source: &mut S, tenant: &TenantId, path: &Pa
     let Some(ids) = shortest(source, tenant, path, from.ci_id.0, to.ci_id.0).await? else {
         return Ok(Some(PathAnswer::NoPath));
     };
-    let rows = source.rows(graph::route(S::DIALECT, tenant, &ids, path.rel_types())).await?;
+    let rows = source
+        .rows(graph::route(S::DIALECT, tenant, &ids, path.rel_types()))
+        .await?;
     let (nodes, edges) = split(&rows)?;
     route(&ids, nodes, edges, path.direction()).map(|route| Some(PathAnswer::Found(route)))
 }
@@ -208,7 +232,8 @@ impl Side {
         }
         let fresh: Vec<Uuid> = neighbours.iter().map(|neighbour| neighbour.id).collect();
         for neighbour in &neighbours {
-            self.nearer.insert(neighbour.id, self.frontier.get(neighbour.place).copied());
+            self.nearer
+                .insert(neighbour.id, self.frontier.get(neighbour.place).copied());
         }
         self.frontier = fresh;
     }
@@ -261,11 +286,17 @@ async fn shortest<S: Source>(
     Ok(None)
 }
 
-async fn neighbours<S: Source>(source: &mut S, statement: crate::sql::Statement, room: usize) -> Result<Vec<Neighbour>> {
+async fn neighbours<S: Source>(
+    source: &mut S,
+    statement: crate::sql::Statement,
+    room: usize,
+) -> Result<Vec<Neighbour>> {
     let mut found = Vec::new();
     let take = |row: &S::Row| {
         if found.len() >= room {
-            return Err(Error::Timeout("too many CIs lie between the two; ask for fewer hops or types".into()));
+            return Err(Error::Timeout(
+                "too many CIs lie between the two; ask for fewer hops or types".into(),
+            ));
         }
         found.push(Neighbour {
             id: present(row.id(0)?, "ci_id")?,
@@ -305,13 +336,17 @@ fn route(ids: &[Uuid], nodes: Vec<CiSummary>, edges: Vec<Edge>, direction: Direc
     let mut by_id: HashMap<Uuid, CiSummary> = nodes.into_iter().map(|ci| (ci.ci_id.0, ci)).collect();
     let relations = ids.windows(2).map(|pair| {
         let leads = |edge: &Edge| (edge.from, edge.to) == (pair[0], pair[1]) && direction != Direction::In;
-        let leads_back = |edge: &Edge| (edge.to, edge.from) == (pair[0], pair[1]) && direction != Direction::Out;
+        let leads_back =
+            |edge: &Edge| (edge.to, edge.from) == (pair[0], pair[1]) && direction != Direction::Out;
         let between = edges.iter().filter(|edge| leads(edge) || leads_back(edge));
         let best = between.min_by(|a, b| (&a.rel_type, !leads(a)).cmp(&(&b.rel_type, !leads(b))));
         present(best.cloned(), "rel_type")?.named(&codes)
     });
     let relations = relations.collect::<Result<Vec<_>>>()?;
-    let items = ids.iter().map(|id| present(by_id.remove(id), "ci_id")).collect::<Result<Vec<_>>>()?;
+    let items = ids
+        .iter()
+        .map(|id| present(by_id.remove(id), "ci_id"))
+        .collect::<Result<Vec<_>>>()?;
     Ok(Route {
         hops: u8::try_from(relations.len()).unwrap_or(u8::MAX),
         items,

@@ -103,7 +103,9 @@ async fn open_sqlite(path: &str, options: &StoreOptions) -> Result<Arc<dyn Store
 
 #[cfg(not(feature = "sqlite"))]
 async fn open_sqlite(_: &str, _: &StoreOptions) -> Result<Arc<dyn Store>> {
-    Err(Error::Address("this program was built without SQLite (feature `sqlite`)".into()))
+    Err(Error::Address(
+        "this program was built without SQLite (feature `sqlite`)".into(),
+    ))
 }
 
 #[cfg(feature = "postgres")]
@@ -113,5 +115,7 @@ async fn open_postgres(address: &str, options: &StoreOptions) -> Result<Arc<dyn 
 
 #[cfg(not(feature = "postgres"))]
 async fn open_postgres(_: &str, _: &StoreOptions) -> Result<Arc<dyn Store>> {
-    Err(Error::Address("this program was built without PostgreSQL (feature `postgres`)".into()))
+    Err(Error::Address(
+        "this program was built without PostgreSQL (feature `postgres`)".into(),
+    ))
 }

@@ -25,11 +25,17 @@ pub(crate) enum State {
 /// Judges a database by the pairs of its `ci_meta`.
 pub(crate) fn state(meta: &[(String, String)]) -> Result<State> {
     let version = |key: &str| {
-        let value = meta.iter().find(|(known, _)| known == key).map(|(_, value)| value);
+        let value = meta
+            .iter()
+            .find(|(known, _)| known == key)
+            .map(|(_, value)| value);
         value.map_or(Ok(0), |value| value.parse::<u32>())
     };
     let unreadable = |_| Error::Schema("ci_meta holds a version that is not a number".into());
-    let (schema, fold) = (version(SCHEMA_KEY).map_err(unreadable)?, version(FOLD_KEY).map_err(unreadable)?);
+    let (schema, fold) = (
+        version(SCHEMA_KEY).map_err(unreadable)?,
+        version(FOLD_KEY).map_err(unreadable)?,
+    );
     if schema > SCHEMA_VERSION || fold > FOLD_VERSION {
         let text = format!(
             "its schema version {schema} (folding {fold}) is newer than this program's {SCHEMA_VERSION} \
@@ -37,7 +43,11 @@ pub(crate) fn state(meta: &[(String, String)]) -> Result<State> {
         );
         return Err(Error::Schema(text.into()));
     }
-    Ok(if (schema, fold) == (SCHEMA_VERSION, FOLD_VERSION) { State::Current } else { State::Older })
+    Ok(if (schema, fold) == (SCHEMA_VERSION, FOLD_VERSION) {
+        State::Current
+    } else {
+        State::Older
+    })
 }
 
 /// A table of another program without a column that has no default.
@@ -57,5 +67,7 @@ pub(crate) fn faulty_rows(table: &str, rows: i64, what: &str) -> Error {
 
 /// Rows that share a key.
 pub(crate) fn duplicates(table: &str, groups: i64, key: &str) -> Error {
-    Error::Schema(format!("in table {table} {groups} values of ({key}) occur more than once; remove duplicates").into())
+    Error::Schema(
+        format!("in table {table} {groups} values of ({key}) occur more than once; remove duplicates").into(),
+    )
 }

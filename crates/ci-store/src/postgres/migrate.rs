@@ -47,11 +47,20 @@ const CI_FAULTS: &[(&str, &str)] = &[
     ("coalesce(ci_code, '') = ''", "ci_code is empty"),
     ("coalesce(ci_name, '') = ''", "ci_name is empty"),
     ("coalesce(ci_type, '') = ''", "ci_type is empty"),
-    ("criticality NOT BETWEEN 1 AND 5", "criticality is not between 1 and 5"),
+    (
+        "criticality NOT BETWEEN 1 AND 5",
+        "criticality is not between 1 and 5",
+    ),
 ];
 const EXT_FAULTS: &[(&str, &str)] = &[
-    ("jsonb_typeof(attributes) NOT IN ('object', 'null')", "attributes is not a JSON object"),
-    ("jsonb_typeof(tags) NOT IN ('object', 'null')", "tags is not a JSON object"),
+    (
+        "jsonb_typeof(attributes) NOT IN ('object', 'null')",
+        "attributes is not a JSON object",
+    ),
+    (
+        "jsonb_typeof(tags) NOT IN ('object', 'null')",
+        "tags is not a JSON object",
+    ),
 ];
 
 /// Brings the database to this program's schema; does nothing when it is there already.
@@ -62,7 +71,10 @@ pub(super) async fn run(connection: &mut PgConnection) -> Result<()> {
     check_server(connection).await?;
     let mut transaction = connection.begin().await?;
     // Two processes that start at once migrate one after the other, and the second finds it done.
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(LOCK)
+        .execute(&mut *transaction)
+        .await?;
     if schema::state(&meta(&mut transaction).await?)? != State::Current {
         apply(&mut transaction).await?;
     }
@@ -72,22 +84,28 @@ pub(super) async fn run(connection: &mut PgConnection) -> Result<()> {
 
 /// The pairs of `ci_meta`; none when the table is not there.
 async fn meta(connection: &mut PgConnection) -> Result<Vec<(String, String)>> {
-    let there: bool =
-        sqlx::query_scalar("SELECT to_regclass('ci_meta') IS NOT NULL").fetch_one(&mut *connection).await?;
+    let there: bool = sqlx::query_scalar("SELECT to_regclass('ci_meta') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
     if !there {
         return Ok(Vec::new());
     }
-    Ok(sqlx::query_as("SELECT key, value FROM ci_meta").fetch_all(connection).await?)
+    Ok(sqlx::query_as("SELECT key, value FROM ci_meta")
+        .fetch_all(connection)
+        .await?)
 }
 
 async fn check_server(connection: &mut PgConnection) -> Result<()> {
-    const ASK: &str = "SELECT current_setting('server_version_num')::int4, current_setting('server_encoding')";
+    const ASK: &str =
+        "SELECT current_setting('server_version_num')::int4, current_setting('server_encoding')";
     let (version, encoding): (i32, String) = sqlx::query_as(ASK).fetch_one(connection).await?;
     if version < OLDEST {
         return Err(Error::Schema("the server is older than PostgreSQL 15".into()));
     }
     if encoding != "UTF8" {
-        return Err(Error::Schema("the database's encoding is not UTF8; create it with ENCODING 'UTF8'".into()));
+        return Err(Error::Schema(
+            "the database's encoding is not UTF8; create it with ENCODING 'UTF8'".into(),
+        ));
     }
     Ok(())
 }
@@ -97,13 +115,18 @@ async fn apply(connection: &mut PgConnection) -> Result<()> {
     adopt(connection, "ci", CI, CI_FAULTS).await?;
     adopt(connection, "ci_ext", EXT, EXT_FAULTS).await?;
     refold(connection).await?;
-    sqlx::raw_sql(AssertSqlSafe(script())).execute(&mut *connection).await.map_err(refused)?;
+    sqlx::raw_sql(AssertSqlSafe(script()))
+        .execute(&mut *connection)
+        .await
+        .map_err(refused)?;
     record(connection).await
 }
 
 /// The extension that indexes substrings; says what to do when it cannot be had.
 async fn trigrams(connection: &mut PgConnection) -> Result<()> {
-    let created = sqlx::query("CREATE EXTENSION IF NOT EXISTS pg_trgm").execute(connection).await;
+    let created = sqlx::query("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+        .execute(connection)
+        .await;
     created.map(drop).map_err(|error| match Error::from(error) {
         Error::Database(_) | Error::Unavailable(_) => Error::Schema(
             "the extension pg_trgm is needed and could not be made; install the server's contrib package, or have a \
@@ -117,15 +140,22 @@ async fn trigrams(connection: &mut PgConnection) -> Result<()> {
 /// The schema with the folding table filled in.
 fn script() -> String {
     let (from, to): (String, String) = fold::pairs().unzip();
-    include_str!("../../schema/postgres.sql").replace("@FOLD_FROM@", &from).replace("@FOLD_TO@", &to)
+    include_str!("../../schema/postgres.sql")
+        .replace("@FOLD_FROM@", &from)
+        .replace("@FOLD_TO@", &to)
 }
 
 /// Drops the search text when it was folded by an older table; the schema makes it again.
 async fn refold(connection: &mut PgConnection) -> Result<()> {
     let known = meta(connection).await?;
     let current = fold::FOLD_VERSION.to_string();
-    if known.iter().any(|(key, value)| key == FOLD_KEY && *value != current) {
-        sqlx::query("ALTER TABLE ci DROP COLUMN IF EXISTS search_text").execute(connection).await?;
+    if known
+        .iter()
+        .any(|(key, value)| key == FOLD_KEY && *value != current)
+    {
+        sqlx::query("ALTER TABLE ci DROP COLUMN IF EXISTS search_text")
+            .execute(connection)
+            .await?;
     }
     Ok(())
 }
@@ -164,15 +194,27 @@ async fn adopt(
         }
     }
     for (condition, what) in faults {
-        let rows = count(connection, format!("SELECT count(*) FROM {table} WHERE {condition}")).await?;
+        let rows = count(
+            connection,
+            format!("SELECT count(*) FROM {table} WHERE {condition}"),
+        )
+        .await?;
         if rows > 0 {
             return Err(schema::faulty_rows(table, rows, what));
         }
     }
-    let keys: &[&str] = if table == "ci" { &["tenant_id, ci_code", "ci_id"] } else { &["ci_id"] };
+    let keys: &[&str] = if table == "ci" {
+        &["tenant_id, ci_code", "ci_id"]
+    } else {
+        &["ci_id"]
+    };
     for key in keys {
         let repeated = format!("SELECT 1 FROM {table} GROUP BY {key} HAVING count(*) > 1");
-        let groups = count(connection, format!("SELECT count(*) FROM ({repeated}) AS repeated")).await?;
+        let groups = count(
+            connection,
+            format!("SELECT count(*) FROM ({repeated}) AS repeated"),
+        )
+        .await?;
         if groups > 0 {
             return Err(schema::duplicates(table, groups, key));
         }
@@ -191,7 +233,9 @@ async fn types(connection: &mut PgConnection, table: &str) -> Result<Vec<(String
 }
 
 async fn count(connection: &mut PgConnection, statement: String) -> Result<i64> {
-    Ok(sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(connection).await?)
+    Ok(sqlx::query_scalar(AssertSqlSafe(statement))
+        .fetch_one(connection)
+        .await?)
 }
 
 async fn fill_moments(connection: &mut PgConnection) -> Result<()> {
@@ -203,17 +247,21 @@ async fn fill_moments(connection: &mut PgConnection) -> Result<()> {
 }
 
 async fn record(connection: &mut PgConnection) -> Result<()> {
-    const CREATE: &str = "CREATE TABLE IF NOT EXISTS ci_meta (key text NOT NULL PRIMARY KEY, value text NOT NULL)";
+    const CREATE: &str =
+        "CREATE TABLE IF NOT EXISTS ci_meta (key text NOT NULL PRIMARY KEY, value text NOT NULL)";
     const KEEP: &str = "INSERT INTO ci_meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
-    const REPLACE: &str =
-        "INSERT INTO ci_meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    const REPLACE: &str = "INSERT INTO ci_meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     sqlx::query(CREATE).execute(&mut *connection).await?;
     for (statement, key, value) in [
         (KEEP, UUID_KEY, uuid::Uuid::new_v4().to_string()),
         (REPLACE, SCHEMA_KEY, SCHEMA_VERSION.to_string()),
         (REPLACE, FOLD_KEY, fold::FOLD_VERSION.to_string()),
     ] {
-        sqlx::query(statement).bind(key).bind(value).execute(&mut *connection).await?;
+        sqlx::query(statement)
+            .bind(key)
+            .bind(value)
+            .execute(&mut *connection)
+            .await?;
     }
     Ok(())
 }

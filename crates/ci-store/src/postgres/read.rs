@@ -4,8 +4,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 use ci_model::{
-    Aggregate, CiDetail, CiSummary, Expand, Get, Graph, Groups, List, ListPage, Path, PathAnswer, Search, TenantId,
-    Timestamp,
+    Aggregate, CiDetail, CiSummary, Expand, Get, Graph, Groups, List, ListPage, Path, PathAnswer, Search,
+    TenantId, Timestamp,
 };
 use futures_util::TryStreamExt as _;
 use sqlx::encode::{Encode, IsNull};
@@ -32,7 +32,9 @@ pub(super) struct PostgresSnapshot {
 
 impl fmt::Debug for PostgresSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresSnapshot").field("statements", &self.statements).finish_non_exhaustive()
+        f.debug_struct("PostgresSnapshot")
+            .field("statements", &self.statements)
+            .finish_non_exhaustive()
     }
 }
 

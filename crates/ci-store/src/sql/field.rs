@@ -25,7 +25,11 @@ impl Document {
             Field::Attribute(path) => ("e.attributes", path),
         };
         let keys = match binder.dialect {
-            Dialect::Postgres => path.segments().iter().map(|key| binder.bind(Argument::Text(key.clone()))).collect(),
+            Dialect::Postgres => path
+                .segments()
+                .iter()
+                .map(|key| binder.bind(Argument::Text(key.clone())))
+                .collect(),
             Dialect::Sqlite => vec![binder.bind(Argument::Text(json_path(path.segments())))],
         };
         Some(Self { column, keys })
@@ -33,7 +37,9 @@ impl Document {
 
     /// PostgreSQL: the value as `jsonb`. Key by key with the text operator, which never enters an array.
     fn jsonb(&self) -> String {
-        self.keys.iter().fold(self.column.to_owned(), |value, key| format!("{value} -> {key}"))
+        self.keys
+            .iter()
+            .fold(self.column.to_owned(), |value, key| format!("{value} -> {key}"))
     }
 
     /// SQLite: a function of document and path.
@@ -132,7 +138,10 @@ fn contains_folded(text: &str, part: &str, binder: &Binder) -> String {
     match binder.dialect {
         Dialect::Postgres => format!("strpos(ci_fold({text}), {part}) > 0"),
         Dialect::Sqlite => {
-            format!("(SELECT instr({}, {part}) FROM (SELECT {text} AS text) AS v) > 0", sqlite_fold("v.text"))
+            format!(
+                "(SELECT instr({}, {part}) FROM (SELECT {text} AS text) AS v) > 0",
+                sqlite_fold("v.text")
+            )
         }
     }
 }

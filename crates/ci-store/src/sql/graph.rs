@@ -30,7 +30,11 @@ pub(crate) fn level(dialect: Dialect, tenant: &TenantId, level: &Level<'_>) -> S
     let frontier = binder.bind(Argument::Ids(level.frontier.to_vec()));
     let expanded = binder.bind(Argument::Ids(level.expanded.to_vec()));
     let edges = edges(level, &frontier, &expanded, &mut binder);
-    let live = if level.include_deleted { "" } else { " AND c.deleted_at IS NULL" };
+    let live = if level.include_deleted {
+        ""
+    } else {
+        " AND c.deleted_at IS NULL"
+    };
     let fresh = format!(
         "SELECT DISTINCT c.ci_id, {code} AS ci_code FROM edge JOIN ci AS c ON c.ci_id = edge.other \
          WHERE {own}{live} AND {new} AND {newer}",
@@ -39,7 +43,10 @@ pub(crate) fn level(dialect: Dialect, tenant: &TenantId, level: &Level<'_>) -> S
         new = binder.is_not_in("edge.other", &frontier),
         newer = binder.is_not_in("edge.other", &expanded),
     );
-    let (nodes, one_more) = (bounded(level.nodes_left, 0, &mut binder), bounded(level.nodes_left, 1, &mut binder));
+    let (nodes, one_more) = (
+        bounded(level.nodes_left, 0, &mut binder),
+        bounded(level.nodes_left, 1, &mut binder),
+    );
     let most_edges = bounded(level.edges_left, 1, &mut binder);
     // A relation is met when its other end is in the answer: new and kept, or there before.
     let met = format!(
@@ -47,8 +54,11 @@ pub(crate) fn level(dialect: Dialect, tenant: &TenantId, level: &Level<'_>) -> S
         binder.is_in("edge.other", &frontier),
         binder.is_in("edge.other", &expanded),
     );
-    let (from_code, to_code, rel_type) =
-        (binder.bytes("f.ci_code"), binder.bytes("t.ci_code"), binder.bytes("edge.rel_type"));
+    let (from_code, to_code, rel_type) = (
+        binder.bytes("f.ci_code"),
+        binder.bytes("t.ci_code"),
+        binder.bytes("edge.rel_type"),
+    );
     let (no_id, no_text) = match dialect {
         Dialect::Postgres => ("NULL::uuid", "NULL::text"),
         Dialect::Sqlite => ("NULL", "NULL"),
@@ -81,14 +91,18 @@ fn edges(level: &Level<'_>, frontier: &str, expanded: &str, binder: &mut Binder)
     let both = level.direction == Direction::Both;
     let mut branches = Vec::new();
     if level.direction != Direction::In {
-        let again = both.then(|| format!(" AND {}", binder.is_not_in("r.to_id", expanded))).unwrap_or_default();
+        let again = both
+            .then(|| format!(" AND {}", binder.is_not_in("r.to_id", expanded)))
+            .unwrap_or_default();
         branches.push(branch("from_id", "to_id", frontier, &types, binder) + &again);
     }
     if level.direction != Direction::Out {
         let again = both
             .then(|| {
-                let (earlier, same) =
-                    (binder.is_not_in("r.from_id", expanded), binder.is_not_in("r.from_id", frontier));
+                let (earlier, same) = (
+                    binder.is_not_in("r.from_id", expanded),
+                    binder.is_not_in("r.from_id", frontier),
+                );
                 format!(" AND {earlier} AND {same}")
             })
             .unwrap_or_default();
@@ -163,7 +177,12 @@ pub(crate) fn step(dialect: Dialect, tenant: &TenantId, step: &Step<'_>) -> Stat
 }
 
 /// Reads the CIs of a path and every relation between any two of them, in the form of [`level`].
-pub(crate) fn route(dialect: Dialect, tenant: &TenantId, ids: &[Uuid], rel_types: &[RelationType]) -> Statement {
+pub(crate) fn route(
+    dialect: Dialect,
+    tenant: &TenantId,
+    ids: &[Uuid],
+    rel_types: &[RelationType],
+) -> Statement {
     let mut binder = Binder::new(dialect, tenant);
     let list = binder.bind(Argument::Ids(ids.to_vec()));
     let types = types(rel_types, &mut binder);

@@ -15,7 +15,11 @@ fn is_long(keyword: &str) -> bool {
 
 /// The condition that the keywords are found in a folded search text; nothing when there are none.
 pub(crate) fn condition(selection: &Selection, text: &str, binder: &mut Binder) -> Option<String> {
-    let each: Vec<String> = selection.keywords().iter().map(|keyword| found(keyword, text, binder)).collect();
+    let each: Vec<String> = selection
+        .keywords()
+        .iter()
+        .map(|keyword| found(keyword, text, binder))
+        .collect();
     let joiner = match selection.mode() {
         KeywordMode::All => " AND ",
         KeywordMode::Any => " OR ",
@@ -58,14 +62,21 @@ fn like_pattern(keyword: &str) -> String {
 
 /// The FTS5 query that every hit of the keywords satisfies; nothing when the index cannot narrow them.
 pub(crate) fn fts_query(selection: &Selection) -> Option<String> {
-    let long: Vec<&String> = selection.keywords().iter().filter(|keyword| is_long(keyword)).collect();
+    let long: Vec<&String> = selection
+        .keywords()
+        .iter()
+        .filter(|keyword| is_long(keyword))
+        .collect();
     let joiner = match selection.mode() {
         KeywordMode::All => " AND ",
         // One keyword that the index does not know may be found anywhere.
         KeywordMode::Any if long.len() < selection.keywords().len() => return None,
         KeywordMode::Any => " OR ",
     };
-    let each: Vec<String> = long.iter().map(|keyword| format!("({})", trigrams(keyword).join(" AND "))).collect();
+    let each: Vec<String> = long
+        .iter()
+        .map(|keyword| format!("({})", trigrams(keyword).join(" AND ")))
+        .collect();
     (!each.is_empty()).then(|| each.join(joiner))
 }
 
@@ -96,7 +107,10 @@ mod tests {
 
     #[test]
     fn the_index_query_holds_both_ends_and_escapes_quotes() {
-        assert_eq!(fts_query(&selection(&["a\"bc"])).unwrap(), "(\"\"\"bc\" AND \"a\"\"b\")");
+        assert_eq!(
+            fts_query(&selection(&["a\"bc"])).unwrap(),
+            "(\"\"\"bc\" AND \"a\"\"b\")"
+        );
         let long: Vec<String> = trigrams(&('a'..='z').collect::<String>());
         assert_eq!(long.len(), TRIGRAMS);
         assert_eq!((long[0].as_str(), long[7].as_str()), ("\"abc\"", "\"xyz\""));

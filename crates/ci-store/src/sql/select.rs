@@ -23,8 +23,11 @@ fn rows<'a>(
     binder: &mut Binder,
 ) -> Rows {
     let filters = selection.filters();
-    let documents =
-        filters.iter().map(ci_model::Filter::field).chain(fields).any(field::is_document);
+    let documents = filters
+        .iter()
+        .map(ci_model::Filter::field)
+        .chain(fields)
+        .any(field::is_document);
     let (mut from, mut conditions) = match binder.dialect {
         Dialect::Postgres => postgres_rows(selection, binder),
         Dialect::Sqlite => sqlite_rows(selection, binder),
@@ -61,10 +64,17 @@ fn sqlite_rows(selection: &Selection, binder: &mut Binder) -> (String, Vec<Strin
                 "ci_search_fts CROSS JOIN ci_search AS s ON s.doc = ci_search_fts.rowid \
                  CROSS JOIN ci AS c ON c.ci_id = s.ci_id"
                     .into(),
-                vec![format!("ci_search_fts MATCH {query}"), "s.tenant_id = $1".into(), found],
+                vec![
+                    format!("ci_search_fts MATCH {query}"),
+                    "s.tenant_id = $1".into(),
+                    found,
+                ],
             )
         }
-        None => ("ci AS c CROSS JOIN ci_search AS s ON s.ci_id = c.ci_id".into(), vec![found]),
+        None => (
+            "ci AS c CROSS JOIN ci_search AS s ON s.ci_id = c.ci_id".into(),
+            vec![found],
+        ),
     }
 }
 
@@ -73,7 +83,11 @@ pub(crate) fn search(dialect: Dialect, tenant: &TenantId, search: &Search) -> St
     let mut binder = Binder::new(dialect, tenant);
     let rows = rows(search.selection(), [], &mut binder);
     let sort = search.sort();
-    let descending = if sort.order == Order::Descending { " DESC" } else { "" };
+    let descending = if sort.order == Order::Descending {
+        " DESC"
+    } else {
+        ""
+    };
     let column = binder.bytes(&format!("c.{}", sort.column.as_str()));
     // Said only where a value can be absent: it would keep PostgreSQL from reading an index backwards.
     let absent_last = match sort.column {
@@ -127,18 +141,29 @@ pub(crate) fn list(dialect: Dialect, tenant: &TenantId, list: &List) -> Statemen
 pub(crate) fn aggregate(dialect: Dialect, tenant: &TenantId, aggregate: &Aggregate) -> Statement {
     let mut binder = Binder::new(dialect, tenant);
     let distinct = aggregate.distinct().map(ci_model::Distinct::field);
-    let rows = rows(aggregate.selection(), aggregate.group_by().iter().chain(distinct), &mut binder);
+    let rows = rows(
+        aggregate.selection(),
+        aggregate.group_by().iter().chain(distinct),
+        &mut binder,
+    );
     let mut columns = Vec::new();
     for (at, group) in aggregate.group_by().iter().enumerate() {
         columns.push(format!("{} AS g{at}", field::value(group, &mut binder)));
     }
     columns.push("count(*) AS members".into());
     if let Some(distinct) = distinct {
-        columns.push(format!("count(DISTINCT {}) AS different", field::value(distinct, &mut binder)));
+        columns.push(format!(
+            "count(DISTINCT {}) AS different",
+            field::value(distinct, &mut binder)
+        ));
     }
     let groups: Vec<usize> = (0..aggregate.group_by().len()).collect();
     let by: Vec<String> = groups.iter().map(|at| (at + 1).to_string()).collect();
-    let by = if by.is_empty() { String::new() } else { format!(" GROUP BY {}", by.join(", ")) };
+    let by = if by.is_empty() {
+        String::new()
+    } else {
+        format!(" GROUP BY {}", by.join(", "))
+    };
     let order: String = groups.iter().map(|at| format!(", g.g{at} NULLS LAST")).collect();
     let limit = binder.integer(i64::from(aggregate.limit()) + 1);
     let text = format!(
@@ -159,9 +184,15 @@ pub(crate) fn get_many(dialect: Dialect, tenant: &TenantId, gets: &[Get]) -> Sta
         Dialect::Postgres => "e.tags::text, e.attributes::text",
         Dialect::Sqlite => "e.tags, e.attributes",
     };
-    let columns =
-        format!("{SUMMARY}, c.criticality, c.created_at, c.updated_at, c.deleted_at, {documents}");
-    by_refs(Binder::new(dialect, tenant), ids, codes, include_deleted, &columns, true)
+    let columns = format!("{SUMMARY}, c.criticality, c.created_at, c.updated_at, c.deleted_at, {documents}");
+    by_refs(
+        Binder::new(dialect, tenant),
+        ids,
+        codes,
+        include_deleted,
+        &columns,
+        true,
+    )
 }
 
 /// The live CIs (or any) of some references: the short columns.
@@ -172,7 +203,14 @@ pub(crate) fn summaries<'a>(
     include_deleted: bool,
 ) -> Statement {
     let (ids, codes) = split(targets);
-    by_refs(Binder::new(dialect, tenant), ids, codes, include_deleted, SUMMARY, false)
+    by_refs(
+        Binder::new(dialect, tenant),
+        ids,
+        codes,
+        include_deleted,
+        SUMMARY,
+        false,
+    )
 }
 
 fn split<'a>(targets: impl Iterator<Item = &'a CiRef>) -> (Vec<Uuid>, Vec<String>) {
@@ -195,8 +233,16 @@ fn by_refs(
     columns: &str,
     documents: bool,
 ) -> Statement {
-    let join = if documents { " LEFT JOIN ci_ext AS e ON e.ci_id = c.ci_id" } else { "" };
-    let live = if include_deleted { "" } else { " AND c.deleted_at IS NULL" };
+    let join = if documents {
+        " LEFT JOIN ci_ext AS e ON e.ci_id = c.ci_id"
+    } else {
+        ""
+    };
+    let live = if include_deleted {
+        ""
+    } else {
+        " AND c.deleted_at IS NULL"
+    };
     let mut wanted = Vec::new();
     if !ids.is_empty() || codes.is_empty() {
         let list = binder.bind(Argument::Ids(ids));

@@ -23,7 +23,11 @@ impl SqliteStore {
             return Err(Error::Address("expected a path after `sqlite:`".into()));
         }
         let memory = path == MEMORY;
-        let folder = memory.then(tempfile::tempdir).transpose().map_err(no_folder)?.map(Arc::new);
+        let folder = memory
+            .then(tempfile::tempdir)
+            .transpose()
+            .map_err(no_folder)?
+            .map(Arc::new);
         let file = match &folder {
             Some(folder) => folder.path().join("memory.db"),
             None => path.into(),
@@ -34,7 +38,11 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(options.busy_timeout)
             // A temporary database need not survive a crash.
-            .synchronous(if memory { SqliteSynchronous::Off } else { SqliteSynchronous::Normal })
+            .synchronous(if memory {
+                SqliteSynchronous::Off
+            } else {
+                SqliteSynchronous::Normal
+            })
             // Negative: in KiB instead of pages.
             .pragma("cache_size", format!("-{}", options.cache_bytes >> 10))
             .pragma("mmap_size", options.mmap_bytes.to_string())

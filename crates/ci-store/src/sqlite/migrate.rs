@@ -9,7 +9,15 @@ use crate::{Error, Result};
 
 /// Text columns of `ci`; the first four must have a value.
 const TEXTS: [&str; 9] = [
-    "tenant_id", "ci_code", "ci_name", "ci_type", "ci_subtype", "ci_category", "status", "location", "owner",
+    "tenant_id",
+    "ci_code",
+    "ci_name",
+    "ci_type",
+    "ci_subtype",
+    "ci_category",
+    "status",
+    "location",
+    "owner",
 ];
 const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%f', 'now') || '000Z'";
 const MOMENT: &str = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]\
@@ -35,16 +43,24 @@ pub(super) async fn run(pool: &SqlitePool) -> Result<()> {
 /// The pairs of `ci_meta`; none when the table is not there.
 async fn meta(connection: &mut SqliteConnection) -> Result<Vec<(String, String)>> {
     const THERE: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'ci_meta'";
-    if sqlx::query_scalar::<_, i64>(THERE).fetch_one(&mut *connection).await? == 0 {
+    if sqlx::query_scalar::<_, i64>(THERE)
+        .fetch_one(&mut *connection)
+        .await?
+        == 0
+    {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query_as("SELECT key, value FROM ci_meta").fetch_all(connection).await?;
+    let rows = sqlx::query_as("SELECT key, value FROM ci_meta")
+        .fetch_all(connection)
+        .await?;
     Ok(rows)
 }
 
 async fn apply(connection: &mut SqliteConnection) -> Result<()> {
     adopt(connection).await?;
-    sqlx::raw_sql(AssertSqlSafe(script())).execute(&mut *connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(script()))
+        .execute(&mut *connection)
+        .await?;
     fill_fold(connection).await?;
     backfill(connection).await?;
     record(connection).await
@@ -53,7 +69,11 @@ async fn apply(connection: &mut SqliteConnection) -> Result<()> {
 /// The schema with its expressions filled in.
 fn script() -> String {
     let mut script = include_str!("../../schema/sqlite.sql").replace("@NOW@", NOW);
-    for (name, column) in [("CREATED", "created_at"), ("UPDATED", "updated_at"), ("DELETED", "deleted_at")] {
+    for (name, column) in [
+        ("CREATED", "created_at"),
+        ("UPDATED", "updated_at"),
+        ("DELETED", "deleted_at"),
+    ] {
         let value = format!("NEW.{column}");
         let otherwise = if name == "DELETED" { "NULL" } else { NOW };
         script = script
@@ -69,7 +89,10 @@ fn script() -> String {
 /// The folded search text of a row.
 fn search_text(row: &str) -> String {
     let columns = ["ci_code", "ci_name", "ci_type", "ci_subtype", "ci_category"];
-    let parts: Vec<String> = columns.iter().map(|c| format!("coalesce({row}{c}, '')")).collect();
+    let parts: Vec<String> = columns
+        .iter()
+        .map(|c| format!("coalesce({row}{c}, '')"))
+        .collect();
     sqlite_fold(&format!("({})", parts.join(" || char(31) || ")))
 }
 
@@ -84,8 +107,10 @@ fn canonical(value: &str) -> String {
 fn moment(value: &str, otherwise: &str) -> String {
     let fraction = format!("substr({value}, instr({value}, '.') + 1)");
     let zone = format!("ltrim({fraction}, '0123456789')");
-    let whole = format!("strftime('%Y-%m-%dT%H:%M:%S', substr({value}, 1, instr({value}, '.') - 1) || {zone})");
-    let digits = format!("substr(substr({fraction}, 1, length({fraction}) - length({zone})) || '000000', 1, 6)");
+    let whole =
+        format!("strftime('%Y-%m-%dT%H:%M:%S', substr({value}, 1, instr({value}, '.') - 1) || {zone})");
+    let digits =
+        format!("substr(substr({fraction}, 1, length({fraction}) - length({zone})) || '000000', 1, 6)");
     format!(
         "CASE WHEN {value} IS NULL THEN {otherwise} WHEN {canonical} THEN {value} \
          WHEN instr({value}, '.') > 0 THEN {whole} || '.' || {digits} || 'Z' \
@@ -102,7 +127,10 @@ fn ci_faults(row: &str) -> Vec<(String, String)> {
         "ci_id is not a UUID in lower-case hyphenated form".to_owned(),
     )];
     for column in &TEXTS[..4] {
-        faults.push((format!("coalesce({row}{column}, '') = ''"), format!("{column} is empty")));
+        faults.push((
+            format!("coalesce({row}{column}, '') = ''"),
+            format!("{column} is empty"),
+        ));
     }
     for column in TEXTS {
         faults.push((
@@ -116,7 +144,10 @@ fn ci_faults(row: &str) -> Vec<(String, String)> {
     ));
     for column in ["created_at", "updated_at", "deleted_at"] {
         faults.push((
-            format!("{row}{column} IS NOT NULL AND ({}) IS NULL", moment(&format!("{row}{column}"), "NULL")),
+            format!(
+                "{row}{column} IS NOT NULL AND ({}) IS NULL",
+                moment(&format!("{row}{column}"), "NULL")
+            ),
             format!("{column} is not a date and time"),
         ));
     }
@@ -140,8 +171,10 @@ fn ext_faults(row: &str) -> Vec<(String, String)> {
 
 /// The body of a trigger that refuses faulty rows.
 fn checks(faults: &[(String, String)]) -> String {
-    let cases: Vec<String> =
-        faults.iter().map(|(when, what)| format!("WHEN {when} THEN RAISE(ABORT, '{what}')")).collect();
+    let cases: Vec<String> = faults
+        .iter()
+        .map(|(when, what)| format!("WHEN {when} THEN RAISE(ABORT, '{what}')"))
+        .collect();
     format!("SELECT CASE {} END", cases.join(" "))
 }
 
@@ -152,11 +185,22 @@ async fn adopt(connection: &mut SqliteConnection) -> Result<()> {
             "ci",
             &["ci_id", "tenant_id", "ci_code", "ci_name", "ci_type"][..],
             &[
-                "ci_subtype TEXT", "ci_category TEXT", "status TEXT", "criticality INTEGER", "location TEXT",
-                "owner TEXT", "created_at TEXT", "updated_at TEXT", "deleted_at TEXT",
+                "ci_subtype TEXT",
+                "ci_category TEXT",
+                "status TEXT",
+                "criticality INTEGER",
+                "location TEXT",
+                "owner TEXT",
+                "created_at TEXT",
+                "updated_at TEXT",
+                "deleted_at TEXT",
             ][..],
         ),
-        ("ci_ext", &["ci_id"][..], &["attributes TEXT", "tags TEXT", "updated_at TEXT"][..]),
+        (
+            "ci_ext",
+            &["ci_id"][..],
+            &["attributes TEXT", "tags TEXT", "updated_at TEXT"][..],
+        ),
     ] {
         let columns = columns(connection, table).await?;
         if columns.is_empty() {
@@ -175,7 +219,11 @@ async fn adopt(connection: &mut SqliteConnection) -> Result<()> {
                 sqlx::query(AssertSqlSafe(add)).execute(&mut *connection).await?;
             }
         }
-        let faults = if table == "ci" { ci_faults("") } else { ext_faults("") };
+        let faults = if table == "ci" {
+            ci_faults("")
+        } else {
+            ext_faults("")
+        };
         check_rows(connection, table, &faults).await?;
     }
     check_duplicates(connection).await
@@ -192,7 +240,11 @@ async fn columns(connection: &mut SqliteConnection, table: &str) -> Result<Vec<(
 
 /// Text columns must have text affinity: in any other, SQLite would turn the code `007` into the number 7.
 fn check_affinity(table: &str, columns: &[(String, String)]) -> Result<()> {
-    let is_text = |declared: &str| ["CHAR", "CLOB", "TEXT"].iter().any(|word| declared.contains(word));
+    let is_text = |declared: &str| {
+        ["CHAR", "CLOB", "TEXT"]
+            .iter()
+            .any(|word| declared.contains(word))
+    };
     for (name, declared) in columns {
         if TEXTS.contains(&name.as_str()) && !is_text(declared) {
             return Err(schema::wrong_type(table, name, "TEXT"));
@@ -201,10 +253,16 @@ fn check_affinity(table: &str, columns: &[(String, String)]) -> Result<()> {
     Ok(())
 }
 
-async fn check_rows(connection: &mut SqliteConnection, table: &str, faults: &[(String, String)]) -> Result<()> {
+async fn check_rows(
+    connection: &mut SqliteConnection,
+    table: &str,
+    faults: &[(String, String)],
+) -> Result<()> {
     for (condition, what) in faults {
         let count = format!("SELECT count(*) FROM {table} WHERE {condition}");
-        let rows: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
+        let rows: i64 = sqlx::query_scalar(AssertSqlSafe(count))
+            .fetch_one(&mut *connection)
+            .await?;
         if rows > 0 {
             return Err(schema::faulty_rows(table, rows, what));
         }
@@ -218,7 +276,9 @@ async fn check_duplicates(connection: &mut SqliteConnection) -> Result<()> {
     }
     for key in ["tenant_id, ci_code", "ci_id"] {
         let count = format!("SELECT count(*) FROM (SELECT 1 FROM ci GROUP BY {key} HAVING count(*) > 1)");
-        let groups: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
+        let groups: i64 = sqlx::query_scalar(AssertSqlSafe(count))
+            .fetch_one(&mut *connection)
+            .await?;
         if groups > 0 {
             return Err(schema::duplicates("ci", groups, key));
         }
@@ -229,8 +289,11 @@ async fn check_duplicates(connection: &mut SqliteConnection) -> Result<()> {
 async fn fill_fold(connection: &mut SqliteConnection) -> Result<()> {
     let ascii = ('A'..='Z').map(|c| (c, c.to_ascii_lowercase()));
     let pairs: Vec<(char, char)> = ascii.chain(fold::pairs()).collect();
-    let json = serde_json::to_string(&pairs).map_err(|_| Error::Schema("the folding table is broken".into()))?;
-    sqlx::query("DELETE FROM ci_fold").execute(&mut *connection).await?;
+    let json =
+        serde_json::to_string(&pairs).map_err(|_| Error::Schema("the folding table is broken".into()))?;
+    sqlx::query("DELETE FROM ci_fold")
+        .execute(&mut *connection)
+        .await?;
     sqlx::query(
         "INSERT INTO ci_fold (upper, lower) SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') \
          FROM json_each($1)",
@@ -246,8 +309,14 @@ async fn backfill(connection: &mut SqliteConnection) -> Result<()> {
     let moments = format!(
         "UPDATE ci SET created_at = {}, updated_at = {}, deleted_at = {} \
          WHERE NOT ({} AND {} AND (deleted_at IS NULL OR {}))",
-        moment("created_at", &format!("coalesce({}, {NOW})", moment("updated_at", "NULL"))),
-        moment("updated_at", &format!("coalesce({}, {NOW})", moment("created_at", "NULL"))),
+        moment(
+            "created_at",
+            &format!("coalesce({}, {NOW})", moment("updated_at", "NULL"))
+        ),
+        moment(
+            "updated_at",
+            &format!("coalesce({}, {NOW})", moment("created_at", "NULL"))
+        ),
         moment("deleted_at", "NULL"),
         canonical("created_at"),
         canonical("updated_at"),
@@ -257,15 +326,20 @@ async fn backfill(connection: &mut SqliteConnection) -> Result<()> {
         "INSERT INTO ci_search (ci_id, tenant_id, text) SELECT ci_id, tenant_id, {} FROM ci ORDER BY ci_id",
         search_text("")
     );
-    sqlx::query(AssertSqlSafe(moments)).execute(&mut *connection).await?;
+    sqlx::query(AssertSqlSafe(moments))
+        .execute(&mut *connection)
+        .await?;
     // All of them again: after a change of the folding table the old texts are wrong.
-    sqlx::query("DELETE FROM ci_search").execute(&mut *connection).await?;
+    sqlx::query("DELETE FROM ci_search")
+        .execute(&mut *connection)
+        .await?;
     sqlx::query(AssertSqlSafe(texts)).execute(connection).await?;
     Ok(())
 }
 
 async fn record(connection: &mut SqliteConnection) -> Result<()> {
-    const CREATE: &str = "CREATE TABLE IF NOT EXISTS ci_meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)";
+    const CREATE: &str =
+        "CREATE TABLE IF NOT EXISTS ci_meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)";
     const KEEP: &str = "INSERT INTO ci_meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
     const REPLACE: &str = "INSERT OR REPLACE INTO ci_meta (key, value) VALUES ($1, $2)";
     sqlx::query(CREATE).execute(&mut *connection).await?;
@@ -275,7 +349,11 @@ async fn record(connection: &mut SqliteConnection) -> Result<()> {
         (REPLACE, SCHEMA_KEY, SCHEMA_VERSION.to_string()),
         (REPLACE, FOLD_KEY, fold::FOLD_VERSION.to_string()),
     ] {
-        sqlx::query(statement).bind(key).bind(value).execute(&mut *connection).await?;
+        sqlx::query(statement)
+            .bind(key)
+            .bind(value)
+            .execute(&mut *connection)
+            .await?;
     }
     Ok(())
 }

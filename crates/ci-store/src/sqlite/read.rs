@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ci_model::{
-    Aggregate, CiDetail, CiSummary, Expand, Get, Graph, Groups, List, ListPage, Path, PathAnswer, Search, TenantId,
-    Timestamp,
+    Aggregate, CiDetail, CiSummary, Expand, Get, Graph, Groups, List, ListPage, Path, PathAnswer, Search,
+    TenantId, Timestamp,
 };
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -39,7 +39,9 @@ pub(super) struct SqliteSnapshot {
 
 impl fmt::Debug for SqliteSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteSnapshot").field("statements", &self.statements).finish_non_exhaustive()
+        f.debug_struct("SqliteSnapshot")
+            .field("statements", &self.statements)
+            .finish_non_exhaustive()
     }
 }
 
@@ -59,7 +61,10 @@ impl Deadline {
     }
 
     fn set(&self, timeout: Duration) {
-        self.at.store(micros(self.start.elapsed().saturating_add(timeout)), Ordering::Relaxed);
+        self.at.store(
+            micros(self.start.elapsed().saturating_add(timeout)),
+            Ordering::Relaxed,
+        );
     }
 
     fn abandon(&self) {
@@ -91,11 +96,18 @@ pub(super) async fn begin(store: &SqliteStore) -> Result<SqliteSnapshot> {
     begun.unwrap_or_else(|_| Err(Error::Unavailable("the connection's task ended".into())))
 }
 
-async fn begin_on(pool: SqlitePool, folder: Option<Arc<TempDir>>, timeout: Duration) -> Result<SqliteSnapshot> {
+async fn begin_on(
+    pool: SqlitePool,
+    folder: Option<Arc<TempDir>>,
+    timeout: Duration,
+) -> Result<SqliteSnapshot> {
     let mut transaction = pool.begin_with(BEGIN).await?;
     let deadline = Arc::new(Deadline::new());
     let asked = Arc::clone(&deadline);
-    transaction.lock_handle().await?.set_progress_handler(OPERATIONS, move || asked.goes_on());
+    transaction
+        .lock_handle()
+        .await?
+        .set_progress_handler(OPERATIONS, move || asked.goes_on());
     Ok(SqliteSnapshot {
         transaction,
         deadline,
@@ -167,12 +179,16 @@ impl Cells for SqliteRow {
 
     fn id(&self, at: usize) -> Result<Option<Uuid>> {
         let text: Option<&str> = self.try_get_unchecked(at)?;
-        text.map(Uuid::try_parse).transpose().map_err(|_| corrupt("ci_id"))
+        text.map(Uuid::try_parse)
+            .transpose()
+            .map_err(|_| corrupt("ci_id"))
     }
 
     fn moment(&self, at: usize) -> Result<Option<Timestamp>> {
         let text: Option<&str> = self.try_get_unchecked(at)?;
-        text.map(str::parse).transpose().map_err(|_| corrupt("of a moment"))
+        text.map(str::parse)
+            .transpose()
+            .map_err(|_| corrupt("of a moment"))
     }
 }
 

@@ -1,0 +1,211 @@
+//! A database that the predecessor made is adopted with every row; one that cannot be used is told precisely.
+
+use std::sync::Arc;
+
+use ci_model::{CiCode, Get, Search};
+use ci_store::{Error, StoreOptions};
+use ci_tests::fixture::{Fixture, on_both};
+use ci_tests::store_contract::world::{seeded, tenant};
+use ci_tests::store_contract::{World, questions, reference};
+
+/// The predecessor's tables, as a Python program made them.
+fn ancestor(sqlite: bool) -> String {
+    let (id, moment, document) = if sqlite {
+        ("VARCHAR(36)", "TIMESTAMP", "TEXT")
+    } else {
+        ("uuid", "timestamptz", "jsonb")
+    };
+    format!(
+        "CREATE TABLE ci (ci_id {id} PRIMARY KEY, tenant_id VARCHAR(64), ci_type VARCHAR(32), ci_subtype VARCHAR(32), \
+         ci_code VARCHAR(255) UNIQUE, ci_name VARCHAR(500), ci_category VARCHAR(64), status VARCHAR(32), \
+         criticality INTEGER, location VARCHAR(200), owner VARCHAR(200), created_at {moment} DEFAULT CURRENT_TIMESTAMP, \
+         updated_at {moment}, deleted_at {moment}); \
+         CREATE TABLE ci_ext (ci_id {id} PRIMARY KEY REFERENCES ci (ci_id), attributes {document}, tags {document}, \
+         updated_at {moment} DEFAULT CURRENT_TIMESTAMP);"
+    )
+}
+
+#[tokio::test]
+async fn an_ancestors_database_keeps_its_rows_and_answers_like_our_own() {
+    let mut world = World::random(21, 150, 0);
+    world.cis.dedup_by(|a, b| a.summary.ci_code == b.summary.ci_code);
+    on_both(async |fixture| {
+        fixture.execute(&ancestor(fixture.is_sqlite())).await;
+        fixture.execute(&world.sql(fixture.is_sqlite())).await;
+        let store = fixture.open().await;
+        let mut snapshot = store.snapshot().await.unwrap();
+        let mut random = seeded(22);
+        for _ in 0..300 {
+            let question = questions::search(&mut random, &world);
+            let answer = snapshot.search(&tenant(), &question).await.unwrap();
+            assert_eq!(
+                answer,
+                reference::search(&world, &question),
+                "{question:?} on {}",
+                store.backend()
+            );
+        }
+        let ours: Vec<_> = world
+            .cis
+            .iter()
+            .filter(|ci| ci.tenant_id == tenant())
+            .cloned()
+            .collect();
+        let gets: Vec<Get> = ours
+            .iter()
+            .map(|ci| Get::new(ci.summary.ci_id).include_deleted(true))
+            .collect();
+        let got = snapshot.get_many(&tenant(), &gets).await.unwrap();
+        assert_eq!(got.into_iter().flatten().collect::<Vec<_>>(), ours);
+        drop(snapshot);
+        store.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rows_without_moments_get_some_and_later_rows_are_found() {
+    on_both(async |fixture| {
+        fixture.execute(&ancestor(fixture.is_sqlite())).await;
+        let insert = |n: u8, moment: &str| {
+            format!(
+                "INSERT INTO ci (ci_id, tenant_id, ci_code, ci_name, ci_type, created_at, updated_at) VALUES \
+                 ('00000000-0000-4000-8000-00000000000{n}', 'acme', 'c-{n}', 'Ärger {n}', 'SW', {moment}, {moment});"
+            )
+        };
+        fixture.execute(&insert(1, "NULL")).await;
+        fixture.execute(&insert(2, "'2026-02-03 04:05:06.789'")).await;
+        let store = fixture.open().await;
+        store.close().await;
+        let store = fixture.open().await;
+        fixture.execute(&insert(3, "CURRENT_TIMESTAMP")).await;
+        let mut snapshot = store.snapshot().await.unwrap();
+        let search = Search::builder().keyword("äRG").build().unwrap();
+        assert_eq!(snapshot.search(&tenant(), &search).await.unwrap().len(), 3);
+        let gets = ["c-1", "c-2", "c-3"].map(|code| Get::new(CiCode::new(code).unwrap()));
+        let got = snapshot.get_many(&tenant(), &gets).await.unwrap();
+        assert_eq!(got.iter().flatten().count(), 3);
+        assert_eq!(got[1].as_ref().unwrap().created_at.to_string(), "2026-02-03T04:05:06.789000Z");
+        drop(snapshot);
+        store.close().await;
+    })
+    .await;
+}
+
+/// What a database cannot be adopted for: a change to the ancestor's tables, and words of the error.
+const REFUSED: &[(&str, &str)] = &[
+    ("ALTER TABLE ci DROP COLUMN ci_name", "no column ci_name"),
+    (
+        "INSERT INTO ci (ci_id, ci_code, ci_name, ci_type) VALUES (@ID@, 'a', 'a', 'a')",
+        "in 1 rows of table ci tenant_id",
+    ),
+    (
+        "INSERT INTO ci (ci_id, tenant_id, ci_code, ci_name, ci_type) VALUES (@ID@, 't', NULL, 'a', 'a')",
+        "in 1 rows of table ci ci_code",
+    ),
+    (
+        "INSERT INTO ci (ci_id, tenant_id, ci_code, ci_name, ci_type, criticality) VALUES (@ID@, 't', 'c', 'a', 'a', 9)",
+        "criticality",
+    ),
+];
+
+#[tokio::test]
+async fn what_cannot_be_adopted_is_told_and_left_alone() {
+    for (change, words) in REFUSED {
+        on_both(async |fixture| {
+            fixture.execute(&ancestor(fixture.is_sqlite())).await;
+            fixture
+                .execute(&change.replace("@ID@", "'00000000-0000-4000-8000-000000000001'"))
+                .await;
+            refused(fixture, words).await;
+            let tables = if fixture.is_sqlite() {
+                "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"
+            } else {
+                "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+            };
+            assert_eq!(fixture.texts(tables).await, ["ci", "ci_ext"]);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn duplicates_wrong_types_and_foreign_ids_are_told() {
+    on_both(async |fixture| {
+        fixture
+            .execute(&ancestor(fixture.is_sqlite()).replace(" UNIQUE", ""))
+            .await;
+        for n in 1..=2 {
+            fixture
+                .execute(&format!(
+                    "INSERT INTO ci (ci_id, tenant_id, ci_code, ci_name, ci_type) VALUES \
+                     ('00000000-0000-4000-8000-00000000000{n}', 'acme', 'same', 'x', 'SW')"
+                ))
+                .await;
+        }
+        refused(fixture, "(tenant_id, ci_code) occur more than once").await;
+    })
+    .await;
+    let fixture = Fixture::sqlite();
+    fixture.execute(&ancestor(true)).await;
+    fixture
+        .execute("INSERT INTO ci (ci_id, tenant_id, ci_code, ci_name, ci_type) VALUES ('17', 'acme', 'c', 'x', 'SW')")
+        .await;
+    refused(&fixture, "not a UUID in lower-case hyphenated form").await;
+    let fixture = Fixture::sqlite();
+    fixture
+        .execute(&ancestor(true).replace("ci_code VARCHAR(255)", "ci_code INTEGER"))
+        .await;
+    refused(&fixture, "column ci.ci_code has another type than TEXT").await;
+    let fixture = Fixture::postgres().await;
+    fixture
+        .execute(&ancestor(false).replace("timestamptz", "timestamp"))
+        .await;
+    refused(
+        &fixture,
+        "column ci.created_at has another type than timestamp with time zone",
+    )
+    .await;
+    fixture.finish().await;
+}
+
+#[tokio::test]
+async fn a_newer_database_is_left_alone() {
+    on_both(async |fixture| {
+        fixture.open().await.close().await;
+        fixture
+            .execute("UPDATE ci_meta SET value = '999' WHERE key = 'schema_version'")
+            .await;
+        refused(fixture, "newer than this program").await;
+    })
+    .await;
+}
+
+async fn refused(fixture: &Fixture, words: &str) {
+    let error = ci_store::open(fixture.address(), &StoreOptions::default())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Schema(_)), "{error}");
+    assert!(error.to_string().contains(words), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_programs_may_start_at_once() {
+    on_both(async |fixture| {
+        let address: Arc<str> = fixture.address().into();
+        let starts: Vec<_> = (0..6)
+            .map(|_| {
+                let address = Arc::clone(&address);
+                tokio::spawn(async move { ci_store::open(&address, &StoreOptions::default()).await })
+            })
+            .collect();
+        for start in starts {
+            start.await.unwrap().unwrap().close().await;
+        }
+        let uuids = fixture
+            .texts("SELECT value FROM ci_meta WHERE key = 'uuid'")
+            .await;
+        assert_eq!(uuids.len(), 1);
+    })
+    .await;
+}
