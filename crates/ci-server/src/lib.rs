@@ -1,1 +1,23 @@
-//! ci-server
+//! HTTP service and command line of ci-cache.
+//!
+//! A CMDB is asked by people, scripts and services; this crate is how they ask. [`http::router`] is the HTTP API to
+//! mount in a service of your own, [`http::serve`] runs it alone, and [`cli::main`] is the `ci-cache` program.
+//!
+//! Guaranteed: every error is `application/problem+json` with a documented status, and never an empty success; every
+//! route is in the OpenAPI document, since both are made from one list; bodies, time and the number of requests at
+//! work are bounded. Not here: authentication. Put the service behind something that has it.
+//!
+//! ```no_run
+//! use ci_server::http::{AppState, ServerOptions, router};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = ci_store::open("sqlite:cmdb.db", &ci_store::StoreOptions::default()).await?;
+//! let runner = ci_runner::Runner::builder(store).build()?;
+//! let app = axum::Router::new().merge(router(AppState::new(runner, ServerOptions::default())));
+//! # let _ = app;
+//! # Ok(()) }
+//! ```
+
+pub mod cli;
+pub mod http;
+mod wire;

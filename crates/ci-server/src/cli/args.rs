@@ -1,0 +1,298 @@
+//! The arguments and their help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ci_model::{Direction, Filter, Sort, View};
+use ci_store::import::ImportFormat;
+use clap::{Args, Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done (a search that finds nothing is done, too)
+  1  an unexpected failure
+  2  the input does not fit: arguments, a file, an address
+  3  the database failed
+  4  the CI that get, expand or path names is not there
+  5  the import is done, but lines were rejected";
+
+/// Search and get configuration items through the cache.
+#[derive(Debug, Parser)]
+#[command(name = "ci-cache", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(propagate_version = false, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Log more to stderr; twice for everything. CI_CACHE_LOG takes a filter such as `ci_store=debug`
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write CIs and relations from files into the database
+    Import(Import),
+    /// Find CIs by keywords and filters
+    Search(Search),
+    /// Show all columns of one CI
+    Get(Get),
+    /// List CIs page by page, newest first
+    List(List),
+    /// Count CIs by the values of fields
+    Aggregate(Aggregate),
+    /// Show the graph around a CI
+    Expand(Expand),
+    /// Find a shortest path between two CIs
+    Path(Path),
+    /// Show what the database holds for a tenant
+    Stats(Stats),
+    /// Serve the HTTP API
+    Serve(Serve),
+    /// Fill an embedded database with a generated estate and serve it
+    Demo(Demo),
+}
+
+/// The database.
+#[derive(Debug, Args)]
+pub(crate) struct Database {
+    /// The database: sqlite:PATH or postgres://USER@HOST:PORT/NAME
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "CI_CACHE_DATABASE",
+        hide_env_values = true
+    )]
+    pub(crate) database: String,
+}
+
+/// Whose CIs, in which database, and in which form.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    #[command(flatten)]
+    pub(crate) database: Database,
+    /// Whose CIs
+    #[arg(long, env = "CI_CACHE_TENANT")]
+    pub(crate) tenant: String,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which CIs.
+#[derive(Debug, Args)]
+pub(crate) struct Selection {
+    /// Only CIs for which this holds, such as `ci_type=SW`, `owner contains ops`, `criticality>=4`,
+    /// `tags.env in prod,stage`, `attributes.net.ip exists`; repeatable
+    #[arg(long = "filter", value_name = "FIELD=VALUE", value_parser = Filter::parse)]
+    pub(crate) filters: Vec<Filter>,
+    /// Also soft-deleted CIs
+    #[arg(long)]
+    pub(crate) include_deleted: bool,
+}
+
+/// Write CIs and relations from files into the database.
+///
+/// Rows are upserted, so an import that ended early is finished by running it again. CIs are written before relations.
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// CIs: .jsonl, .ndjson, .json or .csv, plain or with .gz or .zst; `-` for stdin
+    #[arg(required_unless_present = "relations")]
+    pub(crate) file: Option<PathBuf>,
+    /// Relations, in the same formats
+    #[arg(long, value_name = "FILE")]
+    pub(crate) relations: Option<PathBuf>,
+    /// The format of the files, whatever their names; stdin is jsonl when nothing is said
+    #[arg(long, value_name = "jsonl|csv", value_parser = parse_format)]
+    pub(crate) format: Option<ImportFormat>,
+    /// Write every rejected line's number and reason to this file, as JSON Lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rejects: Option<PathBuf>,
+}
+
+/// Find CIs by keywords and filters.
+///
+/// Every keyword must be found in the code, name, type, subtype or category, in any case. When nothing is found,
+/// identifiers in the text are tried, then any of the keywords; the answer says which.
+#[derive(Debug, Args)]
+pub(crate) struct Search {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// ci_code (default), ci_name, ci_type, ci_subtype or ci_category; `:desc` for descending
+    #[arg(long, value_name = "COL[:desc]")]
+    pub(crate) sort: Option<Sort>,
+    /// Most results, 1 to 500
+    #[arg(long, default_value_t = ci_model::limits::SEARCH_DEFAULT)]
+    pub(crate) limit: u32,
+    /// Find every keyword or nothing: no fallback
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Keywords; `--` before the first one protects those that begin with a dash
+    #[arg(value_name = "KEYWORD")]
+    pub(crate) keywords: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Also when it is soft-deleted
+    #[arg(long)]
+    pub(crate) include_deleted: bool,
+    /// The CI's code or id
+    pub(crate) code: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Results per page, 1 to 500
+    #[arg(long, default_value_t = ci_model::limits::LIST_DEFAULT)]
+    pub(crate) limit: u32,
+    /// How many of the newest to leave out
+    #[arg(long, default_value_t = 0)]
+    pub(crate) offset: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Aggregate {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Up to four fields, such as `ci_type,ci_subtype` or `tags.env`; repeatable; one count of all without
+    #[arg(long, value_name = "FIELD[,FIELD…]")]
+    pub(crate) group_by: Vec<String>,
+    /// Also count the distinct values of this field
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) distinct: Option<String>,
+    /// Most groups, 1 to 200
+    #[arg(long, default_value_t = ci_model::limits::GROUPS_DEFAULT)]
+    pub(crate) limit: u32,
+    /// Only CIs in which all of these are found
+    #[arg(value_name = "KEYWORD")]
+    pub(crate) keywords: Vec<String>,
+}
+
+/// Which relations to follow.
+#[derive(Debug, Args)]
+pub(crate) struct Follow {
+    /// out, in or both, instead of what the view says
+    #[arg(long)]
+    pub(crate) direction: Option<Direction>,
+    /// Follow only relations of this type; repeatable
+    #[arg(long = "type", value_name = "REL")]
+    pub(crate) types: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Expand {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) follow: Follow,
+    /// SUMMARY, COMPOSITION, DEPENDENCY, IMPACT or NEIGHBORS
+    #[arg(long, default_value_t = View::Summary)]
+    pub(crate) view: View,
+    /// Most steps; the view's default when not given
+    #[arg(long)]
+    pub(crate) depth: Option<u8>,
+    /// Most CIs, 1 to 2000
+    #[arg(long, default_value_t = ci_model::limits::NODES_DEFAULT)]
+    pub(crate) max_nodes: u32,
+    /// Most relations, 0 to 4000
+    #[arg(long, default_value_t = ci_model::limits::EDGES_DEFAULT)]
+    pub(crate) max_edges: u32,
+    /// Also follow to soft-deleted CIs
+    #[arg(long)]
+    pub(crate) include_deleted: bool,
+    /// Code or id of the CI to start at
+    pub(crate) code: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Path {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) follow: Follow,
+    /// Most steps, 1 to 6
+    #[arg(long, default_value_t = ci_model::limits::HOPS)]
+    pub(crate) max_hops: u8,
+    /// Code or id of the start
+    pub(crate) from: String,
+    /// Code or id of the end
+    pub(crate) to: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stats {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Also count soft-deleted CIs
+    #[arg(long)]
+    pub(crate) include_deleted: bool,
+}
+
+/// Serve the HTTP API until SIGTERM or SIGINT.
+///
+/// The first line on stdout is `listening on http://HOST:PORT`, with the real port when port 0 was asked for. There is
+/// no authentication: listen on localhost, or behind a gateway that has one.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) database: Database,
+    /// Where to listen
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8642")]
+    pub(crate) listen: String,
+    /// Most answers in the cache
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) max_entries: usize,
+    /// Most requests that are answered at the same time; further ones get 503 at once
+    #[arg(long, default_value_t = 512)]
+    pub(crate) concurrency: usize,
+    /// Longest time for an answer, in seconds
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(crate) request_timeout: u64,
+    /// Largest body of an import, in bytes
+    #[arg(long, default_value_t = 1 << 30, value_name = "BYTES")]
+    pub(crate) import_bytes: u64,
+}
+
+/// Fill an embedded database with a generated estate, serve it on localhost, and print three commands to try.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// How many CIs
+    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(50..=10_000_000))]
+    pub(crate) size: u64,
+    /// The same seed makes the same estate
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The port on localhost; 0 for any free one
+    #[arg(long, default_value_t = 8642)]
+    pub(crate) port: u16,
+    /// The database; a SQLite file in the temporary folder when not given
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) database: Option<String>,
+}
+
+impl Demo {
+    /// The address to listen on.
+    pub(crate) fn listen(&self) -> SocketAddr {
+        (std::net::Ipv4Addr::LOCALHOST, self.port).into()
+    }
+}
+
+fn parse_format(word: &str) -> Result<ImportFormat, &'static str> {
+    match word {
+        "jsonl" => Ok(ImportFormat::JsonLines),
+        "csv" => Ok(ImportFormat::Csv),
+        _ => Err("expected jsonl or csv"),
+    }
+}

@@ -1,0 +1,284 @@
+//! The commands that ask: search, get, list, aggregate, expand, path, stats.
+
+use ci_model::{CiRef, TenantId};
+use ci_runner::{Runner, SearchMode, Tenant};
+use ci_store::StoreOptions;
+use serde::Serialize;
+
+use super::args;
+use super::failure::Failure;
+use super::output::Output;
+use super::table;
+use crate::wire::{GroupsBody, RouteBody, SearchBody};
+
+/// Entries of a cache that lives for one question.
+const ENTRIES: usize = 64;
+
+/// Opens the database and runs one question on it. A missing SQLite file is an error: a question makes no database.
+async fn ask<T>(
+    common: &args::Common,
+    question: impl AsyncFnOnce(&Tenant) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let tenant = TenantId::new(&common.tenant)?;
+    let options = StoreOptions::default().create_if_missing(false);
+    let store = ci_store::open(&common.database.database, &options).await?;
+    let runner = Runner::builder(store).max_entries(ENTRIES).build()?;
+    let answer = question(&runner.tenant(tenant)).await;
+    runner.close().await;
+    answer
+}
+
+fn not_found(common: &args::Common, code: &str) -> Failure {
+    Failure::NotFound {
+        code: code.into(),
+        tenant: common.tenant.clone(),
+    }
+}
+
+pub(crate) async fn search(arguments: args::Search, output: &mut Output) -> Result<(), Failure> {
+    let args::Search {
+        common,
+        selection,
+        sort,
+        limit,
+        strict,
+        keywords,
+    } = arguments;
+    let search = ci_model::Search::builder()
+        .keywords(keywords)
+        .filters(selection.filters)
+        .include_deleted(selection.include_deleted)
+        .sort(sort.unwrap_or_default())
+        .limit(limit)
+        .build()?;
+    let found = ask(&common, async |tenant| {
+        let answer = if strict {
+            tenant.search_strict(&search).await?
+        } else {
+            tenant.search(&search).await?
+        };
+        Ok(answer.value)
+    })
+    .await?;
+    if common.json {
+        return output.json(&SearchBody::from(&found));
+    }
+    output.line(table::cis(&found.items, output.width()))?;
+    let how = match found.mode {
+        SearchMode::Strict => "",
+        SearchMode::Recovered => ", by the identifiers in the text",
+        SearchMode::Broad => ", by any of the keywords: nothing has all of them",
+    };
+    output.line(format_args!("{} found{how}", found.items.len()))
+}
+
+pub(crate) async fn get(arguments: args::Get, output: &mut Output) -> Result<(), Failure> {
+    let args::Get {
+        common,
+        include_deleted,
+        code,
+    } = arguments;
+    let get = ci_model::Get::new(CiRef::parse(&code)?).include_deleted(include_deleted);
+    let found = ask(&common, async |tenant| Ok(tenant.get(&get).await?.value)).await?;
+    let ci = found.ok_or_else(|| not_found(&common, &code))?;
+    if common.json {
+        return output.json(&ci);
+    }
+    output.line(table::ci(&ci, output.width()))
+}
+
+pub(crate) async fn list(arguments: args::List, output: &mut Output) -> Result<(), Failure> {
+    let args::List {
+        common,
+        selection,
+        limit,
+        offset,
+    } = arguments;
+    let list = ci_model::List::builder()
+        .filters(selection.filters)
+        .include_deleted(selection.include_deleted)
+        .limit(limit)
+        .offset(offset)
+        .build()?;
+    let page = ask(&common, async |tenant| Ok(tenant.list(&list).await?.value)).await?;
+    if common.json {
+        return output.json(&page);
+    }
+    output.line(table::cis(&page.items, output.width()))?;
+    output.line(format_args!(
+        "{} of {}, after {offset}",
+        page.items.len(),
+        page.total
+    ))
+}
+
+pub(crate) async fn aggregate(arguments: args::Aggregate, output: &mut Output) -> Result<(), Failure> {
+    let args::Aggregate {
+        common,
+        selection,
+        group_by,
+        distinct,
+        limit,
+        keywords,
+    } = arguments;
+    let mut aggregate = ci_model::Aggregate::builder()
+        .keywords(keywords)
+        .filters(selection.filters)
+        .include_deleted(selection.include_deleted)
+        .limit(limit);
+    for field in group_by
+        .iter()
+        .flat_map(|fields| crate::http::split_names(fields))
+    {
+        aggregate = aggregate.group_by(field);
+    }
+    if let Some(field) = distinct {
+        aggregate = aggregate.distinct(field);
+    }
+    let aggregate = aggregate.build()?;
+    let groups = ask(&common, async |tenant| {
+        Ok(tenant.aggregate(&aggregate).await?.value)
+    })
+    .await?;
+    if common.json {
+        return output.json(&GroupsBody::from(&*groups));
+    }
+    output.line(table::groups(&groups.items, output.width()))?;
+    let more = if groups.truncated {
+        ", more were cut by --limit"
+    } else {
+        ""
+    };
+    output.line(format_args!("{} groups{more}", groups.items.len()))
+}
+
+pub(crate) async fn expand(arguments: args::Expand, output: &mut Output) -> Result<(), Failure> {
+    let args::Expand {
+        common,
+        follow,
+        view,
+        depth,
+        max_nodes,
+        max_edges,
+        include_deleted,
+        code,
+    } = arguments;
+    let mut expand = ci_model::Expand::builder(CiRef::parse(&code)?, view)
+        .rel_types(follow.types)
+        .max_nodes(max_nodes)
+        .max_edges(max_edges)
+        .include_deleted(include_deleted);
+    if let Some(depth) = depth {
+        expand = expand.depth(depth);
+    }
+    if let Some(direction) = follow.direction {
+        expand = expand.direction(direction);
+    }
+    let expand = expand.build()?;
+    let found = ask(&common, async |tenant| Ok(tenant.expand(&expand).await?.value)).await?;
+    let graph = found.ok_or_else(|| not_found(&common, &code))?;
+    if common.json {
+        return output.json(&graph);
+    }
+    output.line(table::nodes(&graph, output.width()))?;
+    output.line(table::relations(&graph.relations, output.width()))?;
+    output.line(format_args!(
+        "{} CIs, {} relations",
+        graph.items.len(),
+        graph.relations.len()
+    ))?;
+    if graph.nodes_truncated {
+        output.line("CIs were cut by --max-nodes")?;
+    }
+    if graph.edges_truncated {
+        output.line("relations were cut by --max-edges")?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn path(arguments: args::Path, output: &mut Output) -> Result<(), Failure> {
+    let args::Path {
+        common,
+        follow,
+        max_hops,
+        from,
+        to,
+    } = arguments;
+    let mut path = ci_model::Path::builder(CiRef::parse(&from)?, CiRef::parse(&to)?)
+        .max_hops(max_hops)
+        .rel_types(follow.types);
+    if let Some(direction) = follow.direction {
+        path = path.direction(direction);
+    }
+    let path = path.build()?;
+    let missing = ci_model::Get::new(path.from().clone());
+    let found = ask(&common, async |tenant| {
+        let found = tenant.path(&path).await?.value;
+        // The answer does not say which end is missing, and whoever asked wants to know.
+        let start_is_there = found.is_some() || tenant.get(&missing).await?.value.is_some();
+        Ok((found, start_is_there))
+    });
+    let (found, start_is_there) = found.await?;
+    let answer = found.ok_or_else(|| not_found(&common, if start_is_there { &to } else { &from }))?;
+    let route = RouteBody::from(&*answer);
+    if common.json {
+        return output.json(&route);
+    }
+    let Some(hops) = route.hops else {
+        return output.line(format_args!("no path of at most {max_hops} steps"));
+    };
+    output.line(table::cis(route.items, output.width()))?;
+    output.line(table::relations(route.relations, output.width()))?;
+    output.line(format_args!("{hops} steps"))
+}
+
+/// What the database holds for a tenant.
+#[derive(Serialize)]
+struct StatsBody<'a> {
+    /// Counts by type and subtype, the largest first.
+    items: &'a [ci_model::Group],
+    /// Whether there are more.
+    truncated: bool,
+    /// All CIs.
+    total: u64,
+    /// The kind of database.
+    database: &'static str,
+}
+
+pub(crate) async fn stats(arguments: args::Stats, output: &mut Output) -> Result<(), Failure> {
+    let args::Stats {
+        common,
+        include_deleted,
+    } = arguments;
+    let count = |fields: &[&str]| {
+        let all = ci_model::Aggregate::builder().include_deleted(include_deleted);
+        let all = fields.iter().fold(all, |builder, field| builder.group_by(*field));
+        all.limit(ci_model::limits::GROUPS).build()
+    };
+    let (by_type, all) = (count(&["ci_type", "ci_subtype"])?, count(&[])?);
+    let (groups, total) = ask(&common, async |tenant| {
+        let groups = tenant.aggregate(&by_type).await?.value;
+        let total = tenant.aggregate(&all).await?.value;
+        Ok((groups, total.items.first().map_or(0, |group| group.count)))
+    })
+    .await?;
+    let database = if common.database.database.starts_with("sqlite:") {
+        "sqlite"
+    } else {
+        "postgres"
+    };
+    if common.json {
+        let (items, truncated) = (groups.items.as_slice(), groups.truncated);
+        return output.json(&StatsBody {
+            items,
+            truncated,
+            total,
+            database,
+        });
+    }
+    output.line(table::groups(&groups.items, output.width()))?;
+    output.line(format_args!(
+        "{total} CIs of tenant {} in {database}",
+        common.tenant
+    ))
+}

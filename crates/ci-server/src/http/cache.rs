@@ -1,0 +1,156 @@
+//! What the cache does: its counters, and its entries.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::params::Params;
+use super::problem::{PlainProblems, Problem};
+
+/// Entries that are told when nothing is said.
+const ENTRIES: usize = 50;
+/// Most entries that are told.
+const MAX_ENTRIES: usize = 1_000;
+
+/// What the cache did since the service started.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CacheStats {
+    /// Look-ups answered by a live entry.
+    hits: u64,
+    /// Look-ups that were not.
+    misses: u64,
+    /// Hits in percent of all look-ups.
+    hit_rate: f64,
+    /// Hits and misses.
+    total_requests: u64,
+    /// Entries now.
+    size: usize,
+    /// Most entries.
+    max_size: usize,
+    /// Entries dropped to make room.
+    evictions: u64,
+    /// Entries dropped because their time was over.
+    expirations: u64,
+    /// Entries dropped because of a write, or by command.
+    invalidations: u64,
+    /// Loads begun.
+    loads: u64,
+    /// Loads that failed.
+    load_failures: u64,
+    /// Questions that waited for another's load.
+    coalesced: u64,
+    /// Loads whose answer was not kept, because a write overtook them.
+    refused: u64,
+    /// Statements that loads have run on the database.
+    statements: u64,
+    /// How long answers to questions with keywords and without filters are kept, in seconds.
+    keyword_ttl_s: u64,
+    /// How long answers to questions with filters are kept, in seconds.
+    filter_ttl_s: u64,
+    /// How long single CIs are kept, in seconds.
+    get_ttl_s: u64,
+    /// How long everything else is kept, in seconds.
+    default_ttl_s: u64,
+}
+
+/// Tells what the cache did since the service started.
+#[utoipa::path(get, path = "/v1/cache/stats", tag = "cache",
+    responses((status = 200, description = "Counters", body = CacheStats), PlainProblems))]
+pub(crate) async fn stats(
+    State(app): State<AppState>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<CacheStats>, Problem> {
+    Params::parse(query.as_deref(), &[])?;
+    let stats = app.runner().stats();
+    let cache = &stats.cache;
+    Ok(Json(CacheStats {
+        hits: cache.hits,
+        misses: cache.misses,
+        hit_rate: cache.hit_rate,
+        total_requests: cache.total_requests,
+        size: cache.size,
+        max_size: cache.max_size,
+        evictions: cache.evictions,
+        expirations: cache.engine.expirations,
+        invalidations: cache.engine.invalidations,
+        loads: cache.engine.loads,
+        load_failures: cache.engine.load_failures,
+        coalesced: cache.engine.coalesced,
+        refused: cache.engine.refused,
+        statements: stats.statements,
+        keyword_ttl_s: cache.keyword_ttl.as_secs(),
+        filter_ttl_s: cache.filter_ttl.as_secs(),
+        get_ttl_s: cache.get_ttl.as_secs(),
+        default_ttl_s: cache.default_ttl.as_secs(),
+    }))
+}
+
+/// One entry, without its answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CacheEntry {
+    /// The first characters of its key.
+    key: String,
+    /// Whose answer it is.
+    tenant: String,
+    /// The kind of question.
+    kind: &'static str,
+    /// CIs or groups in the answer.
+    results: usize,
+    /// Seconds since it was stored.
+    age_s: f64,
+    /// Seconds until it is too old.
+    expires_in_s: f64,
+    /// Look-ups that it answered.
+    hits: u64,
+    /// Filters of the question.
+    filters: usize,
+    /// Up to three keywords of the question.
+    keywords: Vec<String>,
+}
+
+/// Entries, the most recently used first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CacheEntries {
+    items: Vec<CacheEntry>,
+}
+
+/// Shows cached entries of all tenants without their answers, the most recently used first.
+#[utoipa::path(get, path = "/v1/cache/entries", tag = "cache",
+    params(("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Most entries; 50 by default")),
+    responses((status = 200, description = "Entries", body = CacheEntries), PlainProblems))]
+pub(crate) async fn entries(
+    State(app): State<AppState>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<CacheEntries>, Problem> {
+    let params = Params::parse(query.as_deref(), &["limit"])?;
+    let limit = params.number("limit")?.unwrap_or(ENTRIES);
+    if !(1..=MAX_ENTRIES).contains(&limit) {
+        return Err(Problem::invalid(format!(
+            "the parameter `limit` must be from 1 to {MAX_ENTRIES}"
+        )));
+    }
+    let items = app.runner().entries(limit);
+    let items = items.into_iter().map(|entry| CacheEntry {
+        key: entry.key,
+        tenant: entry.tenant,
+        kind: entry.kind.as_str(),
+        results: entry.results,
+        age_s: seconds(entry.age),
+        expires_in_s: seconds(entry.expires_in),
+        hits: entry.hits,
+        filters: entry.filters,
+        keywords: entry.keywords,
+    });
+    Ok(Json(CacheEntries {
+        items: items.collect(),
+    }))
+}
+
+/// Seconds with three decimals.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000.0).round() / 1_000.0
+}

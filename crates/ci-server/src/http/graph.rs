@@ -1,0 +1,107 @@
+//! Questions about relations: the graph around a CI, and the way between two.
+
+use axum::extract::RawQuery;
+use axum::response::{IntoResponse, Response};
+use ci_model::{CiRef, Expand, Graph, Path, View};
+
+use super::answer::{Origin, Read};
+use super::extract::Segments;
+use super::params::Params;
+use super::problem::{FindProblems, Problem};
+use crate::wire::RouteBody;
+
+/// Expands the graph around a CI by a view, bounded.
+#[utoipa::path(
+    get,
+    path = "/v1/{tenant}/cis/{id_or_code}/graph",
+    tag = "graph",
+    params(
+        ("tenant" = String, Path, description = "Whose CI"),
+        ("id_or_code" = String, Path, description = "Where it starts"),
+        ("view" = Option<String>, Query,
+            description = "SUMMARY (default), COMPOSITION, DEPENDENCY, IMPACT or NEIGHBORS"),
+        ("depth" = Option<u8>, Query, description = "Most steps; at most the view's largest depth"),
+        ("direction" = Option<String>, Query, description = "out, in or both, instead of the view's"),
+        ("type" = Option<Vec<String>>, Query, explode = true,
+            description = "Relation types, instead of the view's; repeatable or separated by commas"),
+        ("max_nodes" = Option<u32>, Query, minimum = 1, maximum = 2000, description = "Most CIs; 200 by default"),
+        ("max_edges" = Option<u32>, Query, maximum = 4000, description = "Most relations; 400 by default"),
+        ("include_deleted" = Option<bool>, Query, description = "Also follow to soft-deleted CIs"),
+    ),
+    responses(
+        (status = 200, description = "The graph", body = Graph,
+            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"))),
+        FindProblems,
+    ),
+)]
+pub(crate) async fn expand(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    const PARAMS: &[&str] = &[
+        "view",
+        "depth",
+        "direction",
+        "type",
+        "max_nodes",
+        "max_edges",
+        "include_deleted",
+    ];
+    let params = Params::parse(query.as_deref(), PARAMS)?;
+    let view = params.word("view")?.unwrap_or(View::Summary);
+    let mut expand = Expand::builder(CiRef::parse(segments.target()?)?, view)
+        .rel_types(params.names("type"))
+        .include_deleted(params.flag("include_deleted")?);
+    if let Some(depth) = params.number("depth")? {
+        expand = expand.depth(depth);
+    }
+    if let Some(direction) = params.word("direction")? {
+        expand = expand.direction(direction);
+    }
+    if let Some(nodes) = params.number("max_nodes")? {
+        expand = expand.max_nodes(nodes);
+    }
+    if let Some(edges) = params.number("max_edges")? {
+        expand = expand.max_edges(edges);
+    }
+    let answer = segments.tenant.expand(&expand.build()?).await?;
+    let origin = Origin::of(&answer);
+    let body = answer.value.ok_or_else(|| Problem::no_ci(Some(origin)))?;
+    Ok(Read { body, origin }.into_response())
+}
+
+/// Finds a shortest path between two CIs.
+#[utoipa::path(
+    get,
+    path = "/v1/{tenant}/paths",
+    tag = "graph",
+    params(
+        ("tenant" = String, Path, description = "Whose CIs"),
+        ("from" = String, Query, description = "Id or code of the start"),
+        ("to" = String, Query, description = "Id or code of the end"),
+        ("max_hops" = Option<u8>, Query, minimum = 1, maximum = 6, description = "Most steps; 6 by default"),
+        ("direction" = Option<String>, Query, description = "out, in or both (default)"),
+        ("type" = Option<Vec<String>>, Query, explode = true,
+            description = "Only these relation types; repeatable or separated by commas"),
+    ),
+    responses(
+        (status = 200, description = "The path, or an empty one when there is none within the bounds", body = RouteBody,
+            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"))),
+        FindProblems,
+    ),
+)]
+pub(crate) async fn path(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    const PARAMS: &[&str] = &["from", "to", "max_hops", "direction", "type"];
+    let params = Params::parse(query.as_deref(), PARAMS)?;
+    let from = CiRef::parse(params.required("from")?)?;
+    let to = CiRef::parse(params.required("to")?)?;
+    let mut path = Path::builder(from, to).rel_types(params.names("type"));
+    if let Some(hops) = params.number("max_hops")? {
+        path = path.max_hops(hops);
+    }
+    if let Some(direction) = params.word("direction")? {
+        path = path.direction(direction);
+    }
+    let answer = segments.tenant.path(&path.build()?).await?;
+    let origin = Origin::of(&answer);
+    let found = answer.value.ok_or_else(|| Problem::no_ci(Some(origin)))?;
+    let body = RouteBody::from(&*found);
+    Ok(Read { body, origin }.into_response())
+}

@@ -1,0 +1,41 @@
+//! The HTTP service: a router to mount, and `serve` for a service of its own.
+
+mod answer;
+mod cache;
+mod extract;
+mod graph;
+mod guard;
+mod health;
+mod import;
+mod openapi;
+mod params;
+mod problem;
+mod read;
+mod serve;
+mod state;
+mod write;
+
+use axum::Router;
+use axum::middleware;
+
+pub use answer::X_CACHE;
+pub use openapi::document;
+pub(crate) use params::split_names;
+pub use problem::{PROBLEM_JSON, Problem, ProblemKind, retry_after};
+pub use serve::serve;
+pub use state::{AppState, ServerOptions};
+
+/// Builds the service's router: every route of the OpenAPI document and no other, with all limits in place.
+///
+/// Mount it at the root, or under a prefix with [`Router::nest`]. Every answer that is not a success is
+/// `application/problem+json`.
+pub fn router(state: AppState) -> Router {
+    let (routes, _) = openapi::api().split_for_parts();
+    routes
+        .fallback(guard::no_route)
+        .method_not_allowed_fallback(guard::no_method)
+        .layer(middleware::from_fn_with_state(state.clone(), guard::bound))
+        .layer(guard::catch_panic())
+        .layer(middleware::from_fn(guard::trace))
+        .with_state(state)
+}

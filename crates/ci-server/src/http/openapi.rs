@@ -1,0 +1,64 @@
+//! The routes and their OpenAPI document: one list makes both, so neither can have what the other lacks.
+
+use std::sync::LazyLock;
+
+use ci_model::{
+    CiDetail, CiDraft, CiOutcome, CiSummary, Effect, Graph, ListPage, Node, Relation, RelationDraft,
+    RelationOutcome,
+};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::problem::ProblemBody;
+use super::{AppState, cache, graph, health, import, read, write};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "ci-cache",
+        description = "Search and get configuration items through the cache. Every error is application/problem+json.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    components(schemas(
+        ProblemBody, CiDetail, CiDraft, CiOutcome, CiSummary, Effect, Graph, ListPage, Node, Relation, RelationDraft,
+        RelationOutcome,
+    )),
+    tags(
+        (name = "questions", description = "What is there"),
+        (name = "graph", description = "What is connected to what"),
+        (name = "writes", description = "Changes; what they touch is dropped from the cache before they are answered"),
+        (name = "cache", description = "What the cache does"),
+        (name = "service", description = "Probes and this document"),
+    ),
+)]
+struct Document;
+
+/// Every route with its description.
+pub(crate) fn api() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(read::search))
+        .routes(routes!(read::list))
+        .routes(routes!(read::get, write::put_ci, write::delete_ci))
+        .routes(routes!(graph::expand))
+        .routes(routes!(graph::path))
+        .routes(routes!(read::aggregate))
+        .routes(routes!(read::batch_get))
+        .routes(routes!(write::put_relation, write::delete_relation))
+        .routes(routes!(import::import))
+        .routes(routes!(cache::stats))
+        .routes(routes!(cache::entries))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::openapi_json))
+}
+
+/// Gives the OpenAPI document of the service, as JSON. Made once per process.
+pub fn document() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let document = api().into_openapi();
+        // A document has only text keys, so it always has a JSON form.
+        document.to_pretty_json().unwrap_or_default()
+    });
+    &TEXT
+}

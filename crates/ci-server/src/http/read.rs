@@ -1,0 +1,228 @@
+//! Questions about CIs: search, list, get, batch get, aggregate.
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use ci_model::{Aggregate, CiCode, CiDetail, CiId, CiRef, Get, List, ListPage, Search};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::answer::{Origin, Read};
+use super::extract::{self, Segments};
+use super::params::{self, Params};
+use super::problem::{AskProblems, BatchProblems, FindProblems, Problem};
+use crate::wire::{BatchBody, GroupsBody, SearchBody};
+
+/// Finds CIs by keywords and filters.
+///
+/// Every keyword must be found in the code, name, type, subtype or category, in any case, and every filter must hold.
+/// When nothing is found and `strict` is not set, identifiers in the text are tried, then any of the keywords; `mode`
+/// says which. Without `q` and filters it lists all CIs in the order of `sort`.
+#[utoipa::path(
+    get,
+    path = "/v1/{tenant}/cis",
+    tag = "questions",
+    params(
+        ("tenant" = String, Path, description = "Whose CIs"),
+        ("q" = Option<String>, Query, description = "Keywords, separated by white space; double quotes keep a phrase"),
+        ("filter" = Option<Vec<String>>, Query, explode = true,
+            description = "`ci_type=SW`, `owner contains ops`, `criticality>=4`, `tags.env in prod,stage`, …; repeatable"),
+        ("sort" = Option<String>, Query, description = "`ci_code` (default), `ci_name`, …; with `:desc` descending"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most results; 10 by default"),
+        ("strict" = Option<bool>, Query, description = "No fallback when nothing is found"),
+        ("include_deleted" = Option<bool>, Query, description = "Also find soft-deleted CIs"),
+    ),
+    responses(
+        (status = 200, description = "What was found, possibly nothing", body = SearchBody,
+            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"))),
+        AskProblems,
+    ),
+)]
+pub(crate) async fn search(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    const PARAMS: &[&str] = &["q", "filter", "sort", "limit", "strict", "include_deleted"];
+    let params = Params::parse(query.as_deref(), PARAMS)?;
+    let mut search = Search::builder()
+        .keywords(params::keywords(params.one("q")?.unwrap_or_default()))
+        .filters(params.filters()?)
+        .include_deleted(params.flag("include_deleted")?);
+    if let Some(sort) = params.word("sort")? {
+        search = search.sort(sort);
+    }
+    if let Some(limit) = params.number("limit")? {
+        search = search.limit(limit);
+    }
+    let search = search.build()?;
+    let answer = if params.flag("strict")? {
+        segments.tenant.search_strict(&search).await?
+    } else {
+        segments.tenant.search(&search).await?
+    };
+    let origin = Origin::of(&answer);
+    let body = SearchBody::from(&answer.value);
+    Ok(Read { body, origin }.into_response())
+}
+
+/// Lists CIs page by page, newest first, with their total.
+#[utoipa::path(
+    get,
+    path = "/v1/{tenant}/list",
+    tag = "questions",
+    params(
+        ("tenant" = String, Path, description = "Whose CIs"),
+        ("filter" = Option<Vec<String>>, Query, explode = true, description = "As of a search; repeatable"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Results per page; 50 by default"),
+        ("offset" = Option<u32>, Query, maximum = 10_000_000, description = "How many of the newest to leave out"),
+        ("include_deleted" = Option<bool>, Query, description = "Also list soft-deleted CIs"),
+    ),
+    responses(
+        (status = 200, description = "One page", body = ListPage,
+            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"))),
+        AskProblems,
+    ),
+)]
+pub(crate) async fn list(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    const PARAMS: &[&str] = &["filter", "limit", "offset", "include_deleted"];
+    let params = Params::parse(query.as_deref(), PARAMS)?;
+    let mut list = List::builder()
+        .filters(params.filters()?)
+        .offset(params.number("offset")?.unwrap_or_default())
+        .include_deleted(params.flag("include_deleted")?);
+    if let Some(limit) = params.number("limit")? {
+        list = list.limit(limit);
+    }
+    let answer = segments.tenant.list(&list.build()?).await?;
+    let origin = Origin::of(&answer);
+    Ok(Read {
+        body: answer.value,
+        origin,
+    }
+    .into_response())
+}
+
+/// Gets all columns of one CI.
+#[utoipa::path(
+    get,
+    path = "/v1/{tenant}/cis/{id_or_code}",
+    tag = "questions",
+    params(
+        ("tenant" = String, Path, description = "Whose CI"),
+        ("id_or_code" = String, Path, description = "A UUID in its hyphenated form, or a code, percent-encoded"),
+        ("include_deleted" = Option<bool>, Query, description = "Also when it is soft-deleted"),
+    ),
+    responses(
+        (status = 200, description = "The CI", body = CiDetail,
+            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"))),
+        FindProblems,
+    ),
+)]
+pub(crate) async fn get(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    let params = Params::parse(query.as_deref(), &["include_deleted"])?;
+    let get = Get::new(CiRef::parse(segments.target()?)?).include_deleted(params.flag("include_deleted")?);
+    let answer = segments.tenant.get(&get).await?;
+    let origin = Origin::of(&answer);
+    let body = answer.value.ok_or_else(|| Problem::no_ci(Some(origin)))?;
+    Ok(Read { body, origin }.into_response())
+}
+
+/// Which CIs to get at once.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schema(as = BatchQuestion)]
+pub(crate) struct BatchGet {
+    /// Codes.
+    codes: Vec<String>,
+    /// Ids.
+    ids: Vec<CiId>,
+    /// Also soft-deleted ones.
+    include_deleted: bool,
+}
+
+/// Gets all columns of up to 1,000 CIs at once.
+#[utoipa::path(
+    post,
+    path = "/v1/{tenant}/batch-get",
+    tag = "questions",
+    params(("tenant" = String, Path, description = "Whose CIs")),
+    request_body = BatchGet,
+    responses(
+        (status = 200, description = "Those that are there, and the names of the others", body = BatchBody,
+            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"))),
+        BatchProblems,
+    ),
+)]
+pub(crate) async fn batch_get(
+    State(app): State<AppState>,
+    segments: Segments,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    Params::parse(query.as_deref(), &[])?;
+    let object = extract::json_object(&app, &headers, body).await?;
+    let asked: BatchGet = extract::typed(object, &serde_json::json!({}))?;
+    let mut gets = Vec::with_capacity(asked.codes.len() + asked.ids.len());
+    for code in &asked.codes {
+        gets.push(Get::new(CiCode::new(code)?).include_deleted(asked.include_deleted));
+    }
+    for id in &asked.ids {
+        gets.push(Get::new(*id).include_deleted(asked.include_deleted));
+    }
+    let answers = segments.tenant.get_many(&gets).await?;
+    let names: Vec<String> = asked.ids.iter().map(ToString::to_string).collect();
+    let names = asked.codes.iter().chain(&names).map(String::as_str);
+    let (mut items, mut missing) = (Vec::new(), Vec::new());
+    for (name, answer) in names.zip(&answers) {
+        match answer.value.as_deref() {
+            Some(ci) => items.push(ci),
+            None => missing.push(name),
+        }
+    }
+    let origin = Origin::of_all(&answers);
+    let body = BatchBody { items, missing };
+    Ok(Read { body, origin }.into_response())
+}
+
+/// Counts CIs by the values of up to four fields.
+#[utoipa::path(
+    get,
+    path = "/v1/{tenant}/aggregate",
+    tag = "questions",
+    params(
+        ("tenant" = String, Path, description = "Whose CIs"),
+        ("group_by" = Option<Vec<String>>, Query, explode = true,
+            description = "`ci_type`, `tags.env`, …; repeatable or separated by commas; one group of all when absent"),
+        ("distinct" = Option<String>, Query, description = "Also count the distinct values of this field"),
+        ("q" = Option<String>, Query, description = "As of a search"),
+        ("filter" = Option<Vec<String>>, Query, explode = true, description = "As of a search; repeatable"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Most groups; 50 by default"),
+        ("include_deleted" = Option<bool>, Query, description = "Also count soft-deleted CIs"),
+    ),
+    responses(
+        (status = 200, description = "The groups, the largest first", body = GroupsBody,
+            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"))),
+        AskProblems,
+    ),
+)]
+pub(crate) async fn aggregate(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    const PARAMS: &[&str] = &["group_by", "distinct", "q", "filter", "limit", "include_deleted"];
+    let params = Params::parse(query.as_deref(), PARAMS)?;
+    let mut aggregate = Aggregate::builder()
+        .keywords(params::keywords(params.one("q")?.unwrap_or_default()))
+        .filters(params.filters()?)
+        .include_deleted(params.flag("include_deleted")?);
+    for field in params.names("group_by") {
+        aggregate = aggregate.group_by(field);
+    }
+    if let Some(field) = params.one("distinct")? {
+        aggregate = aggregate.distinct(field);
+    }
+    if let Some(limit) = params.number("limit")? {
+        aggregate = aggregate.limit(limit);
+    }
+    let answer = segments.tenant.aggregate(&aggregate.build()?).await?;
+    let origin = Origin::of(&answer);
+    let body = GroupsBody::from(&*answer.value);
+    Ok(Read { body, origin }.into_response())
+}

@@ -1,0 +1,133 @@
+//! What all requests share: the runner, the limits, and the places for requests at work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ci_runner::Runner;
+use tokio::sync::Semaphore;
+
+/// Limits of the service. Every one has a default that fits a small machine.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServerOptions {
+    /// Largest body of a request other than an import, in bytes; 1 MiB.
+    pub(crate) body_bytes: usize,
+    /// Largest body of an import, in bytes as sent; 1 GiB. It is streamed, not held.
+    pub(crate) import_bytes: u64,
+    /// Longest time that a body may take to arrive, or an import's body may pause; 30 s.
+    pub(crate) body_timeout: Duration,
+    /// Longest time for the answer of any request but an import; 60 s.
+    pub(crate) request_timeout: Duration,
+    /// Longest time for an import; one hour.
+    pub(crate) import_timeout: Duration,
+    /// Longest wait for the database's sign of life at `/readyz`; 2 s.
+    pub(crate) ready_timeout: Duration,
+    /// Most requests that are answered at the same time; 512. Further ones are refused at once: a queue in front of a
+    /// slow database helps nobody.
+    pub(crate) concurrency: usize,
+    /// Longest wait for requests at work when the service stops; 10 s.
+    pub(crate) drain_timeout: Duration,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1 << 20,
+            import_bytes: 1 << 30,
+            body_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(60),
+            import_timeout: Duration::from_secs(3_600),
+            ready_timeout: Duration::from_secs(2),
+            concurrency: 512,
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl ServerOptions {
+    /// Sets the largest body of a request other than an import, in bytes.
+    pub fn body_bytes(mut self, bytes: usize) -> Self {
+        self.body_bytes = bytes;
+        self
+    }
+
+    /// Sets the largest body of an import, in bytes.
+    pub fn import_bytes(mut self, bytes: u64) -> Self {
+        self.import_bytes = bytes;
+        self
+    }
+
+    /// Sets the longest time that a body may take to arrive, or an import's body may pause.
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.body_timeout = timeout;
+        self
+    }
+
+    /// Sets the longest time for the answer of any request but an import.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// Sets the longest time for an import.
+    pub fn import_timeout(mut self, timeout: Duration) -> Self {
+        self.import_timeout = timeout;
+        self
+    }
+
+    /// Sets the longest wait for the database's sign of life.
+    pub fn ready_timeout(mut self, timeout: Duration) -> Self {
+        self.ready_timeout = timeout;
+        self
+    }
+
+    /// Sets how many requests are answered at the same time; more than the runtime can count is brought down to that.
+    pub fn concurrency(mut self, requests: usize) -> Self {
+        self.concurrency = requests.min(Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Sets the longest wait for requests at work when the service stops.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self
+    }
+}
+
+/// The state of the service. Cloning copies a pointer.
+#[derive(Debug, Clone)]
+pub struct AppState(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    runner: Runner,
+    options: ServerOptions,
+    /// One permit per request at work.
+    places: Arc<Semaphore>,
+}
+
+impl AppState {
+    /// A service over a runner.
+    pub fn new(runner: Runner, options: ServerOptions) -> Self {
+        let places = Arc::new(Semaphore::new(options.concurrency));
+        Self(Arc::new(Shared {
+            runner,
+            options,
+            places,
+        }))
+    }
+
+    /// The runner.
+    pub fn runner(&self) -> &Runner {
+        &self.0.runner
+    }
+
+    /// The limits.
+    pub fn options(&self) -> &ServerOptions {
+        &self.0.options
+    }
+
+    pub(crate) fn places(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.places)
+    }
+}

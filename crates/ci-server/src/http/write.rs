@@ -1,0 +1,170 @@
+//! Writes: a CI by its code, a relation by its three parts.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use ci_model::{CiCode, CiDraft, CiOutcome, CiRef, Effect, RelationDraft, RelationOutcome};
+use serde_json::{Map, Value, json};
+
+use super::AppState;
+use super::extract::{self, Segments};
+use super::params::Params;
+use super::problem::{FindProblems, Problem, ProblemKind, RemoveProblems, WriteProblems};
+
+/// Creates or replaces a CI.
+///
+/// The body replaces the whole CI: a column that is left out becomes empty. `ci_code` may be left out; when it is
+/// there it must equal the path's.
+#[utoipa::path(
+    put,
+    path = "/v1/{tenant}/cis/{id_or_code}",
+    tag = "writes",
+    params(
+        ("tenant" = String, Path, description = "Whose CI"),
+        ("id_or_code" = String, Path, description = "The code, percent-encoded; not an id"),
+    ),
+    request_body(content = CiDraft, description = "The CI; `ci_code` may be left out"),
+    responses(
+        (status = 200, description = "Replaced, or already as given: see `effect`", body = CiOutcome),
+        (status = 201, description = "Created", body = CiOutcome),
+        WriteProblems,
+    ),
+)]
+pub(crate) async fn put_ci(
+    State(app): State<AppState>,
+    segments: Segments,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    Params::parse(query.as_deref(), &[])?;
+    let code = written_code(segments.target()?)?;
+    let mut object = extract::json_object(&app, &headers, body).await?;
+    let given = object
+        .entry("ci_code")
+        .or_insert_with(|| Value::String(code.to_string()));
+    if given.as_str() != Some(code.as_str()) {
+        return Err(Problem::invalid(
+            "the member `ci_code` of the body must equal the path's code, or be left out",
+        ));
+    }
+    let sample = json!({"ci_code": "code", "ci_name": "name", "ci_type": "type"});
+    let draft: CiDraft = extract::typed(object, &sample)?;
+    let outcomes = segments.tenant.upsert_cis(vec![draft]).await?;
+    let outcome = only(outcomes)?;
+    Ok((written(outcome.effect), Json(outcome)).into_response())
+}
+
+/// Soft-deletes a CI: it keeps its row and its relations, and a `PUT` brings it back.
+#[utoipa::path(
+    delete,
+    path = "/v1/{tenant}/cis/{id_or_code}",
+    tag = "writes",
+    params(
+        ("tenant" = String, Path, description = "Whose CI"),
+        ("id_or_code" = String, Path, description = "Its id or code"),
+    ),
+    responses((status = 200, description = "Deleted", body = CiOutcome), FindProblems),
+)]
+pub(crate) async fn delete_ci(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    Params::parse(query.as_deref(), &[])?;
+    let target = CiRef::parse(segments.target()?)?;
+    let outcome = only(segments.tenant.delete_cis(vec![target]).await?)?;
+    if outcome.effect == Effect::Missing {
+        return Err(Problem::no_ci(None));
+    }
+    Ok(Json(outcome).into_response())
+}
+
+/// Creates a relation between two CIs that are there.
+#[utoipa::path(
+    put,
+    path = "/v1/{tenant}/relations",
+    tag = "writes",
+    params(("tenant" = String, Path, description = "Whose CIs")),
+    request_body = RelationDraft,
+    responses(
+        (status = 200, description = "It was there", body = RelationOutcome),
+        (status = 201, description = "Created", body = RelationOutcome),
+        WriteProblems,
+    ),
+)]
+pub(crate) async fn put_relation(
+    State(app): State<AppState>,
+    segments: Segments,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    Params::parse(query.as_deref(), &[])?;
+    let draft = relation(extract::json_object(&app, &headers, body).await?)?;
+    let outcome = only(segments.tenant.upsert_relations(vec![draft]).await?)?;
+    Ok((written(outcome.effect), Json(outcome)).into_response())
+}
+
+/// Removes a relation for good; it is named by the query or by a JSON body.
+#[utoipa::path(
+    delete,
+    path = "/v1/{tenant}/relations",
+    tag = "writes",
+    params(
+        ("tenant" = String, Path, description = "Whose CIs"),
+        ("from" = Option<String>, Query, description = "Code or id of the start"),
+        ("to" = Option<String>, Query, description = "Code or id of the end"),
+        ("rel_type" = Option<String>, Query, description = "The type"),
+    ),
+    request_body(content = Option<RelationDraft>, description = "Instead of the query"),
+    responses((status = 200, description = "Removed", body = RelationOutcome), RemoveProblems),
+)]
+pub(crate) async fn delete_relation(
+    State(app): State<AppState>,
+    segments: Segments,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    const PARAMS: &[&str] = &["from", "to", "rel_type"];
+    let params = Params::parse(query.as_deref(), PARAMS)?;
+    let draft = if PARAMS.iter().any(|name| params.all(name).next().is_some()) {
+        let part = |name| params.required(name);
+        RelationDraft::new(part("from")?, part("rel_type")?, part("to")?)
+    } else {
+        relation(extract::json_object(&app, &headers, body).await?)?
+    };
+    let outcome = only(segments.tenant.delete_relations(vec![draft]).await?)?;
+    if outcome.effect == Effect::Missing {
+        let detail = "this tenant has no such relation";
+        return Err(Problem::new(ProblemKind::RelationNotFound, detail));
+    }
+    Ok(Json(outcome).into_response())
+}
+
+/// The code that a path names for writing. An id cannot be written to: it is made from the code.
+fn written_code(target: &str) -> Result<CiCode, Problem> {
+    match CiRef::parse(target)? {
+        CiRef::Code(code) => Ok(code),
+        CiRef::Id(_) => Err(Problem::invalid(
+            "name the CI by its code, not by its id, to write it",
+        )),
+    }
+}
+
+fn relation(object: Map<String, Value>) -> Result<RelationDraft, Problem> {
+    extract::typed(object, &json!({"from": "a", "to": "b", "rel_type": "type"}))
+}
+
+fn written(effect: Effect) -> StatusCode {
+    if effect == Effect::Created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    }
+}
+
+/// The outcome of a batch of one.
+fn only<T>(outcomes: Vec<T>) -> Result<T, Problem> {
+    let none = || Problem::new(ProblemKind::Internal, "the store reported no outcome");
+    outcomes.into_iter().next().ok_or_else(none)
+}

@@ -1,0 +1,5 @@
+//! The `ci-cache` program.
+
+fn main() -> std::process::ExitCode {
+    ci_server::cli::main()
+}

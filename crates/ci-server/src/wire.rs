@@ -1,0 +1,90 @@
+//! The JSON of answers, the same over HTTP and on the command line.
+
+use ci_model::{CiDetail, CiSummary, Group, Groups, PathAnswer, Relation};
+use ci_runner::{SearchMode, SearchResult};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// What a search found.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SearchAnswer)]
+pub(crate) struct SearchBody<'a> {
+    /// The CIs, in the order that was asked for.
+    #[schema(value_type = Vec<CiSummary>)]
+    items: &'a [CiSummary],
+    /// How they were found: `strict` (every keyword), `recovered` (identifiers in the text) or `broad` (any keyword).
+    #[schema(value_type = String)]
+    mode: SearchMode,
+}
+
+impl<'a> From<&'a SearchResult> for SearchBody<'a> {
+    fn from(found: &'a SearchResult) -> Self {
+        Self {
+            items: &found.items,
+            mode: found.mode,
+        }
+    }
+}
+
+/// Counts by group.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AggregateAnswer)]
+pub(crate) struct GroupsBody<'a> {
+    /// The groups, the largest first: a member per field of `group_by`, then `count` and, if asked for, `distinct`.
+    #[schema(value_type = Vec<Object>)]
+    items: &'a [Group],
+    /// Whether there are more groups than the limit.
+    truncated: bool,
+}
+
+impl<'a> From<&'a Groups> for GroupsBody<'a> {
+    fn from(groups: &'a Groups) -> Self {
+        Self {
+            items: &groups.items,
+            truncated: groups.truncated,
+        }
+    }
+}
+
+/// A shortest path. Without one `items` and `relations` are empty and `hops` is null.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PathAnswer)]
+pub(crate) struct RouteBody<'a> {
+    /// The CIs from start to end, both included.
+    #[schema(value_type = Vec<CiSummary>)]
+    pub(crate) items: &'a [CiSummary],
+    /// The relations between them.
+    #[schema(value_type = Vec<Relation>)]
+    pub(crate) relations: &'a [Relation],
+    /// Number of steps.
+    pub(crate) hops: Option<u8>,
+}
+
+impl<'a> From<&'a PathAnswer> for RouteBody<'a> {
+    fn from(answer: &'a PathAnswer) -> Self {
+        match answer {
+            PathAnswer::Found(route) => Self {
+                items: &route.items,
+                relations: &route.relations,
+                hops: Some(route.hops),
+            },
+            PathAnswer::NoPath => Self {
+                items: &[],
+                relations: &[],
+                hops: None,
+            },
+        }
+    }
+}
+
+/// Several CIs at once.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BatchAnswer)]
+pub(crate) struct BatchBody<'a> {
+    /// The CIs that are there, in the order that was asked for.
+    #[schema(value_type = Vec<CiDetail>)]
+    pub(crate) items: Vec<&'a CiDetail>,
+    /// The codes and ids that are not there.
+    #[schema(value_type = Vec<String>)]
+    pub(crate) missing: Vec<&'a str>,
+}

@@ -1,0 +1,346 @@
+//! What the service answers: shapes, origin, writes seen by the next read, tenants apart.
+
+use axum::body::Body;
+use axum::http::Method;
+use ci_tests::fixture::{Fixture, on_both};
+use serde_json::{Value, json};
+
+use crate::service::{Reply, Service};
+
+const APP: &str = "app-iam-login-01-1";
+
+#[tokio::test]
+async fn every_question_is_a_miss_and_then_a_hit_with_the_same_answer() {
+    on_both(async |fixture| {
+        let service = Service::estate(fixture).await;
+        for uri in [
+            "/v1/acme/cis?q=iam+login&filter=ci_type=SW&sort=ci_name:desc&limit=5",
+            "/v1/acme/cis?q=nothing+has+this",
+            "/v1/acme/cis",
+            "/v1/acme/list?limit=7&offset=3&filter=status=active",
+            &format!("/v1/acme/cis/{APP}"),
+            "/v1/acme/cis/app-is-not-there",
+            &format!("/v1/acme/cis/{APP}/graph?view=DEPENDENCY&depth=2"),
+            &format!("/v1/acme/paths?from=sys-iam-login-01&to=srv-iam-login-01-1"),
+            "/v1/acme/aggregate?group_by=ci_type,ci_subtype&group_by=tags.env&distinct=owner",
+        ] {
+            let first = service.get(uri).await;
+            assert_eq!(first.header("x-cache"), Some("miss"), "{uri}");
+            assert_eq!(first.header("age"), Some("0"), "{uri}");
+            let second = service.get(uri).await;
+            assert_eq!(second.header("x-cache"), Some("hit"), "{uri}");
+            second
+                .header("age")
+                .expect("an age")
+                .parse::<u64>()
+                .expect("whole seconds");
+            assert_eq!((first.status, first.body), (second.status, second.body), "{uri}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lists_are_items_of_flat_cis() {
+    let fixture = Fixture::sqlite();
+    let service = Service::estate(&fixture).await;
+    let found = service.get("/v1/acme/cis?q=iam+login&limit=3").await.json();
+    assert_eq!(found["mode"], "strict");
+    assert_eq!(found["items"].as_array().unwrap().len(), 3);
+    assert_eq!(found["items"][0]["ci_code"], APP);
+    assert_eq!(found["items"][0]["ci_subtype"], "app");
+    let page = service.get("/v1/acme/list?limit=2").await.json();
+    assert_eq!(page["total"], 120);
+    assert_eq!(page["items"].as_array().unwrap().len(), 2);
+    let groups = service.get("/v1/acme/aggregate?group_by=ci_type").await.json();
+    assert!(groups["items"][0]["ci_type"].is_string() && groups["items"][0]["count"].is_u64());
+    assert_eq!(groups["truncated"], false);
+    let ci = service.get(&format!("/v1/acme/cis/{APP}")).await.json();
+    assert_eq!(ci["tags"]["env"], "prod");
+    assert_eq!(ci["tenant_id"], "acme");
+    let by_id = service
+        .get(&format!("/v1/acme/cis/{}", ci["ci_id"].as_str().unwrap()))
+        .await
+        .json();
+    assert_eq!(by_id, ci);
+    let graph = service.get(&format!("/v1/acme/cis/{APP}/graph")).await.json();
+    assert_eq!(graph["root"], ci["ci_id"]);
+    assert_eq!(graph["items"][0]["level"], 0);
+    assert_eq!(graph["items"][0]["ci_code"], APP);
+    assert!(graph["relations"][0]["rel_type"].is_string());
+    assert_eq!(graph["nodes_truncated"], false);
+    let path = service
+        .get(&format!("/v1/acme/paths?from=sys-iam-login-01&to={APP}"))
+        .await
+        .json();
+    assert_eq!(path["hops"], 1);
+    assert_eq!(path["items"].as_array().unwrap().len(), 2);
+    let none = service
+        .get(&format!(
+            "/v1/acme/paths?from={APP}&to=sys-iam-login-01&direction=out"
+        ))
+        .await
+        .json();
+    assert_eq!(none, json!({"items": [], "relations": [], "hops": null}));
+}
+
+#[tokio::test]
+async fn a_search_says_how_it_found_and_strict_finds_all_or_nothing() {
+    let fixture = Fixture::sqlite();
+    let service = Service::estate(&fixture).await;
+    let broad = service.get("/v1/acme/cis?q=login+zzzz").await;
+    assert_eq!(broad.json()["mode"], "broad");
+    assert!(!broad.codes().is_empty());
+    let strict = service.get("/v1/acme/cis?q=login+zzzz&strict=true").await;
+    assert_eq!((strict.status, strict.codes().len()), (200, 0));
+    let recovered = service
+        .get(&format!("/v1/acme/cis?q=%22what+needs+{APP}%3F%22"))
+        .await;
+    assert_eq!(recovered.json()["mode"], "recovered");
+    assert_eq!(recovered.codes()[0], APP);
+    let phrase = service
+        .get("/v1/acme/cis?q=%22Identity+Login+01+app+1%22&strict")
+        .await;
+    assert_eq!(phrase.codes(), [APP]);
+}
+
+fn ci(name: &str) -> Value {
+    json!({"ci_name": name, "ci_type": "SW", "criticality": 3, "tags": {"env": "prod"}})
+}
+
+async fn effect(reply: Reply, status: u16) -> String {
+    assert_eq!(reply.status, status, "{}", String::from_utf8_lossy(&reply.body));
+    reply.json()["effect"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_write_is_seen_by_the_next_read() {
+    on_both(async |fixture| {
+        let service = Service::empty(fixture).await;
+        let (uri, search) = ("/v1/acme/cis/db-1", "/v1/acme/cis?q=orders&strict=true");
+        let count = "/v1/acme/aggregate?group_by=ci_type";
+        assert_eq!(service.get(uri).await.status, 404);
+        assert_eq!(service.get(search).await.codes(), [""; 0]);
+        assert_eq!(service.get(count).await.json()["items"], json!([]));
+
+        assert_eq!(
+            effect(service.json(Method::PUT, uri, ci("orders")).await, 201).await,
+            "created"
+        );
+        assert_eq!(service.get(uri).await.json()["ci_name"], "orders");
+        assert_eq!(service.get(search).await.codes(), ["db-1"]);
+        assert_eq!(
+            service.get(count).await.json()["items"],
+            json!([{"ci_type": "SW", "count": 1}])
+        );
+
+        assert_eq!(
+            effect(service.json(Method::PUT, uri, ci("orders")).await, 200).await,
+            "unchanged"
+        );
+        assert_eq!(
+            effect(service.json(Method::PUT, uri, ci("invoices")).await, 200).await,
+            "updated"
+        );
+        assert_eq!(service.get(uri).await.json()["ci_name"], "invoices");
+        assert_eq!(service.get(search).await.codes(), [""; 0]);
+
+        assert_eq!(effect(service.delete(uri).await, 200).await, "deleted");
+        assert_eq!(service.get(uri).await.status, 404);
+        assert!(service.get(&format!("{uri}?include_deleted=true")).await.json()["deleted_at"].is_string());
+        assert_eq!(service.get(count).await.json()["items"], json!([]));
+        assert_eq!(service.delete("/v1/acme/cis/never-there").await.status, 404);
+        assert_eq!(
+            effect(service.json(Method::PUT, uri, ci("orders")).await, 200).await,
+            "updated"
+        );
+        assert_eq!(service.get(uri).await.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn relations_come_and_go() {
+    on_both(async |fixture| {
+        let service = Service::empty(fixture).await;
+        for code in ["app-1", "db-1"] {
+            service
+                .json(Method::PUT, &format!("/v1/acme/cis/{code}"), ci(code))
+                .await;
+        }
+        let (uri, graph) = ("/v1/acme/relations", "/v1/acme/cis/db-1/graph?view=IMPACT");
+        let body = json!({"from": "app-1", "to": "db-1", "rel_type": "USES"});
+        assert_eq!(service.get(graph).await.codes(), ["db-1"]);
+        assert_eq!(
+            effect(service.json(Method::PUT, uri, body.clone()).await, 201).await,
+            "created"
+        );
+        assert_eq!(service.get(graph).await.codes(), ["db-1", "app-1"]);
+        assert_eq!(
+            effect(service.json(Method::PUT, uri, body.clone()).await, 200).await,
+            "unchanged"
+        );
+        assert_eq!(
+            effect(service.json(Method::DELETE, uri, body.clone()).await, 200).await,
+            "deleted"
+        );
+        assert_eq!(service.get(graph).await.codes(), ["db-1"]);
+        assert_eq!(service.json(Method::DELETE, uri, body.clone()).await.status, 404);
+        service.json(Method::PUT, uri, body).await;
+        let query = format!("{uri}?from=app-1&to=db-1&rel_type=USES");
+        assert_eq!(effect(service.delete(&query).await, 200).await, "deleted");
+        assert_eq!(service.delete(&query).await.status, 404);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_tenants_ci_is_as_absent_as_one_that_never_was() {
+    on_both(async |fixture| {
+        let service = Service::empty(fixture).await;
+        let created = service
+            .json(Method::PUT, "/v1/acme/cis/db-1", ci("orders"))
+            .await
+            .json();
+        let id = created["ci_id"].as_str().unwrap();
+        for uri in [
+            "cis/{}",
+            "cis/{}/graph",
+            "cis/{}/graph?view=IMPACT",
+            "paths?from={}&to=x",
+        ] {
+            let never = service
+                .get(&format!("/v1/other/{}", uri.replace("{}", "never-there")))
+                .await;
+            assert_eq!(never.status, 404);
+            for name in ["db-1", id] {
+                let theirs = service
+                    .get(&format!("/v1/other/{}", uri.replace("{}", name)))
+                    .await;
+                assert_eq!(
+                    (theirs.status, &theirs.body),
+                    (never.status, &never.body),
+                    "{uri} {name}"
+                );
+                assert_eq!(theirs.headers, never.headers, "{uri} {name}");
+            }
+        }
+        assert_eq!(service.get("/v1/other/cis?q=orders").await.codes(), [""; 0]);
+        assert_eq!(service.get("/v1/other/list").await.json()["total"], 0);
+        let batch = json!({"codes": ["db-1"], "ids": [id]});
+        let batch = service
+            .json(Method::POST, "/v1/other/batch-get", batch)
+            .await
+            .json();
+        assert_eq!(batch, json!({"items": [], "missing": ["db-1", id]}));
+        let deleted = service.delete(&format!("/v1/other/cis/{id}")).await;
+        assert_eq!(deleted.status, 404);
+        assert_eq!(service.get("/v1/acme/cis/db-1").await.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn codes_of_any_characters_have_a_path() {
+    let fixture = Fixture::sqlite();
+    let service = Service::empty(&fixture).await;
+    for (path, code) in [
+        ("deb:libstdc++6", "deb:libstdc++6"),
+        ("a%2Fb%20c%3Fd%23e", "a/b c?d#e"),
+        ("%EC%84%9C%EB%B2%84-1", "서버-1"),
+        ("100%25_%5C", "100%_\\"),
+        ("graph", "graph"),
+        ("..%2F..%2Fetc", "../../etc"),
+    ] {
+        let uri = format!("/v1/acme/cis/{path}");
+        let created = service.json(Method::PUT, &uri, ci("x")).await;
+        assert_eq!((created.status, &created.json()["ci_code"]), (201, &json!(code)));
+        assert_eq!(service.get(&uri).await.json()["ci_code"], code);
+        assert_eq!(service.get(&format!("{uri}/graph")).await.codes(), [code]);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_names_what_is_missing() {
+    let fixture = Fixture::sqlite();
+    let service = Service::estate(&fixture).await;
+    let body = json!({"codes": [APP, "no-such-ci", "db-iam-login-01-1"]});
+    let reply = service
+        .json(Method::POST, "/v1/acme/batch-get", body.clone())
+        .await;
+    assert_eq!(reply.header("x-cache"), Some("miss"));
+    assert_eq!(reply.codes(), [APP, "db-iam-login-01-1"]);
+    assert_eq!(reply.json()["missing"], json!(["no-such-ci"]));
+    let again = service.json(Method::POST, "/v1/acme/batch-get", body).await;
+    assert_eq!((again.header("x-cache"), &again.body), (Some("hit"), &reply.body));
+}
+
+#[tokio::test]
+async fn an_import_reports_each_line_and_is_seen_by_the_next_read() {
+    on_both(async |fixture| {
+        let service = Service::empty(fixture).await;
+        let uri = "/v1/acme/import";
+        assert_eq!(service.get("/v1/acme/cis?q=one&strict").await.codes(), [""; 0]);
+        let cis = "{\"ci_code\":\"a\",\"ci_name\":\"one\",\"ci_type\":\"SW\"}\n\nnonsense\n\
+                   {\"ci_code\":\"b\",\"ci_name\":\"two\",\"ci_type\":\"SW\",\"criticality\":9}\n\
+                   {\"ci_code\":\"c\",\"ci_name\":\"three\",\"ci_type\":\"HW\"}";
+        let report = import(&service, uri, cis.into()).await;
+        assert_eq!(report["lines"], 4);
+        assert_eq!(
+            (&report["created"], &report["rejected_count"]),
+            (&json!(2), &json!(2))
+        );
+        let lines: Vec<_> = report["rejected"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| r["line"].clone())
+            .collect();
+        assert_eq!(lines, [3, 4]);
+        assert_eq!(service.get("/v1/acme/cis?q=one&strict").await.codes(), ["a"]);
+        let again = import(&service, uri, cis.into()).await;
+        assert_eq!((&again["created"], &again["unchanged"]), (&json!(0), &json!(2)));
+        let relations = "{\"from\":\"a\",\"to\":\"c\",\"rel_type\":\"RUNS_ON\"}\n\
+                         {\"from\":\"a\",\"to\":\"gone\",\"rel_type\":\"RUNS_ON\"}\n";
+        let report = import(&service, &format!("{uri}?kind=relations"), relations.into()).await;
+        assert_eq!(
+            (&report["created"], &report["rejected_count"]),
+            (&json!(1), &json!(1))
+        );
+        assert_eq!(service.get("/v1/acme/cis/a/graph").await.codes(), ["a", "c"]);
+    })
+    .await;
+}
+
+async fn import(service: &Service, uri: &str, body: Body) -> Value {
+    let reply = service
+        .send(Method::POST, uri, Some("application/x-ndjson"), body)
+        .await;
+    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    reply.json()
+}
+
+#[tokio::test]
+async fn the_cache_tells_what_it_did() {
+    let fixture = Fixture::sqlite();
+    let service = Service::estate(&fixture).await;
+    for _ in 0..3 {
+        service.get("/v1/acme/cis?q=Login+IAM&filter=ci_type=SW").await;
+    }
+    let stats = service.get("/v1/cache/stats").await.json();
+    assert_eq!(
+        (&stats["hits"], &stats["misses"], &stats["loads"]),
+        (&json!(2), &json!(1), &json!(1))
+    );
+    assert_eq!((&stats["size"], &stats["statements"]), (&json!(1), &json!(1)));
+    let entries = service.get("/v1/cache/entries?limit=1").await.json();
+    let entry = &entries["items"][0];
+    assert_eq!(
+        (&entry["kind"], &entry["hits"], &entry["filters"]),
+        (&json!("search"), &json!(2), &json!(1))
+    );
+    assert_eq!(entry["keywords"], json!(["iam", "login"]));
+    assert_eq!(entry["key"].as_str().unwrap().len(), 8);
+    assert_eq!(service.get("/healthz").await.json(), json!({"status": "ok"}));
+    assert_eq!(service.get("/readyz").await.json(), json!({"status": "ok"}));
+}

@@ -1,0 +1,8 @@
+//! The HTTP promises: answers and their origin, problems, the document, shutdown.
+
+mod answers;
+mod broken;
+mod document;
+mod problems;
+mod service;
+mod socket;

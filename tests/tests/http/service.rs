@@ -1,0 +1,210 @@
+//! A service without a socket: requests go straight into the router, and every answer is held against the document.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock, Mutex};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, header};
+use ci_bench::Estate;
+use ci_model::TenantId;
+use ci_runner::Runner;
+use ci_server::http::{self, AppState, PROBLEM_JSON, ServerOptions};
+use ci_store::{Store, WriteOptions};
+use ci_tests::fixture::Fixture;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use crate::broken::{Broken, Fault};
+
+pub static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(http::document()).expect("the document is JSON"));
+
+/// Method, route and status of an answer.
+pub type Seen = (String, String, u16);
+
+pub struct Service {
+    router: Router,
+    seen: Mutex<BTreeSet<Seen>>,
+}
+
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("a JSON body")
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .get(name)
+            .map(|value| value.to_str().expect("a text"))
+    }
+
+    pub fn detail(&self) -> String {
+        self.json()["detail"].as_str().expect("a detail").to_owned()
+    }
+
+    /// The codes of the items.
+    pub fn codes(&self) -> Vec<String> {
+        let items = self.json()["items"].as_array().expect("items").clone();
+        items
+            .iter()
+            .map(|ci| ci["ci_code"].as_str().expect("a code").to_owned())
+            .collect()
+    }
+}
+
+impl Service {
+    pub fn over(store: Arc<dyn Store>, options: ServerOptions) -> Self {
+        let runner = Runner::builder(store)
+            .max_entries(1_000)
+            .build()
+            .expect("a runner");
+        Self {
+            router: http::router(AppState::new(runner, options)),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// A service over an empty database.
+    pub async fn empty(fixture: &Fixture) -> Self {
+        Self::over(fixture.open().await, ServerOptions::default())
+    }
+
+    /// A service over a small estate of tenant `acme`.
+    pub async fn estate(fixture: &Fixture) -> Self {
+        let store = fixture.open().await;
+        fill(&*store, "acme", Estate::new(1, 120)).await;
+        Self::over(store, ServerOptions::default())
+    }
+
+    pub fn broken(fault: Fault, options: ServerOptions) -> Self {
+        Self::over(Arc::new(Broken(fault)), options)
+    }
+
+    pub fn seen(&self) -> BTreeSet<Seen> {
+        self.seen.lock().expect("not poisoned").clone()
+    }
+
+    pub async fn get(&self, uri: &str) -> Reply {
+        self.send(Method::GET, uri, None, Body::empty()).await
+    }
+
+    pub async fn delete(&self, uri: &str) -> Reply {
+        self.send(Method::DELETE, uri, None, Body::empty()).await
+    }
+
+    /// Sends JSON.
+    pub async fn json(&self, method: Method, uri: &str, body: Value) -> Reply {
+        self.send(method, uri, Some("application/json"), body.to_string().into())
+            .await
+    }
+
+    pub async fn send(&self, method: Method, uri: &str, kind: Option<&str>, body: Body) -> Reply {
+        let mut request = Request::builder().method(&method).uri(uri);
+        if let Some(kind) = kind {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        let request = request.body(body).expect("a request");
+        let route = template(request.uri().path());
+        let response = self.router.clone().oneshot(request).await.expect("no error");
+        let (parts, body) = response.into_parts();
+        let reply = Reply {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: to_bytes(body, usize::MAX).await.expect("a body").to_vec(),
+        };
+        check(&reply, &method, uri);
+        if let Some(route) = route {
+            self.is_documented(&method, &route, &reply);
+        }
+        reply
+    }
+
+    fn is_documented(&self, method: &Method, route: &str, reply: &Reply) {
+        let operation = &DOCUMENT["paths"][route][method.as_str().to_lowercase()];
+        if operation.is_null() {
+            assert_eq!(reply.status, 405, "{method} {route} is not in the document");
+            return;
+        }
+        let documented = operation["responses"].get(reply.status.to_string());
+        assert!(
+            documented.is_some(),
+            "{method} {route}: {} is not in the document",
+            reply.status
+        );
+        let seen = (method.to_string(), route.to_owned(), reply.status);
+        self.seen.lock().expect("not poisoned").insert(seen);
+    }
+}
+
+/// What holds for every answer.
+fn check(reply: &Reply, method: &Method, uri: &str) {
+    let kind = reply.header("content-type");
+    let what = format!("{method} {uri}: {}", String::from_utf8_lossy(&reply.body));
+    if reply.status < 300 {
+        assert_eq!(kind, Some("application/json"), "{what}");
+        let _ = reply.json();
+        return;
+    }
+    assert_eq!(kind, Some(PROBLEM_JSON), "{what}");
+    let problem = reply.json();
+    assert_eq!(problem["status"], reply.status, "{what}");
+    assert!(
+        problem["type"]
+            .as_str()
+            .expect("a type")
+            .starts_with("/problems/"),
+        "{what}"
+    );
+    assert!(
+        !what.contains("hunter2") && !what.contains("internal.rs"),
+        "{what}"
+    );
+    let temporary = reply.status == 503 || reply.status == 408;
+    assert_eq!(reply.header("retry-after").is_some(), temporary, "{what}");
+}
+
+/// The document's path that a request's path has the form of.
+pub fn template(path: &str) -> Option<String> {
+    let routes = DOCUMENT["paths"].as_object().expect("paths");
+    let fits = |route: &str| {
+        let (asked, known): (Vec<&str>, Vec<&str>) = (path.split('/').collect(), route.split('/').collect());
+        asked.len() == known.len()
+            && asked
+                .iter()
+                .zip(&known)
+                .all(|(asked, known)| asked == known || (known.starts_with('{') && !asked.is_empty()))
+    };
+    // A literal segment goes before a parameter, as in the router.
+    let mut found: Vec<&String> = routes.keys().filter(|route| fits(route)).collect();
+    found.sort_by_key(|route| route.matches('{').count());
+    found.first().map(|route| (*route).clone())
+}
+
+/// Writes an estate for a tenant.
+pub async fn fill(store: &dyn Store, tenant: &str, estate: Estate) {
+    let tenant = TenantId::new(tenant).expect("a tenant");
+    let cis = estate
+        .cis()
+        .map(|draft| draft.check(&tenant).expect("a CI"))
+        .collect();
+    store
+        .upsert_cis(cis, WriteOptions::default())
+        .await
+        .expect("CIs are written");
+    let relations = estate
+        .relations()
+        .map(|draft| draft.check(&tenant).expect("a relation"))
+        .collect();
+    store
+        .upsert_relations(relations, WriteOptions::default())
+        .await
+        .expect("relations are written");
+}

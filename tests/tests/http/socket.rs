@@ -1,0 +1,86 @@
+//! The service on a real socket: it answers, drains, and stops.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ci_runner::Runner;
+use ci_server::http::{AppState, ServerOptions, serve};
+use ci_tests::fixture::Fixture;
+use ci_tests::observed::Observed;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+async fn ask(address: SocketAddr, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("a request is sent");
+    stream
+}
+
+async fn answer(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.expect("an answer");
+    text
+}
+
+#[tokio::test]
+async fn a_request_at_work_is_answered_before_the_service_stops() {
+    let fixture = Fixture::sqlite();
+    let (store, control) = Observed::new(fixture.open().await);
+    let runner = Runner::builder(store).build().expect("a runner");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let state = AppState::new(runner, ServerOptions::default());
+    let server = tokio::spawn(serve(listener, state, async move {
+        let _ = stopped.await;
+    }));
+
+    let alive = answer(ask(address, "/healthz").await).await;
+    assert!(alive.starts_with("HTTP/1.1 200 OK"), "{alive}");
+
+    let gate = control.close_gate();
+    let waiting = ask(address, "/v1/acme/list").await;
+    while control.reads() == 0 {
+        tokio::task::yield_now().await;
+    }
+    stop.send(()).expect("the server listens");
+    // No new connection is taken: the listener is gone as soon as the server has noticed.
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    drop(gate);
+    let late = answer(waiting).await;
+    assert!(
+        late.starts_with("HTTP/1.1 200 OK") && late.contains("\"total\":0"),
+        "{late}"
+    );
+    server.await.expect("no panic").expect("no error");
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_cut_after_the_drain_time() {
+    let fixture = Fixture::sqlite();
+    let (store, control) = Observed::new(fixture.open().await);
+    let runner = Runner::builder(store).build().expect("a runner");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let options = ServerOptions::default().drain_timeout(Duration::from_millis(1));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(serve(listener, AppState::new(runner, options), async move {
+        let _ = stopped.await;
+    }));
+    let gate = control.close_gate();
+    let waiting = ask(address, "/v1/acme/list").await;
+    while control.reads() == 0 {
+        tokio::task::yield_now().await;
+    }
+    stop.send(()).expect("the server listens");
+    drop(waiting);
+    drop(gate);
+    server.await.expect("no panic").expect("no error");
+}
