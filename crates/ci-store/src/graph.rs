@@ -188,7 +188,7 @@ pub(crate) async fn path<S: Source>(
         .rows(graph::route(S::DIALECT, tenant, &ids, path.rel_types()))
         .await?;
     let (nodes, edges) = split(&rows)?;
-    route(&ids, nodes, edges, path.direction()).map(|route| Some(PathAnswer::Found(route)))
+    route(&ids, nodes, &edges, path.direction()).map(|route| Some(PathAnswer::Found(route)))
 }
 
 fn is_named(ci: &CiSummary, target: &CiRef) -> bool {
@@ -331,7 +331,7 @@ fn reversed(direction: Direction) -> Direction {
 }
 
 /// The answer along `ids`: between two CIs the relation whose type comes first, the forward one of two.
-fn route(ids: &[Uuid], nodes: Vec<CiSummary>, edges: Vec<Edge>, direction: Direction) -> Result<Route> {
+fn route(ids: &[Uuid], nodes: Vec<CiSummary>, edges: &[Edge], direction: Direction) -> Result<Route> {
     let codes: HashMap<Uuid, CiCode> = nodes.iter().map(|ci| (ci.ci_id.0, ci.ci_code.clone())).collect();
     let mut by_id: HashMap<Uuid, CiSummary> = nodes.into_iter().map(|ci| (ci.ci_id.0, ci)).collect();
     let relations = ids.windows(2).map(|pair| {

@@ -1,5 +1,7 @@
 //! Random questions about a world, most of which find something.
 
+use std::fmt::Write as _;
+
 use ci_model::{
     Aggregate, CiDetail, Direction, Expand, Field, Filter, List, Path, Search, Sort, View, limits,
 };
@@ -142,10 +144,8 @@ fn text_filter(random: &mut ChaCha8Rng, world: &World) -> Filter {
 fn path(random: &mut ChaCha8Rng) -> String {
     let mut path = one_of(random, &["tags", "attributes"]).to_owned();
     for _ in 0..=below(random, 2) {
-        path.push_str(&format!(
-            ".\"{}\"",
-            key(random).replace('\\', "\\\\").replace('"', "\\\"")
-        ));
+        let key = key(random).replace('\\', "\\\\").replace('"', "\\\"");
+        let _ = write!(path, ".\"{key}\"");
     }
     path
 }
@@ -154,10 +154,8 @@ fn path(random: &mut ChaCha8Rng) -> String {
 fn value(random: &mut ChaCha8Rng, world: &World, field: &str) -> String {
     let field: Field = field.parse().expect("a field");
     let start = below(random, world.cis.len());
-    let values = (0..world.cis.len()).map(|at| &world.cis[(start + at) % world.cis.len()]);
-    let found = values
-        .filter_map(|ci| super::reference::text_of(ci, &field))
-        .next();
+    let mut values = (0..world.cis.len()).map(|at| &world.cis[(start + at) % world.cis.len()]);
+    let found = values.find_map(|ci| super::reference::text_of(ci, &field));
     found
         .filter(|_| below(random, 5) > 0)
         .unwrap_or_else(|| text(random, 2))

@@ -141,7 +141,7 @@ pub fn aggregate(world: &World, question: &Aggregate) -> Groups {
         })
         .collect();
     // Stable: equal counts stay in the order of their values, in which `Absent` is the last.
-    items.sort_by(|a, b| b.count.cmp(&a.count));
+    items.sort_by_key(|group| std::cmp::Reverse(group.count));
     let truncated = items.len() > question.limit() as usize;
     items.truncate(question.limit() as usize);
     Groups { items, truncated }
@@ -199,7 +199,7 @@ pub fn expand(world: &World, question: &Expand) -> Option<Graph> {
         edges_truncated: false,
     };
     let mut levels = vec![vec![root]];
-    let mut met: Vec<&(usize, usize, RelationType)> = Vec::new();
+    let mut seen: Vec<&(usize, usize, RelationType)> = Vec::new();
     for level in 1..=question.depth() {
         let frontier = levels.last().cloned().unwrap_or_default();
         let followed: Vec<_> = frontier
@@ -218,16 +218,16 @@ pub fn expand(world: &World, question: &Expand) -> Option<Graph> {
             .collect();
         let mut fresh: Vec<usize> = fresh.into_iter().collect();
         fresh.sort_by(|a, b| world.cis[*a].summary.ci_code.cmp(&world.cis[*b].summary.ci_code));
-        let room = question.max_nodes() as usize - graph.items.len();
-        graph.nodes_truncated |= fresh.len() > room;
-        fresh.truncate(room);
+        let left = question.max_nodes() as usize - graph.items.len();
+        graph.nodes_truncated |= fresh.len() > left;
+        fresh.truncate(left);
         graph.items.extend(fresh.iter().map(|at| Node {
             ci: world.cis[*at].summary.clone(),
             level,
         }));
         let mut new: Vec<_> = followed
             .into_iter()
-            .filter(|(edge, other)| (known.contains(other) || fresh.contains(other)) && !met.contains(edge))
+            .filter(|(edge, other)| (known.contains(other) || fresh.contains(other)) && !seen.contains(edge))
             .map(|(edge, _)| edge)
             .collect();
         new.sort_by_key(|edge| {
@@ -235,7 +235,7 @@ pub fn expand(world: &World, question: &Expand) -> Option<Graph> {
             (relation.from, relation.to, relation.rel_type)
         });
         new.dedup();
-        met.extend(&new);
+        seen.extend(&new);
         graph
             .relations
             .extend(new.into_iter().map(|edge| relation(world, edge)));

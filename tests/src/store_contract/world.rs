@@ -281,6 +281,9 @@ fn ci(random: &mut ChaCha8Rng, at: usize) -> CiDetail {
 }
 
 /// One of a few moments, so that they are often equal.
+///
+/// # Panics
+/// Never: the moments are in range.
 pub fn moment(random: &mut ChaCha8Rng) -> Timestamp {
     let steps = i64::try_from(below(random, 12)).unwrap_or(0);
     Timestamp::from_micros(1_767_225_600_000_000 + steps * 1_000_001).expect("a moment")

@@ -2,6 +2,8 @@
 //!
 //! The statement itself bounds what is returned: a hub with thousands of relations is cut where it is read.
 
+use std::fmt::Write as _;
+
 use ci_model::{Direction, RelationType, TenantId};
 use uuid::Uuid;
 
@@ -91,22 +93,22 @@ fn edges(level: &Level<'_>, frontier: &str, expanded: &str, binder: &mut Binder)
     let both = level.direction == Direction::Both;
     let mut branches = Vec::new();
     if level.direction != Direction::In {
-        let again = both
-            .then(|| format!(" AND {}", binder.is_not_in("r.to_id", expanded)))
-            .unwrap_or_default();
-        branches.push(branch("from_id", "to_id", frontier, &types, binder) + &again);
+        let mut outwards = branch("from_id", "to_id", frontier, &types, binder);
+        if both {
+            let _ = write!(outwards, " AND {}", binder.is_not_in("r.to_id", expanded));
+        }
+        branches.push(outwards);
     }
     if level.direction != Direction::Out {
-        let again = both
-            .then(|| {
-                let (earlier, same) = (
-                    binder.is_not_in("r.from_id", expanded),
-                    binder.is_not_in("r.from_id", frontier),
-                );
-                format!(" AND {earlier} AND {same}")
-            })
-            .unwrap_or_default();
-        branches.push(branch("to_id", "from_id", frontier, &types, binder) + &again);
+        let mut inwards = branch("to_id", "from_id", frontier, &types, binder);
+        if both {
+            let (earlier, same) = (
+                binder.is_not_in("r.from_id", expanded),
+                binder.is_not_in("r.from_id", frontier),
+            );
+            let _ = write!(inwards, " AND {earlier} AND {same}");
+        }
+        branches.push(inwards);
     }
     branches.join(" UNION ALL ")
 }

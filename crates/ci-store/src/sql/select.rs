@@ -164,7 +164,8 @@ pub(crate) fn aggregate(dialect: Dialect, tenant: &TenantId, aggregate: &Aggrega
     } else {
         format!(" GROUP BY {}", by.join(", "))
     };
-    let order: String = groups.iter().map(|at| format!(", g.g{at} NULLS LAST")).collect();
+    let order: Vec<String> = groups.iter().map(|at| format!(", g.g{at} NULLS LAST")).collect();
+    let order = order.concat();
     let limit = binder.integer(i64::from(aggregate.limit()) + 1);
     let text = format!(
         "SELECT g.* FROM (SELECT {columns} FROM {from} WHERE {conditions}{by}) AS g \
@@ -258,4 +259,86 @@ fn by_refs(
         .map(|wanted| format!("SELECT {columns} FROM ci AS c{join} WHERE {own} AND {wanted}{live}"))
         .collect();
     binder.finish(branches.join(" UNION ALL "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ci_model::Filter;
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::new(name).unwrap()
+    }
+
+    /// The statements of one shape of question with the given texts in every place that takes one.
+    fn statements(dialect: Dialect, word: &str) -> Vec<Statement> {
+        let filters = || {
+            ["owner", "tags.\"a b\"", "attributes.x.y"]
+                .into_iter()
+                .flat_map(|field| {
+                    [
+                        ("=", vec![word]),
+                        ("!=", vec![word]),
+                        ("contains", vec![word]),
+                        ("in", vec![word, "other"]),
+                    ]
+                    .map(|(operator, values)| Filter::new(field, operator, &values).unwrap())
+                })
+        };
+        let keywords = [format!("k{word}"), "x".to_owned()];
+        let question = Search::builder()
+            .keywords(keywords)
+            .filters(filters())
+            .exact_first([word])
+            .build()
+            .unwrap();
+        let page = List::builder().filters(filters()).build().unwrap();
+        let groups = Aggregate::builder()
+            .filters(filters())
+            .group_by("tags.role")
+            .build()
+            .unwrap();
+        let tenant = tenant(word);
+        vec![
+            search(dialect, &tenant, &question),
+            list(dialect, &tenant, &page),
+            aggregate(dialect, &tenant, &groups),
+            get_many(
+                dialect,
+                &tenant,
+                &[Get::new(ci_model::CiCode::new(word).unwrap())],
+            ),
+        ]
+    }
+
+    #[test]
+    fn the_text_of_a_statement_depends_on_the_shape_alone() {
+        for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+            let plain: Vec<String> = statements(dialect, "plain").into_iter().map(|s| s.text).collect();
+            for word in [
+                "' OR 1=1 --",
+                "$1",
+                "\";DROP TABLE ci;",
+                "%_\\",
+                "é😀x",
+                "@FOLD_FROM@",
+            ] {
+                let hostile: Vec<String> = statements(dialect, word).into_iter().map(|s| s.text).collect();
+                assert_eq!(hostile, plain);
+            }
+            for text in plain {
+                assert!(text.contains("tenant_id") && !text.contains("plain"), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_values_of_a_list_does_not_change_the_text() {
+        let one_of = |values: &[&str]| {
+            let filter = Filter::new("status", "in", values).unwrap();
+            let question = Search::builder().filter(filter).build().unwrap();
+            search(Dialect::Postgres, &tenant("t"), &question).text
+        };
+        assert_eq!(one_of(&["a"]), one_of(&["a", "b", "c"]));
+    }
 }

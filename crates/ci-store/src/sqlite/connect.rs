@@ -26,7 +26,7 @@ impl SqliteStore {
         let folder = memory
             .then(tempfile::tempdir)
             .transpose()
-            .map_err(no_folder)?
+            .map_err(|error| no_folder(&error))?
             .map(Arc::new);
         let file = match &folder {
             Some(folder) => folder.path().join("memory.db"),
@@ -79,7 +79,7 @@ fn pool(options: &StoreOptions, connections: u32) -> SqlitePoolOptions {
         .test_before_acquire(false)
 }
 
-fn no_folder(error: std::io::Error) -> Error {
+fn no_folder(error: &std::io::Error) -> Error {
     Error::Unavailable(format!("no temporary folder could be made ({})", error.kind()).into())
 }
 
