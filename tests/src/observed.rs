@@ -100,7 +100,7 @@ pub struct Observed {
 
 impl Observed {
     /// Wraps a store; the control is for the test.
-    pub fn new(inner: Arc<dyn Store>) -> (Arc<dyn Store>, Arc<Control>) {
+    pub fn around(inner: Arc<dyn Store>) -> (Arc<dyn Store>, Arc<Control>) {
         let control = Arc::new(Control::new());
         (
             Arc::new(Self {

@@ -1,4 +1,5 @@
 //! The runner's promises: cached means equal, one load for many, errors are errors, writes are seen.
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -48,7 +49,7 @@ async fn fill(tenant: &Tenant) {
 }
 
 async fn observed(fixture: &Fixture) -> (Runner, Tenant, Arc<Control>) {
-    let (store, control) = Observed::new(fixture.open().await);
+    let (store, control) = Observed::around(fixture.open().await);
     let runner = Runner::builder(store).build().unwrap();
     let tenant = runner.tenant(acme());
     fill(&tenant).await;

@@ -6,7 +6,7 @@ use ci_store::{Error, Result, Snapshot, Store, WriteOptions};
 
 /// How it is broken.
 #[derive(Debug, Clone)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Every call ends in this error.
     Fails(Error),
     /// No call ever ends.
@@ -16,19 +16,19 @@ pub enum Fault {
 }
 
 /// A database that cannot be reached; its message must stay in the log.
-pub fn down() -> Fault {
+pub(crate) fn down() -> Fault {
     Fault::Fails(Error::Unavailable(
         "postgres://someone:hunter2@db.example.internal".into(),
     ))
 }
 
 /// A database that holds what nobody can read.
-pub fn corrupt() -> Fault {
+pub(crate) fn corrupt() -> Fault {
     Fault::Fails(Error::Corrupt("hunter2".into()))
 }
 
 #[derive(Debug)]
-pub struct Broken(pub Fault);
+pub(crate) struct Broken(pub(crate) Fault);
 
 impl Broken {
     async fn call<T>(&self) -> Result<T> {

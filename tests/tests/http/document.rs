@@ -161,6 +161,10 @@ async fn every_documented_status_occurs() {
     }
     seen.extend(service.seen());
 
+    let service = Service::broken(Fault::Panics, ServerOptions::default());
+    service.get("/readyz").await;
+    seen.extend(service.seen());
+
     let documented: BTreeSet<Seen> = operations()
         .into_iter()
         .flat_map(|(method, route, operation)| {

@@ -25,7 +25,7 @@ async fn input_that_does_not_fit_is_named() {
             "/v1/acme/cis?filter=colour=red",
             "`colour`: unknown; allowed are ci_type",
         ),
-        ("/v1/acme/cis?filter=ci_type>A", "operator `>`"),
+        ("/v1/acme/cis?filter=ci_type%3EA", "operator `>`"),
         ("/v1/acme/cis?filter=criticality=high", "criticality"),
         ("/v1/acme/cis?sort=owner", "sort column `owner`"),
         ("/v1/acme/cis?limit=ten", "`limit` must be a whole number"),
@@ -38,6 +38,7 @@ async fn input_that_does_not_fit_is_named() {
         ("/v1/acme/cis/%ff", "not UTF-8"),
         ("/v1/%00/cis", "tenant"),
         ("/v1/%20/cis", "tenant: it is empty"),
+        ("/v1//cis", "tenant: it is empty"),
         (&format!("/v1/{}/cis", long(129)), "tenant: 129 characters"),
         (&format!("/v1/acme/cis/{}", long(256)), "ci_code: 256 characters"),
         (
@@ -206,7 +207,6 @@ async fn paths_and_methods_that_are_not_there() {
         "/v1/acme/ciss",
         "/v2/acme/cis",
         "/v1/acme/cis/a/graph/b",
-        "/v1//cis",
     ] {
         let reply = service.get(uri).await;
         assert_eq!(
@@ -287,7 +287,7 @@ async fn bodies_are_bounded_in_size_and_kind() {
 }
 
 /// A body that begins and never goes on.
-pub fn stalled() -> Body {
+pub(crate) fn stalled() -> Body {
     Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>())
 }
 
@@ -318,7 +318,7 @@ async fn a_body_that_stalls_or_breaks_off_changes_nothing() {
 }
 
 /// One request of every route that needs the database.
-pub const READS: &[&str] = &[
+pub(crate) const READS: &[&str] = &[
     "/v1/acme/cis?q=x",
     "/v1/acme/list",
     "/v1/acme/cis/a",
@@ -328,7 +328,7 @@ pub const READS: &[&str] = &[
 ];
 
 /// Sends a request of every route that needs the database; returns the statuses.
-pub async fn all_statuses(service: &Service) -> Vec<(String, u16)> {
+pub(crate) async fn all_statuses(service: &Service) -> Vec<(String, u16)> {
     let mut statuses = Vec::new();
     for uri in READS {
         statuses.push(((*uri).to_owned(), service.get(uri).await.status));
@@ -355,16 +355,19 @@ pub async fn all_statuses(service: &Service) -> Vec<(String, u16)> {
 
 #[tokio::test]
 async fn a_database_that_fails_is_never_an_empty_answer() {
-    for (fault, expected) in [
-        (broken::down(), 503),
-        (broken::corrupt(), 500),
-        (Fault::Panics, 500),
-    ] {
+    for (fault, expected) in [(broken::down(), 503), (broken::corrupt(), 500)] {
         let service = Service::broken(fault.clone(), ServerOptions::default());
         for (request, status) in all_statuses(&service).await {
             assert_eq!(status, expected, "{request} with {fault:?}");
         }
     }
+    let panics = Service::broken(Fault::Panics, ServerOptions::default());
+    for (request, status) in all_statuses(&panics).await {
+        // Of a write whose task was lost nobody knows whether it was done: it may be tried again.
+        assert!(status == 500 || status == 503, "{request}: {status}");
+    }
+    // Here nothing but the service's own guard is between the panic and the connection.
+    assert_eq!(panics.get("/readyz").await.status, 500);
     let down = Service::broken(broken::down(), ServerOptions::default());
     assert_eq!(down.get("/readyz").await.status, 503);
     assert_eq!(down.get("/healthz").await.status, 200);

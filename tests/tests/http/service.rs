@@ -17,41 +17,41 @@ use tower::ServiceExt;
 
 use crate::broken::{Broken, Fault};
 
-pub static DOCUMENT: LazyLock<Value> =
+pub(crate) static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(http::document()).expect("the document is JSON"));
 
 /// Method, route and status of an answer.
-pub type Seen = (String, String, u16);
+pub(crate) type Seen = (String, String, u16);
 
-pub struct Service {
+pub(crate) struct Service {
     router: Router,
     seen: Mutex<BTreeSet<Seen>>,
 }
 
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("a JSON body")
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .get(name)
             .map(|value| value.to_str().expect("a text"))
     }
 
-    pub fn detail(&self) -> String {
+    pub(crate) fn detail(&self) -> String {
         self.json()["detail"].as_str().expect("a detail").to_owned()
     }
 
     /// The codes of the items.
-    pub fn codes(&self) -> Vec<String> {
+    pub(crate) fn codes(&self) -> Vec<String> {
         let items = self.json()["items"].as_array().expect("items").clone();
         items
             .iter()
@@ -61,7 +61,7 @@ impl Reply {
 }
 
 impl Service {
-    pub fn over(store: Arc<dyn Store>, options: ServerOptions) -> Self {
+    pub(crate) fn over(store: Arc<dyn Store>, options: ServerOptions) -> Self {
         let runner = Runner::builder(store)
             .max_entries(1_000)
             .build()
@@ -73,40 +73,40 @@ impl Service {
     }
 
     /// A service over an empty database.
-    pub async fn empty(fixture: &Fixture) -> Self {
+    pub(crate) async fn empty(fixture: &Fixture) -> Self {
         Self::over(fixture.open().await, ServerOptions::default())
     }
 
     /// A service over a small estate of tenant `acme`.
-    pub async fn estate(fixture: &Fixture) -> Self {
+    pub(crate) async fn estate(fixture: &Fixture) -> Self {
         let store = fixture.open().await;
         fill(&*store, "acme", Estate::new(1, 120)).await;
         Self::over(store, ServerOptions::default())
     }
 
-    pub fn broken(fault: Fault, options: ServerOptions) -> Self {
+    pub(crate) fn broken(fault: Fault, options: ServerOptions) -> Self {
         Self::over(Arc::new(Broken(fault)), options)
     }
 
-    pub fn seen(&self) -> BTreeSet<Seen> {
+    pub(crate) fn seen(&self) -> BTreeSet<Seen> {
         self.seen.lock().expect("not poisoned").clone()
     }
 
-    pub async fn get(&self, uri: &str) -> Reply {
+    pub(crate) async fn get(&self, uri: &str) -> Reply {
         self.send(Method::GET, uri, None, Body::empty()).await
     }
 
-    pub async fn delete(&self, uri: &str) -> Reply {
+    pub(crate) async fn delete(&self, uri: &str) -> Reply {
         self.send(Method::DELETE, uri, None, Body::empty()).await
     }
 
     /// Sends JSON.
-    pub async fn json(&self, method: Method, uri: &str, body: Value) -> Reply {
+    pub(crate) async fn json(&self, method: Method, uri: &str, body: Value) -> Reply {
         self.send(method, uri, Some("application/json"), body.to_string().into())
             .await
     }
 
-    pub async fn send(&self, method: Method, uri: &str, kind: Option<&str>, body: Body) -> Reply {
+    pub(crate) async fn send(&self, method: Method, uri: &str, kind: Option<&str>, body: Body) -> Reply {
         let mut request = Request::builder().method(&method).uri(uri);
         if let Some(kind) = kind {
             request = request.header(header::CONTENT_TYPE, kind);
@@ -172,7 +172,7 @@ fn check(reply: &Reply, method: &Method, uri: &str) {
 }
 
 /// The document's path that a request's path has the form of.
-pub fn template(path: &str) -> Option<String> {
+pub(crate) fn template(path: &str) -> Option<String> {
     let routes = DOCUMENT["paths"].as_object().expect("paths");
     let fits = |route: &str| {
         let (asked, known): (Vec<&str>, Vec<&str>) = (path.split('/').collect(), route.split('/').collect());
@@ -189,7 +189,7 @@ pub fn template(path: &str) -> Option<String> {
 }
 
 /// Writes an estate for a tenant.
-pub async fn fill(store: &dyn Store, tenant: &str, estate: Estate) {
+pub(crate) async fn fill(store: &dyn Store, tenant: &str, estate: Estate) {
     let tenant = TenantId::new(tenant).expect("a tenant");
     let cis = estate
         .cis()
