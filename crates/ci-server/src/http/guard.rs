@@ -32,11 +32,17 @@ pub(crate) async fn bound(State(app): State<AppState>, request: Request, next: N
             return Problem::new(ProblemKind::Overloaded, detail).into_response();
         }
     };
-    let answered = tokio::time::timeout(limit, next.run(request)).await;
-    answered.unwrap_or_else(|_| {
-        let detail = "the answer was not ready in time; of a write it is not known whether it was done";
-        Problem::new(ProblemKind::Timeout, detail).into_response()
-    })
+    let late = |detail: &str| Problem::new(ProblemKind::Timeout, detail).into_response();
+    tokio::select! {
+        // First, so that an answer that is ready is given whatever else has happened.
+        biased;
+        answered = tokio::time::timeout(limit, next.run(request)) => answered.unwrap_or_else(|_| {
+            late("the answer was not ready in time; of a write it is not known whether it was done")
+        }),
+        () = app.is_cut() => {
+            late("the service stops before the answer is ready; of a write it is not known whether it was done")
+        }
+    }
 }
 
 /// One span per request, and one line when it has been answered. Paths hold codes and queries hold keywords, so only

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::extract::{self, Segments};
 use super::params::Params;
-use super::problem::{Problem, ProblemKind, WriteProblems, sentence};
+use super::problem::{ImportProblems, Problem, ProblemKind, sentence};
 
 /// Chunks between the network and the thread that parses them.
 const CHUNKS: usize = 8;
@@ -94,7 +94,7 @@ impl From<ImportReport> for ReportBody {
     ),
     request_body(content = String, content_type = "application/x-ndjson",
         description = "One CI or relation per line, as a JSON object"),
-    responses((status = 200, description = "What became of the lines", body = ReportBody), WriteProblems),
+    responses((status = 200, description = "What became of the lines", body = ReportBody), ImportProblems),
 )]
 pub(crate) async fn import(
     State(app): State<AppState>,

@@ -371,13 +371,16 @@ problems! {
     /// Of writes with a body.
     WriteProblems: InvalidInput, BodyTimeout, Conflict, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded,
         Timeout, DatabaseUnavailable;
+    /// Of imports: lines that contradict the database are reported, not refused.
+    ImportProblems: InvalidInput, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded, Timeout,
+        DatabaseUnavailable;
     /// Of the removal of a relation.
     RemoveProblems: InvalidInput, RelationNotFound, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal,
         Overloaded, Timeout, DatabaseUnavailable;
     /// Of what needs no database.
     PlainProblems: InvalidInput, Overloaded;
     /// Of the readiness probe.
-    ReadyProblems: InvalidInput, DatabaseUnavailable;
+    ReadyProblems: InvalidInput, Internal, DatabaseUnavailable;
     /// Of the liveness probe.
     AliveProblems: InvalidInput;
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ci_runner::Runner;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Limits of the service. Every one has a default that fits a small machine.
 #[derive(Debug, Clone)]
@@ -104,6 +104,8 @@ struct Shared {
     options: ServerOptions,
     /// One permit per request at work.
     places: Arc<Semaphore>,
+    /// Becomes true when the drain time is over: requests still at work end.
+    cut: watch::Sender<bool>,
 }
 
 impl AppState {
@@ -114,6 +116,7 @@ impl AppState {
             runner,
             options,
             places,
+            cut: watch::Sender::new(false),
         }))
     }
 
@@ -129,5 +132,17 @@ impl AppState {
 
     pub(crate) fn places(&self) -> Arc<Semaphore> {
         Arc::clone(&self.0.places)
+    }
+
+    /// Ends all requests at work.
+    pub(crate) fn cut(&self) {
+        self.0.cut.send_replace(true);
+    }
+
+    /// Ends when requests at work must end.
+    pub(crate) async fn is_cut(&self) {
+        let mut cut = self.0.cut.subscribe();
+        // The sender is in the state that `self` holds, so it is never gone.
+        let _ = cut.wait_for(|cut| *cut).await;
     }
 }
