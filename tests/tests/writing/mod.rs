@@ -1,47 +1,55 @@
 //! What the tests of writes share: drafts, and the whole content of a database as text.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail tests")]
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
-use ci_model::{CiDraft, CiRecord, Document, RelationDraft, RelationRecord, TenantId, Timestamp};
+use std::sync::Arc;
+
+use ci_model::{
+    CiCode, CiDraft, CiId, CiOutcome, CiRecord, Document, Effect, Rejection, RelationDraft, RelationRecord,
+    TenantId, Timestamp,
+};
+use ci_store::{OnRejection, Store, WriteOptions};
 use ci_tests::fixture::Fixture;
 
 /// A tenant.
-pub fn tenant(name: &str) -> TenantId {
+pub(crate) fn tenant(name: &str) -> TenantId {
     TenantId::new(name).expect("a tenant")
 }
 
 /// A moment of the year 2026, by its day.
-pub fn day(day: u32) -> Timestamp {
+pub(crate) fn day(day: u32) -> Timestamp {
     format!("2026-01-{day:02}").parse().expect("a day of January")
 }
 
 /// A record of the tenant `acme`.
-pub fn record(draft: CiDraft) -> CiRecord {
+pub(crate) fn record(draft: CiDraft) -> CiRecord {
     record_of("acme", draft)
 }
 
 /// A record of a tenant.
-pub fn record_of(name: &str, draft: CiDraft) -> CiRecord {
+pub(crate) fn record_of(name: &str, draft: CiDraft) -> CiRecord {
     draft.check(&tenant(name)).expect("a right draft")
 }
 
 /// A draft whose name tells its code and version.
-pub fn draft(code: &str, version: &str) -> CiDraft {
+pub(crate) fn draft(code: &str, version: &str) -> CiDraft {
     CiDraft::new(code, format!("{code} {version}"), "SW")
 }
 
 /// A document.
-pub fn document(value: serde_json::Value) -> Document {
+pub(crate) fn document(value: serde_json::Value) -> Document {
     serde_json::from_value(value).expect("an object")
 }
 
 /// A relation of the tenant `acme`.
-pub fn relation(from: &str, to: &str) -> RelationRecord {
+pub(crate) fn relation(from: &str, to: &str) -> RelationRecord {
     RelationDraft::new(from, "DEPENDS_ON", to)
         .check(&tenant("acme"))
         .expect("a right relation")
 }
 
 /// Every column of every row that both databases keep in the same form, in one order.
-pub async fn dump(fixture: &Fixture) -> Vec<String> {
+pub(crate) async fn dump(fixture: &Fixture) -> Vec<String> {
     let (id, moment, document) = if fixture.is_sqlite() {
         ("c.ci_id", "{}", "json({})")
     } else {
@@ -95,4 +103,37 @@ fn compact(row: &str) -> String {
         .map(|value| value.expect("a document").to_string())
         .collect();
     format!("{columns}{}", values.join("|"))
+}
+
+/// What a batch of CIs reports.
+pub(crate) type Outcomes = Vec<Result<CiOutcome, Rejection>>;
+
+/// Options that stamp with a day and skip rejected rows.
+pub(crate) fn skipping(on: u32) -> WriteOptions {
+    WriteOptions::default()
+        .at(day(on))
+        .on_rejection(OnRejection::Skip)
+}
+
+/// Writes a batch on a day.
+pub(crate) async fn write(store: &Arc<dyn Store>, records: Vec<CiRecord>, on: u32) -> Outcomes {
+    store.upsert_cis(records, skipping(on)).await.unwrap()
+}
+
+/// What was done, record by record.
+pub(crate) fn effects(outcomes: &Outcomes) -> Vec<Result<Effect, Rejection>> {
+    outcomes
+        .iter()
+        .map(|outcome| outcome.as_ref().map(|o| o.effect).map_err(Clone::clone))
+        .collect()
+}
+
+/// The id that a record got.
+pub(crate) fn id_of(outcomes: &Outcomes, index: usize) -> CiId {
+    outcomes[index].as_ref().unwrap().ci_id.unwrap()
+}
+
+/// A code.
+pub(crate) fn code(text: &str) -> CiCode {
+    CiCode::new(text).unwrap()
 }

@@ -162,7 +162,9 @@ impl Header {
                 return Err(format!("the column `{}` is given twice", echo(name)));
             }
             let slot = Slot::of_name(columns, documents, name).ok_or_else(|| {
-                documents.iter().fold(unknown(columns, name), |reason, document| reason + ", " + document + ".KEY")
+                documents.iter().fold(unknown(columns, name), |reason, document| {
+                    reason + ", " + document + ".KEY"
+                })
             })?;
             slots.push(slot);
         }
