@@ -14,9 +14,14 @@ fn hash(bytes: &[u8]) -> u64 {
 
 fn lines(estate: Estate) -> (Vec<u8>, Vec<u8>) {
     let (mut cis, mut relations) = (Vec::new(), Vec::new());
-    assert_eq!(estate.write_cis(&mut cis).unwrap(), estate.size());
-    let written = estate.write_relations(&mut relations).unwrap();
-    assert_eq!(written as usize, estate.relations().count());
+    assert_eq!(
+        estate.write_cis(&mut cis).expect("CIs are written"),
+        estate.size()
+    );
+    let written = estate
+        .write_relations(&mut relations)
+        .expect("relations are written");
+    assert_eq!(written, estate.relations().map(|_| 1).sum::<u64>());
     (cis, relations)
 }
 

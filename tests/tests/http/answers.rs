@@ -21,7 +21,7 @@ async fn every_question_is_a_miss_and_then_a_hit_with_the_same_answer() {
             &format!("/v1/acme/cis/{APP}"),
             "/v1/acme/cis/app-is-not-there",
             &format!("/v1/acme/cis/{APP}/graph?view=DEPENDENCY&depth=2"),
-            &format!("/v1/acme/paths?from=sys-iam-login-01&to=srv-iam-login-01-1"),
+            "/v1/acme/paths?from=sys-iam-login-01&to=srv-iam-login-01-1",
             "/v1/acme/aggregate?group_by=ci_type,ci_subtype&group_by=tags.env&distinct=owner",
         ] {
             let first = service.get(uri).await;
@@ -108,9 +108,9 @@ fn ci(name: &str) -> Value {
     json!({"ci_name": name, "ci_type": "SW", "criticality": 3, "tags": {"env": "prod"}})
 }
 
-async fn effect(reply: Reply, status: u16) -> String {
+fn effect(reply: &Reply, status: u16) -> String {
     assert_eq!(reply.status, status, "{}", String::from_utf8_lossy(&reply.body));
-    reply.json()["effect"].as_str().unwrap().to_owned()
+    reply.json()["effect"].as_str().expect("an effect").to_owned()
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn a_write_is_seen_by_the_next_read() {
         assert_eq!(service.get(count).await.json()["items"], json!([]));
 
         assert_eq!(
-            effect(service.json(Method::PUT, uri, ci("orders")).await, 201).await,
+            effect(&service.json(Method::PUT, uri, ci("orders")).await, 201),
             "created"
         );
         assert_eq!(service.get(uri).await.json()["ci_name"], "orders");
@@ -135,23 +135,23 @@ async fn a_write_is_seen_by_the_next_read() {
         );
 
         assert_eq!(
-            effect(service.json(Method::PUT, uri, ci("orders")).await, 200).await,
+            effect(&service.json(Method::PUT, uri, ci("orders")).await, 200),
             "unchanged"
         );
         assert_eq!(
-            effect(service.json(Method::PUT, uri, ci("invoices")).await, 200).await,
+            effect(&service.json(Method::PUT, uri, ci("invoices")).await, 200),
             "updated"
         );
         assert_eq!(service.get(uri).await.json()["ci_name"], "invoices");
         assert_eq!(service.get(search).await.codes(), [""; 0]);
 
-        assert_eq!(effect(service.delete(uri).await, 200).await, "deleted");
+        assert_eq!(effect(&service.delete(uri).await, 200), "deleted");
         assert_eq!(service.get(uri).await.status, 404);
         assert!(service.get(&format!("{uri}?include_deleted=true")).await.json()["deleted_at"].is_string());
         assert_eq!(service.get(count).await.json()["items"], json!([]));
         assert_eq!(service.delete("/v1/acme/cis/never-there").await.status, 404);
         assert_eq!(
-            effect(service.json(Method::PUT, uri, ci("orders")).await, 200).await,
+            effect(&service.json(Method::PUT, uri, ci("orders")).await, 200),
             "updated"
         );
         assert_eq!(service.get(uri).await.status, 200);
@@ -172,23 +172,23 @@ async fn relations_come_and_go() {
         let body = json!({"from": "app-1", "to": "db-1", "rel_type": "USES"});
         assert_eq!(service.get(graph).await.codes(), ["db-1"]);
         assert_eq!(
-            effect(service.json(Method::PUT, uri, body.clone()).await, 201).await,
+            effect(&service.json(Method::PUT, uri, body.clone()).await, 201),
             "created"
         );
         assert_eq!(service.get(graph).await.codes(), ["db-1", "app-1"]);
         assert_eq!(
-            effect(service.json(Method::PUT, uri, body.clone()).await, 200).await,
+            effect(&service.json(Method::PUT, uri, body.clone()).await, 200),
             "unchanged"
         );
         assert_eq!(
-            effect(service.json(Method::DELETE, uri, body.clone()).await, 200).await,
+            effect(&service.json(Method::DELETE, uri, body.clone()).await, 200),
             "deleted"
         );
         assert_eq!(service.get(graph).await.codes(), ["db-1"]);
         assert_eq!(service.json(Method::DELETE, uri, body.clone()).await.status, 404);
         service.json(Method::PUT, uri, body).await;
         let query = format!("{uri}?from=app-1&to=db-1&rel_type=USES");
-        assert_eq!(effect(service.delete(&query).await, 200).await, "deleted");
+        assert_eq!(effect(&service.delete(&query).await, 200), "deleted");
         assert_eq!(service.delete(&query).await.status, 404);
     })
     .await;

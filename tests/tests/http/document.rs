@@ -15,8 +15,8 @@ use crate::service::{DOCUMENT, Seen, Service, template};
 
 fn operations() -> Vec<(String, String, Value)> {
     let mut all = Vec::new();
-    for (route, methods) in DOCUMENT["paths"].as_object().unwrap() {
-        for (method, operation) in methods.as_object().unwrap() {
+    for (route, methods) in DOCUMENT["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("operations") {
             all.push((method.to_uppercase(), route.clone(), operation.clone()));
         }
     }

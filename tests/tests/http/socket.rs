@@ -31,7 +31,7 @@ async fn answer(mut stream: TcpStream) -> String {
 #[tokio::test]
 async fn a_request_at_work_is_answered_before_the_service_stops() {
     let fixture = Fixture::sqlite();
-    let (store, control) = Observed::new(fixture.open().await);
+    let (store, control) = Observed::around(fixture.open().await);
     let runner = Runner::builder(store).build().expect("a runner");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -66,7 +66,7 @@ async fn a_request_at_work_is_answered_before_the_service_stops() {
 #[tokio::test]
 async fn a_request_that_never_ends_is_cut_after_the_drain_time() {
     let fixture = Fixture::sqlite();
-    let (store, control) = Observed::new(fixture.open().await);
+    let (store, control) = Observed::around(fixture.open().await);
     let runner = Runner::builder(store).build().expect("a runner");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -83,6 +83,9 @@ async fn a_request_that_never_ends_is_cut_after_the_drain_time() {
     stop.send(()).expect("the server listens");
     server.await.expect("no panic").expect("no error");
     let cut = answer(waiting).await;
-    assert!(cut.starts_with("HTTP/1.1 503") && cut.contains("/problems/timeout"), "{cut}");
+    assert!(
+        cut.starts_with("HTTP/1.1 503") && cut.contains("/problems/timeout"),
+        "{cut}"
+    );
     drop(gate);
 }

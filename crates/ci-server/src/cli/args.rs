@@ -31,8 +31,14 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Write CIs and relations from files into the database
+    ///
+    /// Rows are upserted, so an import that ended early is finished by running it again. CIs are written before
+    /// relations.
     Import(Import),
     /// Find CIs by keywords and filters
+    ///
+    /// Every keyword must be found in the code, name, type, subtype or category, in any case. When nothing is found,
+    /// identifiers in the text are tried, then any of the keywords; the answer says which.
     Search(Search),
     /// Show all columns of one CI
     Get(Get),
@@ -46,9 +52,12 @@ pub(crate) enum Command {
     Path(Path),
     /// Show what the database holds for a tenant
     Stats(Stats),
-    /// Serve the HTTP API
+    /// Serve the HTTP API until SIGTERM or SIGINT
+    ///
+    /// The first line on stdout is `listening on http://HOST:PORT`, with the real port when port 0 was asked for.
+    /// There is no authentication: listen on localhost, or behind a gateway that has one.
     Serve(Serve),
-    /// Fill an embedded database with a generated estate and serve it
+    /// Fill an embedded database with a generated estate, serve it on localhost, and print three commands to try
     Demo(Demo),
 }
 
@@ -71,7 +80,7 @@ pub(crate) struct Common {
     #[command(flatten)]
     pub(crate) database: Database,
     /// Whose CIs
-    #[arg(long, env = "CI_CACHE_TENANT")]
+    #[arg(long, env = "CI_CACHE_TENANT", hide_env_values = true)]
     pub(crate) tenant: String,
     /// Print JSON instead of a table
     #[arg(long)]
@@ -90,9 +99,6 @@ pub(crate) struct Selection {
     pub(crate) include_deleted: bool,
 }
 
-/// Write CIs and relations from files into the database.
-///
-/// Rows are upserted, so an import that ended early is finished by running it again. CIs are written before relations.
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     #[command(flatten)]
@@ -111,10 +117,6 @@ pub(crate) struct Import {
     pub(crate) rejects: Option<PathBuf>,
 }
 
-/// Find CIs by keywords and filters.
-///
-/// Every keyword must be found in the code, name, type, subtype or category, in any case. When nothing is found,
-/// identifiers in the text are tried, then any of the keywords; the answer says which.
 #[derive(Debug, Args)]
 pub(crate) struct Search {
     #[command(flatten)]
@@ -240,10 +242,6 @@ pub(crate) struct Stats {
     pub(crate) include_deleted: bool,
 }
 
-/// Serve the HTTP API until SIGTERM or SIGINT.
-///
-/// The first line on stdout is `listening on http://HOST:PORT`, with the real port when port 0 was asked for. There is
-/// no authentication: listen on localhost, or behind a gateway that has one.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
@@ -265,7 +263,6 @@ pub(crate) struct Serve {
     pub(crate) import_bytes: u64,
 }
 
-/// Fill an embedded database with a generated estate, serve it on localhost, and print three commands to try.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// How many CIs

@@ -229,7 +229,10 @@ pub(crate) async fn path(arguments: args::Path, output: &mut Output) -> Result<(
     };
     output.line(table::cis(route.items, output.width()))?;
     output.line(table::relations(route.relations, output.width()))?;
-    output.line(format_args!("{hops} steps"))
+    output.line(format_args!(
+        "{hops} {}",
+        if hops == 1 { "step" } else { "steps" }
+    ))
 }
 
 /// What the database holds for a tenant.

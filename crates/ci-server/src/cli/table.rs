@@ -1,12 +1,15 @@
 //! Tables for people.
 
 use ci_model::{CiDetail, CiSummary, Graph, Group, GroupValue, Relation};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
+
+/// A line under the header, and nothing else that a `grep` or an eye would have to skip.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─'));
 
 /// A table without ruling that fits the terminal; as wide as it needs when the output is no terminal.
 fn table(header: &[&str], width: Option<u16>) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(STYLE).set_header(header);
     if let Some(columns) = width {
         table
             .set_content_arrangement(ContentArrangement::Dynamic)
@@ -44,16 +47,16 @@ fn columns(ci: &CiSummary) -> [String; 8] {
 }
 
 /// CIs, one per row.
-pub(crate) fn cis(cis: &[CiSummary], width: Option<u16>) -> Table {
+pub(crate) fn cis(cis: &[CiSummary], width: Option<u16>) -> String {
     let mut table = table(&COLUMNS, width);
     for ci in cis {
         table.add_row(columns(ci));
     }
-    table
+    table.trim_fmt()
 }
 
 /// The CIs of a graph, with their distance.
-pub(crate) fn nodes(graph: &Graph, width: Option<u16>) -> Table {
+pub(crate) fn nodes(graph: &Graph, width: Option<u16>) -> String {
     let mut header = vec!["LEVEL"];
     header.extend(COLUMNS);
     let mut table = table(&header, width);
@@ -62,11 +65,11 @@ pub(crate) fn nodes(graph: &Graph, width: Option<u16>) -> Table {
         row.extend(columns(&node.ci));
         table.add_row(row);
     }
-    table
+    table.trim_fmt()
 }
 
 /// Relations, one per row.
-pub(crate) fn relations(relations: &[Relation], width: Option<u16>) -> Table {
+pub(crate) fn relations(relations: &[Relation], width: Option<u16>) -> String {
     let mut table = table(&["FROM", "RELATION", "TO"], width);
     for relation in relations {
         table.add_row([
@@ -75,11 +78,11 @@ pub(crate) fn relations(relations: &[Relation], width: Option<u16>) -> Table {
             cell(relation.to.as_str()),
         ]);
     }
-    table
+    table.trim_fmt()
 }
 
 /// Groups, a column per field.
-pub(crate) fn groups(groups: &[Group], width: Option<u16>) -> Table {
+pub(crate) fn groups(groups: &[Group], width: Option<u16>) -> String {
     let mut header: Vec<String> = Vec::new();
     if let Some(first) = groups.first() {
         header.extend(first.values.iter().map(|(field, _)| field.to_uppercase()));
@@ -94,7 +97,7 @@ pub(crate) fn groups(groups: &[Group], width: Option<u16>) -> Table {
         row.extend(group.distinct.map(|distinct| distinct.to_string()));
         table.add_row(row);
     }
-    table
+    table.trim_fmt()
 }
 
 fn group_value(value: &GroupValue) -> String {
@@ -106,7 +109,7 @@ fn group_value(value: &GroupValue) -> String {
 }
 
 /// One CI, a row per column that has a value.
-pub(crate) fn ci(ci: &CiDetail, width: Option<u16>) -> Table {
+pub(crate) fn ci(ci: &CiDetail, width: Option<u16>) -> String {
     let mut table = table(&["COLUMN", "VALUE"], width);
     let summary = &ci.summary;
     let mut add = |name: &str, value: String| {
@@ -142,5 +145,5 @@ pub(crate) fn ci(ci: &CiDetail, width: Option<u16>) -> Table {
             add(&cell(&format!("{root}.{key}")), cell(&text));
         }
     }
-    table
+    table.trim_fmt()
 }

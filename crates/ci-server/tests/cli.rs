@@ -1,0 +1,441 @@
+//! The program as other programs call it: forms, JSON, exit codes, pipes, signals.
+
+mod program;
+
+use std::io::Write;
+
+use ci_bench::Estate;
+use program::{Place, Service};
+use serde_json::{Value, json};
+
+const APP: &str = "app-iam-login-01-1";
+
+#[test]
+fn files_of_every_form_are_imported_and_asked() {
+    let place = Place::new();
+    let (cis, relations) = place.estate(Estate::new(1, 300));
+    let gz = place.compressed(&cis, "cis.jsonl.gz");
+    let imported = place.run(
+        &["import", "--json", "FILE", "--relations", "RELATIONS"],
+        &[&gz, &relations],
+    );
+    assert_eq!(imported.code, 0, "{}", imported.err);
+    let report = imported.json();
+    assert_eq!(
+        (&report["cis"]["created"], &report["cis"]["rejected_count"]),
+        (&json!(300), &json!(0))
+    );
+    assert_eq!(report["relations"]["lines"], report["relations"]["created"]);
+    let again = place.run(&["import", "FILE"], &[&cis]);
+    assert!(
+        again.code == 0 && again.out.contains("300 unchanged"),
+        "{}",
+        again.out
+    );
+    let only_relations = place.run(&["import", "--relations", "FILE"], &[&relations]);
+    assert_eq!(only_relations.code, 0);
+
+    let found = place.run(
+        &[
+            "search",
+            "--filter",
+            "ci_type=SW",
+            "--sort",
+            "ci_name:desc",
+            "--limit",
+            "2",
+            "--strict",
+            "--json",
+            "--",
+            "iam",
+            "LOGIN",
+        ],
+        &[],
+    );
+    let found = found.json();
+    assert_eq!(found["mode"], "strict");
+    let names: Vec<&str> = found["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|ci| ci["ci_name"].as_str().unwrap())
+        .collect();
+    assert!(names.len() == 2 && names[0] > names[1], "{names:?}");
+}
+
+#[test]
+fn csv_and_stdin_are_imported() {
+    let place = Place::new();
+    let csv = place.file(
+        "cis.csv",
+        "ci_code,ci_name,ci_type,tags.env\nsrv-1,\"one, two\",HW,prod\n",
+    );
+    assert_eq!(place.run(&["import", "FILE"], &[&csv]).code, 0);
+    let ci = place.run(&["get", "--json", "srv-1"], &[]).json();
+    assert_eq!(
+        (&ci["ci_name"], &ci["tags"]["env"]),
+        (&json!("one, two"), &json!("prod"))
+    );
+    let line = "{\"ci_code\":\"srv-2\",\"ci_name\":\"서버\",\"ci_type\":\"HW\"}\n";
+    assert_eq!(place.run_with_input(&["import", "-"], line).code, 0);
+    assert_eq!(
+        place.run(&["get", "--json", "srv-2"], &[]).json()["ci_name"],
+        "서버"
+    );
+    let unknown = place.file("cis.xlsx", "");
+    let refused = place.run(&["import", "FILE"], &[&unknown]);
+    assert!(
+        refused.code == 2 && refused.err.contains("hint: name the file so"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(
+        place
+            .run(&["import", "--format", "jsonl", "FILE"], &[&unknown])
+            .code,
+        0
+    );
+}
+
+#[test]
+fn rejected_lines_are_told_kept_and_end_in_5() {
+    let place = Place::new();
+    let mut lines = String::from("{\"ci_code\":\"a\",\"ci_name\":\"n\",\"ci_type\":\"t\"}\n");
+    for _ in 0..12 {
+        lines.push_str("{\"ci_code\":\"b\"}\n");
+    }
+    let file = place.file("cis.jsonl", &lines);
+    let rejects = place.path("rejects.jsonl");
+    let done = place.run(&["import", "FILE", "--rejects", "REJECTS"], &[&file, &rejects]);
+    assert_eq!(done.code, 5, "{}", done.err);
+    assert!(
+        done.out.contains("1 created") && done.out.contains("12 rejected"),
+        "{}",
+        done.out
+    );
+    assert!(
+        done.err.contains("cis.jsonl:2: ") && done.err.contains("2 more lines were rejected"),
+        "{}",
+        done.err
+    );
+    assert!(
+        done.err
+            .contains("error: failed to import 12 of 13 lines\nhint: "),
+        "{}",
+        done.err
+    );
+    let kept = std::fs::read_to_string(rejects).unwrap();
+    let kept: Vec<Value> = kept
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(kept.len(), 12);
+    assert_eq!((&kept[0]["file"], &kept[0]["line"]), (&json!("cis"), &json!(2)));
+    assert!(kept[0]["reason"].as_str().unwrap().contains("ci_name"));
+    assert_eq!(place.run(&["get", "a"], &[]).code, 0, "the good line is written");
+}
+
+#[test]
+fn every_question_is_answered_in_json() {
+    let place = Place::filled();
+    let list = place
+        .run(
+            &[
+                "list",
+                "--limit",
+                "3",
+                "--offset",
+                "1",
+                "--filter",
+                "ci_type=HW",
+                "--json",
+            ],
+            &[],
+        )
+        .json();
+    assert_eq!(list["items"].as_array().unwrap().len(), 3);
+    assert!(list["total"].as_u64().unwrap() > 3);
+    let groups = place
+        .run(
+            &[
+                "aggregate",
+                "--group-by",
+                "ci_type,status",
+                "--distinct",
+                "owner",
+                "--json",
+            ],
+            &[],
+        )
+        .json();
+    let first = &groups["items"][0];
+    assert!(
+        first["ci_type"].is_string() && first["count"].is_u64() && first["distinct"].is_u64(),
+        "{first}"
+    );
+    let repeated = place.run(
+        &[
+            "aggregate",
+            "--group-by",
+            "ci_type",
+            "--group-by",
+            "status",
+            "--distinct",
+            "owner",
+            "--json",
+        ],
+        &[],
+    );
+    assert_eq!(repeated.json(), groups);
+    let stats = place.run(&["stats", "--json"], &[]).json();
+    assert_eq!(
+        (&stats["total"], &stats["database"]),
+        (&json!(300), &json!("sqlite"))
+    );
+}
+
+#[test]
+fn graphs_and_paths_are_answered_in_json() {
+    let place = Place::filled();
+    let graph = place
+        .run(
+            &["expand", "--view", "impact", "--depth", "1", "--json", APP],
+            &[],
+        )
+        .json();
+    assert_eq!(graph["items"][0]["ci_code"], APP);
+    assert_eq!(graph["items"][0]["ci_id"], graph["root"]);
+    assert!(!graph["relations"].as_array().unwrap().is_empty());
+    assert_eq!(
+        (&graph["nodes_truncated"], &graph["edges_truncated"]),
+        (&json!(false), &json!(false))
+    );
+    let cut = place
+        .run(
+            &["expand", "--view", "IMPACT", "--max-nodes", "2", "--json", APP],
+            &[],
+        )
+        .json();
+    assert_eq!(
+        (&cut["nodes_truncated"], cut["items"].as_array().unwrap().len()),
+        (&json!(true), 2)
+    );
+    let deployed = place
+        .run(
+            &[
+                "expand",
+                "--direction",
+                "out",
+                "--type",
+                "DEPLOYED_ON",
+                "--json",
+                APP,
+            ],
+            &[],
+        )
+        .json();
+    let types = deployed["relations"].as_array().unwrap();
+    assert!(!types.is_empty() && types.iter().all(|relation| relation["rel_type"] == "DEPLOYED_ON"));
+    let path = place
+        .run(&["path", "--json", "sys-iam-login-01", APP], &[])
+        .json();
+    assert_eq!(
+        (&path["hops"], path["items"].as_array().unwrap().len()),
+        (&json!(1), 2)
+    );
+    let none = place.run(
+        &["path", "--json", "--direction", "out", APP, "sys-iam-login-01"],
+        &[],
+    );
+    assert_eq!(
+        (none.code, none.json()),
+        (0, json!({"items": [], "relations": [], "hops": null}))
+    );
+    let id = path["items"][1]["ci_id"].as_str().unwrap().to_owned();
+    assert_eq!(place.run(&["get", "--json", &id], &[]).json()["ci_code"], APP);
+}
+
+#[test]
+fn every_question_is_answered_in_tables() {
+    let place = Place::filled();
+    for (arguments, part) in [
+        (&["search", "iam", "login"][..], APP),
+        (&["search", "login", "zzzz"], "by any of the keywords"),
+        (&["list", "--limit", "1"], "1 of 300, after 0"),
+        (&["get", APP], "tags.env"),
+        (&["aggregate", "--group-by", "ci_type"], "CI_TYPE"),
+        (&["expand", APP], "DEPLOYED_ON"),
+        (&["path", "sys-iam-login-01", APP], "COMPOSED_OF"),
+        (
+            &["path", "--direction", "out", APP, "sys-iam-login-01"],
+            "no path of at most 6 steps",
+        ),
+        (&["stats"], "300 CIs of tenant acme"),
+    ] {
+        let told = place.run(arguments, &[]);
+        assert!(
+            told.code == 0 && told.out.contains(part),
+            "{arguments:?}: {}{}",
+            told.out,
+            told.err
+        );
+    }
+}
+
+#[test]
+fn exit_codes_tell_what_failed() {
+    let place = Place::filled();
+    let nowhere = [
+        "--database",
+        "sqlite:no-such-folder/no-such-file.db",
+        "--tenant",
+        "acme",
+    ];
+    for (arguments, code, part) in [
+        (&["search", "no-such-ci-anywhere"][..], 0, ""),
+        (&["get", "nobody"], 4, "find the CI `nobody` of tenant `acme`"),
+        (&["expand", "nobody"], 4, "`nobody`"),
+        (&["path", APP, "nobody"], 4, "`nobody`"),
+        (&["path", "nobody", APP], 4, "`nobody`"),
+        (&["search", "--limit", "501"], 2, "501 is outside 1 to 500"),
+        (&["search", "--filter", "colour=red"], 2, "allowed are ci_type"),
+        (&["search", "--sort", "owner"], 2, "allowed are ci_code"),
+        (&["expand", "--view", "PATH", APP], 2, "ask a path question"),
+        (&["aggregate", "--group-by", "created_at"], 2, "created_at"),
+        (&["get", "--tenant", " ", APP], 2, "tenant: it is empty"),
+        (&["import", "no-such-file.jsonl"], 2, "no-such-file.jsonl"),
+        (&["import"], 2, "required"),
+        (&["dance"], 2, "dance"),
+        (&[&["get", APP], &nowhere[..]].concat(), 3, "reach the database"),
+    ] {
+        let done = place.run(arguments, &[]);
+        assert_eq!(done.code, code, "{arguments:?}: {}", done.err);
+        assert!(done.err.contains(part), "{arguments:?}: {}", done.err);
+        assert!(code == 0 || done.err.starts_with("error: "), "{}", done.err);
+    }
+    assert!(!place.path("no-such-folder").exists());
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    let place = Place::new();
+    let address = "postgres://someone:hunter2@127.0.0.1:1/cmdb";
+    for arguments in [
+        &["get", "x"][..],
+        &["serve", "--listen", "127.0.0.1:0"],
+        &["get", "--help"],
+        &["get", "x", "-vv"],
+    ] {
+        let done = place.run_at(address, arguments);
+        assert!(
+            !done.out.contains("hunter2") && !done.err.contains("hunter2"),
+            "{arguments:?}"
+        );
+    }
+    assert_eq!(place.run_at(address, &["get", "x"]).code, 3);
+    let unknown = place.run_at("oracle:someone:hunter2@db", &["get", "x"]);
+    assert!(
+        unknown.code == 2 && !unknown.err.contains("hunter2"),
+        "{}",
+        unknown.err
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let place = Place::filled();
+    for arguments in [
+        &["list", "--limit", "300", "--json"][..],
+        &["list", "--limit", "300"],
+        &["--help"],
+    ] {
+        let mut child = place.spawn(arguments);
+        drop(child.stdout.take());
+        let done = child.wait_with_output().unwrap();
+        let err = String::from_utf8(done.stderr).unwrap();
+        assert!(!err.contains("panicked") && !err.contains("error"), "{err}");
+        assert!(done.status.success(), "{arguments:?}: {}", done.status);
+    }
+}
+
+#[test]
+fn serve_tells_its_address_answers_and_stops_on_sigterm() {
+    let place = Place::filled();
+    let service = Service::start(place.spawn(&["serve", "--listen", "127.0.0.1:0"]));
+    let answer = service.get(&format!("/v1/acme/cis/{APP}"));
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK") && answer.contains("x-cache: miss"),
+        "{answer}"
+    );
+    let answer = service.get(&format!("/v1/acme/cis/{APP}"));
+    assert!(answer.contains("x-cache: hit"), "{answer}");
+    let taken = place.run(&["serve", "--listen", &service.address], &[]);
+    assert!(
+        taken.code == 2 && taken.err.contains("hint: take another port"),
+        "{}",
+        taken.err
+    );
+    assert!(service.stop().success());
+}
+
+#[test]
+fn the_demo_prints_three_commands_that_work() {
+    let place = Place::new();
+    for _ in 0..2 {
+        let child = place.spawn(&["demo", "--port", "0", "--size", "200"]);
+        let mut service = Service::start(child);
+        let commands: Vec<String> = service
+            .lines()
+            .filter(|line| line.starts_with("  "))
+            .take(3)
+            .collect();
+        for curl in &commands[..2] {
+            let (_, rest) = curl.split_once("http://").expect("an address");
+            let (address, path) = rest.trim_end_matches('\'').split_once('/').expect("a path");
+            assert_eq!(address, service.address);
+            let answer = service.get(&format!("/{path}"));
+            assert!(
+                answer.starts_with("HTTP/1.1 200 OK") && answer.contains("ci_code"),
+                "{curl}: {answer}"
+            );
+        }
+        let shell = std::process::Command::new("sh")
+            .args(["-c", &commands[2]])
+            .output()
+            .unwrap();
+        let told = String::from_utf8(shell.stdout).unwrap();
+        assert!(
+            shell.status.success() && told.contains("steps"),
+            "{}: {told}",
+            commands[2]
+        );
+        let answer = service.get("/v1/demo/list?limit=1");
+        assert!(
+            answer.contains("\"total\":200"),
+            "the second run added rows: {answer}"
+        );
+        assert!(service.stop().success());
+    }
+}
+
+#[test]
+fn a_damaged_file_is_bad_input_and_what_came_before_stays() {
+    let place = Place::new();
+    let (cis, _) = place.estate(Estate::new(1, 300));
+    let gz = place.compressed(&cis, "cis.jsonl.gz");
+    let whole = std::fs::read(&gz).unwrap();
+    let mut file = std::fs::File::create(&gz).unwrap();
+    file.write_all(&whole[..whole.len() - 4]).unwrap();
+    let done = place.run(&["import", "FILE"], &[&gz]);
+    assert!(
+        done.code == 2 && done.err.contains("read the file beyond"),
+        "{} {}",
+        done.code,
+        done.err
+    );
+    assert_eq!(
+        place.run(&["get", APP], &[]).code,
+        0,
+        "the lines before the damage are written"
+    );
+}
