@@ -371,6 +371,15 @@ async fn a_database_that_fails_is_never_an_empty_answer() {
     let down = Service::broken(broken::down(), ServerOptions::default());
     assert_eq!(down.get("/readyz").await.status, 503);
     assert_eq!(down.get("/healthz").await.status, 200);
+    // An import does not wait for a body that stalls once its first batch has failed.
+    let line = "{\"ci_code\":\"a\",\"ci_name\":\"n\",\"ci_type\":\"t\"}\n".repeat(5_001);
+    let first = futures_util::stream::iter([Ok::<_, std::io::Error>(line)]);
+    let stalling = Body::from_stream(futures_util::StreamExt::chain(
+        first,
+        futures_util::stream::pending(),
+    ));
+    let import = down.send(Method::POST, "/v1/acme/import", None, stalling).await;
+    assert_eq!(import.status, 503);
     // A failure is not cached: it is asked anew each time.
     let again = down.get("/v1/acme/cis?q=x").await;
     assert_eq!((again.status, again.header("retry-after")), (503, Some("5")));

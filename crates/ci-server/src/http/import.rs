@@ -131,7 +131,12 @@ pub(crate) async fn import(
             import_cis(&*store, tenant, source, options, &mut ()).await
         }
     };
-    let ((), report) = tokio::join!(pump, import);
+    let mut import = std::pin::pin!(import);
+    let report = tokio::select! {
+        // An import that ended early does not wait for the rest of the body.
+        report = &mut import => report,
+        () = pump => import.await,
+    };
     match report {
         Ok(report) => Ok(Json(ReportBody::from(report)).into_response()),
         Err(error) => Err(ended(error, failure.get().copied(), &app)),
