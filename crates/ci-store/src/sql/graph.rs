@@ -1,6 +1,7 @@
 //! One level of an expansion and one step of a path search as statements.
 //!
-//! The statement itself bounds what is returned: a hub with thousands of relations is cut where it is read.
+//! The statement itself bounds what is returned: a hub with thousands of relations is cut where it is read. CROSS JOIN
+//! keeps SQLite to the written order: from the relations of the frontier to their CIs, never the other way round.
 
 use std::fmt::Write as _;
 
@@ -38,8 +39,8 @@ pub(crate) fn level(dialect: Dialect, tenant: &TenantId, level: &Level<'_>) -> S
         " AND c.deleted_at IS NULL"
     };
     let fresh = format!(
-        "SELECT DISTINCT c.ci_id, {code} AS ci_code FROM edge JOIN ci AS c ON c.ci_id = edge.other \
-         WHERE {own}{live} AND {new} AND {newer}",
+        "SELECT DISTINCT c.ci_id, {code} AS ci_code FROM edge CROSS JOIN ci AS c \
+         WHERE c.ci_id = edge.other AND {own}{live} AND {new} AND {newer}",
         code = binder.bytes("c.ci_code"),
         own = binder.own("c"),
         new = binder.is_not_in("edge.other", &frontier),
@@ -70,9 +71,9 @@ pub(crate) fn level(dialect: Dialect, tenant: &TenantId, level: &Level<'_>) -> S
          fresh AS MATERIALIZED (SELECT n.ci_id, n.ci_code FROM ({fresh}) AS n ORDER BY n.ci_code LIMIT {one_more}), \
          kept AS MATERIALIZED (SELECT fresh.ci_id FROM fresh ORDER BY fresh.ci_code LIMIT {nodes}), \
          met AS MATERIALIZED (SELECT edge.from_id, edge.to_id, edge.rel_type FROM edge \
-         JOIN ci AS f ON f.ci_id = edge.from_id JOIN ci AS t ON t.ci_id = edge.to_id WHERE {met} \
+         CROSS JOIN ci AS f CROSS JOIN ci AS t WHERE {met} AND f.ci_id = edge.from_id AND t.ci_id = edge.to_id \
          ORDER BY {from_code}, {to_code}, {rel_type} LIMIT {most_edges}) \
-         SELECT 0 AS kind, {no_id} AS to_id, {SUMMARY} FROM fresh JOIN ci AS c ON c.ci_id = fresh.ci_id \
+         SELECT 0 AS kind, {no_id} AS to_id, {SUMMARY} FROM fresh CROSS JOIN ci AS c WHERE c.ci_id = fresh.ci_id \
          UNION ALL SELECT 1, met.to_id, met.from_id, {no_text}, {no_text}, met.rel_type, {no_text}, {no_text}, \
          {no_text}, {no_text}, {no_text} FROM met"
     );
@@ -169,8 +170,8 @@ pub(crate) fn step(dialect: Dialect, tenant: &TenantId, step: &Step<'_>) -> Stat
         branches.push(branch("to_id", "from_id"));
     }
     let text = format!(
-        "SELECT c.ci_id, min(n.place) - 1, c.ci_code FROM ({}) AS n JOIN ci AS c ON c.ci_id = n.other \
-         WHERE {} AND c.deleted_at IS NULL{} GROUP BY c.ci_id, c.ci_code",
+        "SELECT c.ci_id, min(n.place) - 1, c.ci_code FROM ({}) AS n CROSS JOIN ci AS c \
+         WHERE c.ci_id = n.other AND {} AND c.deleted_at IS NULL{} GROUP BY c.ci_id, c.ci_code",
         branches.join(" UNION ALL "),
         binder.own("c"),
         only.unwrap_or_default(),
