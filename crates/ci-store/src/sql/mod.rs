@@ -14,6 +14,13 @@ use uuid::Uuid;
 
 /// Which database a statement is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(all(feature = "sqlite", feature = "postgres")),
+    expect(
+        dead_code,
+        reason = "statements are written for both, whichever driver is compiled in"
+    )
+)]
 pub(crate) enum Dialect {
     Sqlite,
     Postgres,

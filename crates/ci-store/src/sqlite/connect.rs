@@ -1,6 +1,7 @@
 //! Connecting to a SQLite file.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -9,6 +10,8 @@ use super::{SqliteStore, migrate};
 use crate::{Error, Result, StoreOptions};
 
 const MEMORY: &str = ":memory:";
+/// Pause between two attempts to open a file that another process holds.
+const RETRY: Duration = Duration::from_millis(20);
 
 impl SqliteStore {
     /// Opens the file at `path` (`:memory:` for a private one that goes with the store; a leading `//` is cut), and
@@ -47,13 +50,7 @@ impl SqliteStore {
             .pragma("cache_size", format!("-{}", options.cache_bytes >> 10))
             .pragma("mmap_size", options.mmap_bytes.to_string())
             .pragma("temp_store", "memory");
-        let write = pool(options, 1)
-            .connect_with(shared.clone().journal_mode(SqliteJournalMode::Wal))
-            .await?;
-        migrate::run(&write).await?;
-        let read = pool(options, options.connections)
-            .connect_with(shared.pragma("query_only", "on"))
-            .await?;
+        let (write, read) = open_pools(&shared, options).await?;
         Ok(Self {
             write,
             read,
@@ -67,6 +64,37 @@ impl SqliteStore {
         self.read.close().await;
         self.write.close().await;
     }
+}
+
+/// Opens the file, again and again while another process holds it: SQLite's own waiting does not cover the switch to
+/// WAL mode, nor the moment when the last of its users folds the log into the file.
+async fn open_pools(
+    shared: &SqliteConnectOptions,
+    options: &StoreOptions,
+) -> Result<(SqlitePool, SqlitePool)> {
+    let start = Instant::now();
+    loop {
+        match try_open_pools(shared, options).await {
+            Err(Error::Conflict(_)) if start.elapsed() < options.busy_timeout => {
+                tokio::time::sleep(RETRY).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+async fn try_open_pools(
+    shared: &SqliteConnectOptions,
+    options: &StoreOptions,
+) -> Result<(SqlitePool, SqlitePool)> {
+    let write = pool(options, 1)
+        .connect_with(shared.clone().journal_mode(SqliteJournalMode::Wal))
+        .await?;
+    migrate::run(&write).await?;
+    let read = pool(options, options.connections)
+        .connect_with(shared.clone().pragma("query_only", "on"))
+        .await?;
+    Ok((write, read))
 }
 
 /// A pool whose connections stay: opening one reads the whole schema.
