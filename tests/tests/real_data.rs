@@ -225,6 +225,10 @@ fn roots(data: &Data) -> Vec<CiRef> {
         .collect()
 }
 
+fn number(at: usize) -> u32 {
+    u32::try_from(at).unwrap()
+}
+
 fn searches(data: &Data) -> Vec<Search> {
     let step = data.drafts.len() / QUESTIONS;
     let filters = [
@@ -240,7 +244,7 @@ fn searches(data: &Data) -> Vec<Search> {
             .filter(|piece| !piece.is_empty());
         let builder = Search::builder()
             .keywords(pieces.take(1 + at % 2))
-            .limit(1 + (at as u32 * 7) % 60);
+            .limit(1 + (number(at) * 7) % 60);
         let builder = if at % 3 == 0 {
             builder.filter(Filter::parse(filters[at % 4]).unwrap())
         } else {
@@ -283,13 +287,13 @@ fn aggregates() -> Vec<Aggregate> {
     let question = |n: usize| {
         let builder = Aggregate::builder()
             .group_by(fields[n % 7])
-            .limit(1 + (n as u32 * 13) % 200);
-        let builder = if n % 2 == 0 {
+            .limit(1 + (number(n) * 13) % 200);
+        let builder = if n.is_multiple_of(2) {
             builder.group_by(fields[(n + 3) % 7])
         } else {
             builder
         };
-        let builder = if n % 5 == 0 {
+        let builder = if n.is_multiple_of(5) {
             builder.distinct("owner")
         } else {
             builder

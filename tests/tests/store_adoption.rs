@@ -1,4 +1,5 @@
 //! A database that the predecessor made is adopted with every row; one that cannot be used is told precisely.
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! Both stores answer every question as `ci_model` defines it, for rows that any program wrote.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use ci_model::{CiCode, CiId, Direction, Expand, Filter, Get, List, Path, PathAnswer, Search, View, fold};
@@ -222,11 +223,13 @@ async fn both_databases_fold_every_character_as_the_domain_does() {
         let store = fixture.open().await;
         let mut sql = String::new();
         for (at, name) in names.iter().enumerate() {
-            sql.push_str(&format!(
+            writeln!(
+                sql,
                 "INSERT INTO ci (ci_id, tenant_id, ci_code, ci_name, ci_type, ci_subtype) VALUES \
-                 ('00000000-0000-4000-8000-{at:012x}', 'acme', '{at:05}', {}, 'T', NULL);\n",
+                 ('00000000-0000-4000-8000-{at:012x}', 'acme', '{at:05}', {}, 'T', NULL);",
                 quoted(name)
-            ));
+            )
+            .unwrap();
         }
         fixture.execute(&sql).await;
         let texts = if fixture.is_sqlite() {

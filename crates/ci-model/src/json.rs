@@ -130,7 +130,10 @@ mod tests {
     use serde_json::json;
 
     fn document(value: Value) -> Document {
-        value.as_object().unwrap().clone()
+        let Value::Object(document) = value else {
+            panic!("an object")
+        };
+        document
     }
 
     #[test]
