@@ -49,3 +49,8 @@ pub use builder::RunnerBuilder;
 pub use error::{Error, Result};
 pub use runner::{Runner, Stats};
 pub use tenant::Tenant;
+
+/// Runs the README's example with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
