@@ -1,7 +1,7 @@
 //! A store that counts, waits and fails on command, around a real one.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use ci_model::{
@@ -9,7 +9,7 @@ use ci_model::{
     Path, PathAnswer, Rejection, RelationOutcome, RelationRecord, Search, TenantId,
 };
 use ci_store::{Error, Result, Snapshot, Store, WriteOptions};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// What the wrapper sees and does; shared with the test.
 #[derive(Debug)]
@@ -20,6 +20,12 @@ pub struct Control {
     pub writes: AtomicU64,
     /// Store calls until one fails; `u64::MAX` for never.
     fail_in: AtomicU64,
+    /// The call that would fail panics instead.
+    panics: AtomicBool,
+    /// What the next write waits for after its commit.
+    held: Mutex<Option<oneshot::Receiver<()>>>,
+    /// Writes that wait after their commit, or did.
+    holding: AtomicU64,
     /// Reads take a permit first; a test closes the gate by taking all of them.
     gate: Semaphore,
 }
@@ -33,6 +39,9 @@ impl Control {
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             fail_in: AtomicU64::new(u64::MAX),
+            panics: AtomicBool::new(false),
+            held: Mutex::new(None),
+            holding: AtomicU64::new(0),
             gate: Semaphore::new(OPEN as usize),
         }
     }
@@ -44,7 +53,38 @@ impl Control {
 
     /// Makes the n-th store call from now fail as if the database were gone (1 is the next one); then works again.
     pub fn fail_nth(&self, n: u64) {
+        self.panics.store(false, SeqCst);
         self.fail_in.store(n, SeqCst);
+    }
+
+    /// Makes the n-th store call from now panic; then works again.
+    pub fn panic_nth(&self, n: u64) {
+        self.panics.store(true, SeqCst);
+        self.fail_in.store(n, SeqCst);
+    }
+
+    /// Holds the next upsert of CIs between its commit and its return, until the guard is dropped or used.
+    ///
+    /// # Panics
+    /// When another test thread panicked here.
+    pub fn hold_next_upsert(&self) -> oneshot::Sender<()> {
+        let (release, held) = oneshot::channel();
+        *self.held.lock().expect("nobody panics with this lock") = Some(held);
+        release
+    }
+
+    /// The number of writes that were held after their commit.
+    pub fn holding(&self) -> u64 {
+        self.holding.load(SeqCst)
+    }
+
+    async fn committed(&self) {
+        let held = self.held.lock().expect("nobody panics with this lock").take();
+        if let Some(held) = held {
+            self.holding.fetch_add(1, SeqCst);
+            // An error means that the guard was dropped, which releases as well.
+            let _released = held.await;
+        }
     }
 
     /// Tells whether the failure was used up.
@@ -69,6 +109,7 @@ impl Control {
         }
         if left <= 1 {
             self.fail_in.store(u64::MAX, SeqCst);
+            assert!(!self.panics.load(SeqCst), "injected panic");
             return Err(Error::Unavailable("injected".into()));
         }
         self.fail_in.store(left - 1, SeqCst);
@@ -128,7 +169,9 @@ impl Store for Observed {
         options: WriteOptions,
     ) -> Result<Vec<Result<CiOutcome, Rejection>>> {
         self.control.write()?;
-        self.inner.upsert_cis(records, options).await
+        let written = self.inner.upsert_cis(records, options).await;
+        self.control.committed().await;
+        written
     }
 
     async fn delete_cis(

@@ -17,9 +17,23 @@
 //! Invalidating before the commit would let a reader load the old row again and keep it. The write and its
 //! invalidation run in one task, so a caller who goes away between the two cannot separate them. When the outcome of a
 //! write is unknown (an error may come after the commit), everything of the tenants it named is dropped.
+//!
+//! A write that changed nothing may have found its rows as given because another one has just committed them, and that
+//! one may not have invalidated yet:
+//!
+//! ```text
+//! first writer                second writer
+//! commits new row
+//!                             finds the row as given, changes nothing
+//!                             returns: its caller would be answered with the old row
+//! invalidates
+//! ```
+//!
+//! So a write that ends beside another one and left rows alone drops everything of its tenants, too.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use ci_cache_core::ci::CiCache;
@@ -40,22 +54,32 @@ const MANY: usize = 256;
 pub(crate) struct Invalidating {
     inner: Arc<dyn Store>,
     cache: Arc<CiCache<Cached, Error>>,
+    /// Writes that may have committed and have not invalidated yet.
+    running: Arc<AtomicUsize>,
 }
 
 impl Invalidating {
     pub(crate) fn new(inner: Arc<dyn Store>, cache: Arc<CiCache<Cached, Error>>) -> Self {
-        Self { inner, cache }
+        Self {
+            inner,
+            cache,
+            running: Arc::default(),
+        }
     }
 
-    /// Runs a write and then its invalidation, whatever becomes of the caller.
+    /// Runs a write and then its invalidation, whatever becomes of the caller. `invalidate` drops what the changed rows
+    /// touch and says whether all rows were changed.
     async fn run<T: Send + 'static>(
         &self,
         tenants: BTreeSet<TenantId>,
         write: impl Future<Output = Result<T>> + Send + 'static,
-        invalidate: impl FnOnce(&CiCache<Cached, Error>, &T) + Send + 'static,
+        invalidate: impl FnOnce(&CiCache<Cached, Error>, &T) -> bool + Send + 'static,
     ) -> Result<T> {
         let cache = Arc::clone(&self.cache);
+        let running = Arc::clone(&self.running);
         let task = async move {
+            // Dropped last: whoever sees this write gone sees its invalidation.
+            let running = Running::begin(&running);
             // Should the write panic, the guard drops the tenants' entries while the task unwinds.
             let guard = DropTenants {
                 cache: &cache,
@@ -63,17 +87,34 @@ impl Invalidating {
             };
             let written = write.await;
             match &written {
-                Ok(outcomes) => {
-                    invalidate(&cache, outcomes);
-                    guard.disarm();
-                }
-                Err(StoreError::Rejected { .. }) => guard.disarm(),
-                Err(_) => drop(guard),
+                Ok(outcomes) if invalidate(&cache, outcomes) || running.is_alone() => guard.disarm(),
+                Err(StoreError::Rejected { .. }) if running.is_alone() => guard.disarm(),
+                Ok(_) | Err(_) => drop(guard),
             }
             written
         };
         let lost = |_| StoreError::Unavailable("the task that wrote ended without a result".into());
         tokio::spawn(task.in_current_span()).await.map_err(lost)?
+    }
+}
+
+/// One write among those that run; not counted any more once it is dropped.
+struct Running<'a>(&'a AtomicUsize);
+
+impl<'a> Running<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 1
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -97,13 +138,14 @@ impl Drop for DropTenants<'_> {
     }
 }
 
-/// Drops what changed CIs of one tenant touch.
-fn changed_cis(cache: &CiCache<Cached, Error>, tenant: &TenantId, outcomes: &[&CiOutcome]) {
+/// Drops what changed CIs of one tenant touch; says whether all were changed.
+fn changed_cis(cache: &CiCache<Cached, Error>, tenant: &TenantId, outcomes: &[&CiOutcome]) -> bool {
     let changed: Vec<&CiOutcome> = outcomes
         .iter()
         .copied()
         .filter(|outcome| outcome.effect.is_change())
         .collect();
+    let all = changed.len() == outcomes.len();
     if changed.len() > MANY {
         cache.invalidate_tenant(tenant);
     } else if !changed.is_empty() {
@@ -116,6 +158,7 @@ fn changed_cis(cache: &CiCache<Cached, Error>, tenant: &TenantId, outcomes: &[&C
             }
         }
     }
+    all
 }
 
 fn invalidate_get(cache: &CiCache<Cached, Error>, tenant: &TenantId, target: &CiRef) {
@@ -144,13 +187,15 @@ impl Store for Invalidating {
             tenants,
             async move { inner.upsert_cis(records, options).await },
             move |cache, outcomes| {
+                let mut all = outcomes.iter().all(Result::is_ok);
                 for tenant in &each {
                     let of_tenant = owners.iter().zip(outcomes).filter(|(owner, _)| *owner == tenant);
                     let written: Vec<&CiOutcome> = of_tenant
                         .filter_map(|(_, outcome)| outcome.as_ref().ok())
                         .collect();
-                    changed_cis(cache, tenant, &written);
+                    all &= changed_cis(cache, tenant, &written);
                 }
+                all
             },
         )
         .await
@@ -165,7 +210,7 @@ impl Store for Invalidating {
         let (inner, owner, of) = (Arc::clone(&self.inner), tenant.clone(), tenant.clone());
         let write = async move { inner.delete_cis(&owner, targets, options).await };
         self.run([tenant.clone()].into(), write, move |cache, outcomes| {
-            changed_cis(cache, &of, &outcomes.iter().collect::<Vec<_>>());
+            changed_cis(cache, &of, &outcomes.iter().collect::<Vec<_>>())
         })
         .await
     }
@@ -181,11 +226,8 @@ impl Store for Invalidating {
             tenants,
             async move { inner.upsert_relations(records, options).await },
             move |cache, outcomes| {
-                invalidate_if(
-                    cache,
-                    &each,
-                    outcomes.iter().flatten().map(|outcome| outcome.effect),
-                );
+                let effects = outcomes.iter().flatten().map(|outcome| outcome.effect);
+                changed_relations(cache, &each, effects) && outcomes.iter().all(Result::is_ok)
             },
         )
         .await
@@ -198,7 +240,7 @@ impl Store for Invalidating {
             tenants,
             async move { inner.delete_relations(records).await },
             move |cache, outcomes| {
-                invalidate_if(cache, &each, outcomes.iter().map(|outcome| outcome.effect));
+                changed_relations(cache, &each, outcomes.iter().map(|outcome| outcome.effect))
             },
         )
         .await
@@ -217,15 +259,17 @@ impl Store for Invalidating {
     }
 }
 
-/// Drops the tenants' questions when any relation changed; gets do not show relations.
-fn invalidate_if(
+/// Drops the tenants' questions when any relation changed (gets do not show relations); says whether all were changed.
+fn changed_relations(
     cache: &CiCache<Cached, Error>,
     tenants: &BTreeSet<TenantId>,
-    mut effects: impl Iterator<Item = Effect>,
-) {
-    if effects.any(Effect::is_change) {
+    effects: impl Iterator<Item = Effect>,
+) -> bool {
+    let (changed, left): (Vec<Effect>, Vec<Effect>) = effects.partition(|effect| effect.is_change());
+    if !changed.is_empty() {
         tenants
             .iter()
             .for_each(|tenant| cache.invalidate_questions(tenant));
     }
+    left.is_empty()
 }

@@ -10,7 +10,11 @@
 //! Guaranteed: an answer is the store's answer to that question of that tenant; a failing database is an error, never an
 //! empty answer, and errors are not cached; after a write through this runner has returned, no look-up that starts later
 //! is answered from before it; a load goes on when its caller goes away. Not guaranteed yet: writes by other programs
-//! are seen only when an entry's time to live ends (300 to 600 s by default).
+//! are seen only when an entry's time to live ends (300 to 600 s by default), and so is a write that was reported as
+//! failed and that the database commits all the same after the report (a connection lost during the commit).
+//!
+//! A load takes as long as the store lets it: those who wait for it wait as long, and whoever cannot drops the future,
+//! which disturbs nobody. Bound statements in the store's options, calls with the caller's own time-out.
 //!
 //! ```
 //! use ci_model::{CiDraft, Search, TenantId};
