@@ -12,8 +12,8 @@ use crate::{Error, Result, Tenant, recover};
 impl Tenant {
     /// Finds CIs by keywords and filters; when the strict search finds nothing, falls back and says so.
     ///
-    /// In this order, until something is found: the question as asked; if its keywords hold whole sentences, the
-    /// identifiers in them, with exact matches of code or name first; the broad search for any of the keywords or
+    /// In this order, until something is found: the question as asked; if identifiers are not all there is in its
+    /// keywords (whole sentences, or their words), the identifiers alone, with exact matches of code or name first; the broad search for any of the keywords or
     /// their parts. Each step is an entry of its own in the cache, so a repeated question needs no database whichever
     /// step answered it.
     ///
@@ -50,9 +50,11 @@ impl Tenant {
     /// Finds the CIs that a sentence is about: identifiers in it if there are any, otherwise its words.
     ///
     /// A CI whose code or name is one of the identifiers, in any case, comes first. At most `limit` results (1 to 500).
+    /// The first 16 identifiers or words count.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a limit out of range or control characters; otherwise those of [`search`](Self::search).
+    /// [`Error::Invalid`] for a text without any word, a word longer than 200 characters, control characters, or a limit
+    /// out of range; otherwise those of [`search`](Self::search).
     pub async fn ask(&self, text: &str, limit: u32) -> Result<Answer<SearchResult>> {
         let observation = Observation::begin(QuestionKind::Search, self.id());
         let span = observation.span();
@@ -63,12 +65,15 @@ impl Tenant {
 
     async fn ask_steps(&self, text: &str, limit: u32) -> Result<Answer<SearchResult>> {
         let identifiers = recover::identifiers(text);
-        let words = recover::words(text);
         let (keywords, mode) = if identifiers.is_empty() {
-            (words.clone(), SearchMode::Strict)
+            (recover::words(text), SearchMode::Strict)
         } else {
-            (identifiers.clone(), SearchMode::Recovered)
+            (identifiers, SearchMode::Recovered)
         };
+        if keywords.is_empty() {
+            // Without a keyword every CI would be found, and a text about nothing is not about every CI.
+            return Err(ci_model::Error::Empty { what: "text" }.into());
+        }
         let exact = keywords.clone();
         let narrow = Search::builder()
             .keywords(keywords)
@@ -87,34 +92,19 @@ impl Tenant {
         if !strict.value.items.is_empty() {
             return Ok(strict);
         }
-        let strict = match self.recovered(search, &strict).await? {
-            Some(found) => return Ok(found),
-            None => strict,
+        let Some(recovered) = recovered(search)? else {
+            return self.broad(search, strict).await;
         };
-        self.broad(search, strict).await
-    }
-
-    /// The step between strict and broad: the identifiers inside keywords that are more than an identifier.
-    async fn recovered(
-        &self,
-        search: &Search,
-        strict: &Answer<SearchResult>,
-    ) -> Result<Option<Answer<SearchResult>>> {
-        let keywords = search.selection().keywords();
-        let identifiers: Vec<String> = recover::identifiers(&keywords.join(" "));
-        if identifiers.is_empty() || identifiers.iter().all(|known| keywords.contains(known)) {
-            return Ok(None);
+        let found = combine(self.step(recovered, SearchMode::Recovered).await?, &strict);
+        if !found.value.items.is_empty() {
+            return Ok(found);
         }
-        let question = Search::builder()
-            .keywords(identifiers.clone())
-            .exact_first(identifiers)
-            .filters(search.selection().filters().iter().cloned())
-            .sort(search.sort())
-            .limit(search.limit())
-            .include_deleted(search.selection().include_deleted())
-            .build()?;
-        let found = self.step(question, SearchMode::Recovered).await?;
-        Ok((!found.value.items.is_empty()).then(|| combine(found, strict)))
+        // Nothing found either: still the answer to the question as asked, but as far away as this step.
+        let nothing = Answer {
+            value: strict.value,
+            ..found
+        };
+        self.broad(search, nothing).await
     }
 
     async fn broad(&self, search: &Search, narrow: Answer<SearchResult>) -> Result<Answer<SearchResult>> {
@@ -141,6 +131,25 @@ impl Tenant {
             age: answer.age,
         })
     }
+}
+
+/// The question between strict and broad: for the identifiers among and inside the keywords, if there is any other
+/// keyword or text to leave out.
+fn recovered(search: &Search) -> Result<Option<Search>> {
+    let keywords = search.selection().keywords();
+    let identifiers = recover::identifiers(&keywords.join(" "));
+    if identifiers.is_empty() || identifiers == keywords {
+        return Ok(None);
+    }
+    let question = Search::builder()
+        .keywords(identifiers.clone())
+        .exact_first(identifiers)
+        .filters(search.selection().filters().iter().cloned())
+        .sort(search.sort())
+        .limit(search.limit())
+        .include_deleted(search.selection().include_deleted())
+        .build()?;
+    Ok(Some(question))
 }
 
 /// The later step's answer, as far away and as old as the worse of the two.
