@@ -14,7 +14,8 @@
 //! failed and that the database commits all the same after the report (a connection lost during the commit).
 //!
 //! A load takes as long as the store lets it: those who wait for it wait as long, and whoever cannot drops the future,
-//! which disturbs nobody. Bound statements in the store's options, calls with the caller's own time-out.
+//! which disturbs nobody. Bound statements in the store's options, calls with the caller's own time-out. A hit is ready
+//! at its first poll: a loop of nothing but hits has to yield to the runtime by itself.
 //!
 //! ```
 //! use ci_model::{CiDraft, Search, TenantId};
