@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ci_model::{CiSummary, Question, QuestionKind, Search};
+use ci_model::{CiSummary, Question, QuestionKind, Search, Sort};
 use tracing::Instrument;
 
 use crate::answer::{Answer, Cached, SearchMode, SearchResult};
@@ -141,9 +141,12 @@ fn recovered(search: &Search) -> Result<Option<Search>> {
     if identifiers.is_empty() || identifiers == keywords {
         return Ok(None);
     }
+    // An order that was asked for is the order of every step: the sort alone, unless exact matches were to come first.
+    let is_plain = search.exact_first().is_empty() && search.sort() != Sort::default();
+    let exact = if is_plain { Vec::new() } else { identifiers.clone() };
     let question = Search::builder()
-        .keywords(identifiers.clone())
-        .exact_first(identifiers)
+        .keywords(identifiers)
+        .exact_first(exact)
         .filters(search.selection().filters().iter().cloned())
         .sort(search.sort())
         .limit(search.limit())

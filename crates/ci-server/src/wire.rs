@@ -1,9 +1,25 @@
-//! The JSON of answers, the same over HTTP and on the command line.
+//! What is the same over HTTP and on the command line: how a search is asked, and the JSON of answers.
 
-use ci_model::{CiDetail, CiSummary, Group, Groups, PathAnswer, Relation};
+use ci_model::{CiDetail, CiSummary, Group, Groups, PathAnswer, Relation, SearchBuilder, Sort};
 use ci_runner::{SearchMode, SearchResult};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+/// Adds keywords and order to a search. CIs whose code or name equals a keyword come first, unless the caller said how to
+/// sort or wants strict answers: whoever does so gets the sort alone (`docs/decisions/0003`).
+pub(crate) fn asked(
+    search: SearchBuilder,
+    keywords: Vec<String>,
+    sort: Option<Sort>,
+    strict: bool,
+) -> SearchBuilder {
+    let search = match sort {
+        Some(sort) => search.sort(sort),
+        None if strict => search,
+        None => search.exact_first(keywords.iter().cloned()),
+    };
+    search.keywords(keywords)
+}
 
 /// What a search found.
 #[derive(Debug, Serialize, ToSchema)]

@@ -64,6 +64,45 @@ fn files_of_every_form_are_imported_and_asked() {
 }
 
 #[test]
+fn an_exact_match_comes_first_unless_an_order_is_asked_for() {
+    let place = Place::new();
+    let cis = place.file(
+        "cis.jsonl",
+        concat!(
+            r#"{"ci_code":"a-ssl","ci_name":"wraps OpenSSL","ci_type":"SW"}"#,
+            "\n",
+            r#"{"ci_code":"m-ssl","ci_name":"OpenSSL","ci_type":"SW"}"#,
+            "\n",
+            r#"{"ci_code":"z-ssl","ci_name":"uses openssl","ci_type":"SW"}"#,
+        ),
+    );
+    assert_eq!(place.run(&["import", "FILE"], &[&cis]).code, 0);
+    let first = |arguments: &[&str]| {
+        let arguments = [&["search", "--json"], arguments].concat();
+        let found = place.run(&arguments, &[]).json();
+        found["items"][0]["ci_code"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(first(&["openSSL"]), "m-ssl");
+    assert_eq!(first(&["openssl", "nowhere"]), "m-ssl", "broad, too");
+    assert_eq!(first(&["--strict", "openssl"]), "a-ssl");
+    assert_eq!(first(&["--sort", "ci_code", "openssl"]), "a-ssl");
+    assert_eq!(first(&["--sort", "ci_code:desc", "openssl"]), "z-ssl");
+    let keywords = ["k"; 17];
+    let many = place.run(&[&["search"], &keywords[..]].concat(), &[]);
+    assert!(
+        many.code == 2 && many.err.contains("accept keywords: 17"),
+        "{}",
+        many.err
+    );
+    let wrong = place.run(&["search", "--sort", "colour", "x"], &[]);
+    assert!(
+        wrong.code == 2 && wrong.err.contains("failed to accept the sort column"),
+        "{}",
+        wrong.err
+    );
+}
+
+#[test]
 fn csv_and_stdin_are_imported() {
     let place = Place::new();
     let csv = place.file(

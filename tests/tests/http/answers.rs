@@ -104,6 +104,29 @@ async fn a_search_says_how_it_found_and_strict_finds_all_or_nothing() {
     assert_eq!(phrase.codes(), [APP]);
 }
 
+#[tokio::test]
+async fn an_exact_match_comes_first_unless_an_order_is_asked_for() {
+    let fixture = Fixture::sqlite();
+    let service = Service::empty(&fixture).await;
+    let lines = ["a-ssl: wraps OpenSSL", "m-ssl: OpenSSL", "z-ssl: uses openssl"];
+    for (code, name) in lines.iter().filter_map(|line| line.split_once(": ")) {
+        let reply = service
+            .json(Method::PUT, &format!("/v1/acme/cis/{code}"), ci(name))
+            .await;
+        assert_eq!(effect(&reply, 201), "created");
+    }
+    for (query, first) in [
+        ("q=openSSL", "m-ssl"),
+        ("q=openssl+nowhere", "m-ssl"),
+        ("q=openssl&strict=true", "a-ssl"),
+        ("q=openssl&sort=ci_code", "a-ssl"),
+        ("q=openssl&sort=ci_code:desc", "z-ssl"),
+    ] {
+        let found = service.get(&format!("/v1/acme/cis?{query}")).await;
+        assert_eq!(found.codes()[0], first, "{query}");
+    }
+}
+
 fn ci(name: &str) -> Value {
     json!({"ci_name": name, "ci_type": "SW", "criticality": 3, "tags": {"env": "prod"}})
 }

@@ -200,6 +200,8 @@ impl SearchBuilder {
     /// # Errors
     /// The first part that does not fit, with what is allowed.
     pub fn build(self) -> Result<Search, Error> {
+        // First: callers who pass their keywords as identifiers, too, are to read of keywords.
+        let selection = Selection::new(&self.keywords, self.filters, self.include_deleted)?;
         let mut exact_first = Vec::with_capacity(self.exact_first.len());
         text::at_most("identifiers", self.exact_first.len(), limits::KEYWORDS)?;
         for identifier in &self.exact_first {
@@ -212,7 +214,7 @@ impl SearchBuilder {
         exact_first.dedup();
         let limit = self.limit.unwrap_or(limits::SEARCH_DEFAULT);
         Ok(Search {
-            selection: Selection::new(&self.keywords, self.filters, self.include_deleted)?,
+            selection,
             sort: self.sort.unwrap_or_default(),
             limit: text::in_range("limit", limit, 1, limits::SEARCH_RESULTS)?,
             exact_first,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use ci_model::{Direction, Filter, Sort, View};
 use ci_store::import::ImportFormat;
@@ -38,7 +39,8 @@ pub(crate) enum Command {
     /// Find CIs by keywords and filters
     ///
     /// Every keyword must be found in the code, name, type, subtype or category, in any case. When nothing is found,
-    /// identifiers in the text are tried, then any of the keywords; the answer says which.
+    /// identifiers in the text are tried, then any of the keywords; the answer says which. CIs whose code or name equals
+    /// a keyword come first, unless --sort or --strict is given: then the order is the sort alone.
     Search(Search),
     /// Show all columns of one CI
     Get(Get),
@@ -92,7 +94,7 @@ pub(crate) struct Common {
 pub(crate) struct Selection {
     /// Only CIs for which this holds, such as `ci_type=SW`, `owner contains ops`, `criticality>=4`,
     /// `tags.env in prod,stage`, `attributes.net.ip exists`; repeatable
-    #[arg(long = "filter", value_name = "FIELD=VALUE", value_parser = Filter::parse)]
+    #[arg(long = "filter", value_name = "FIELD=VALUE", value_parser = parse_filter)]
     pub(crate) filters: Vec<Filter>,
     /// Also soft-deleted CIs
     #[arg(long)]
@@ -124,7 +126,7 @@ pub(crate) struct Search {
     #[command(flatten)]
     pub(crate) selection: Selection,
     /// ci_code (default), ci_name, ci_type, ci_subtype or ci_category; `:desc` for descending
-    #[arg(long, value_name = "COL[:desc]")]
+    #[arg(long, value_name = "COL[:desc]", value_parser = parse_word::<Sort>)]
     pub(crate) sort: Option<Sort>,
     /// Most results, 1 to 500
     #[arg(long, default_value_t = ci_model::limits::SEARCH_DEFAULT)]
@@ -186,7 +188,7 @@ pub(crate) struct Aggregate {
 #[derive(Debug, Args)]
 pub(crate) struct Follow {
     /// out, in or both, instead of what the view says
-    #[arg(long)]
+    #[arg(long, value_parser = parse_word::<Direction>)]
     pub(crate) direction: Option<Direction>,
     /// Follow only relations of this type; repeatable
     #[arg(long = "type", value_name = "REL")]
@@ -200,7 +202,7 @@ pub(crate) struct Expand {
     #[command(flatten)]
     pub(crate) follow: Follow,
     /// SUMMARY, COMPOSITION, DEPENDENCY, IMPACT or NEIGHBORS
-    #[arg(long, default_value_t = View::Summary)]
+    #[arg(long, default_value_t = View::Summary, value_parser = parse_word::<View>)]
     pub(crate) view: View,
     /// Most steps; the view's default when not given
     #[arg(long)]
@@ -284,6 +286,19 @@ impl Demo {
     pub(crate) fn listen(&self) -> SocketAddr {
         (std::net::Ipv4Addr::LOCALHOST, self.port).into()
     }
+}
+
+/// The domain's errors are fragments that read after "failed to".
+fn failed(error: &ci_model::Error) -> String {
+    format!("failed to {error}")
+}
+
+fn parse_filter(text: &str) -> Result<Filter, String> {
+    Filter::parse(text).map_err(|error| failed(&error))
+}
+
+fn parse_word<W: FromStr<Err = ci_model::Error>>(text: &str) -> Result<W, String> {
+    text.parse().map_err(|error| failed(&error))
 }
 
 fn parse_format(word: &str) -> Result<ImportFormat, &'static str> {

@@ -45,12 +45,10 @@ pub(crate) async fn search(arguments: args::Search, output: &mut Output) -> Resu
         keywords,
     } = arguments;
     let search = ci_model::Search::builder()
-        .keywords(keywords)
         .filters(selection.filters)
         .include_deleted(selection.include_deleted)
-        .sort(sort.unwrap_or_default())
-        .limit(limit)
-        .build()?;
+        .limit(limit);
+    let search = crate::wire::asked(search, keywords, sort, strict).build()?;
     let found = ask(&common, async |tenant| {
         let answer = if strict {
             tenant.search_strict(&search).await?
@@ -69,7 +67,12 @@ pub(crate) async fn search(arguments: args::Search, output: &mut Output) -> Resu
         SearchMode::Recovered => ", by the identifiers in the text",
         SearchMode::Broad => ", by any of the keywords: nothing has all of them",
     };
-    output.line(format_args!("{} found{how}", found.items.len()))
+    let cut = if found.items.len() == limit as usize {
+        "; --limit may have cut more"
+    } else {
+        ""
+    };
+    output.line(format_args!("{} found{how}{cut}", found.items.len()))
 }
 
 pub(crate) async fn get(arguments: args::Get, output: &mut Output) -> Result<(), Failure> {
@@ -181,9 +184,10 @@ pub(crate) async fn expand(arguments: args::Expand, output: &mut Output) -> Resu
         return output.json(&graph);
     }
     output.line(table::nodes(&graph, output.width()))?;
+    output.line("")?;
     output.line(table::relations(&graph.relations, output.width()))?;
     output.line(format_args!(
-        "{} CIs, {} relations",
+        "\n{} CIs, {} relations",
         graph.items.len(),
         graph.relations.len()
     ))?;
@@ -228,9 +232,10 @@ pub(crate) async fn path(arguments: args::Path, output: &mut Output) -> Result<(
         return output.line(format_args!("no path of at most {max_hops} steps"));
     };
     output.line(table::cis(route.items, output.width()))?;
+    output.line("")?;
     output.line(table::relations(route.relations, output.width()))?;
     output.line(format_args!(
-        "{hops} {}",
+        "\n{hops} {}",
         if hops == 1 { "step" } else { "steps" }
     ))
 }
@@ -280,6 +285,9 @@ pub(crate) async fn stats(arguments: args::Stats, output: &mut Output) -> Result
         });
     }
     output.line(table::groups(&groups.items, output.width()))?;
+    if groups.truncated {
+        output.line("only the largest groups are shown")?;
+    }
     output.line(format_args!(
         "{total} CIs of tenant {} in {database}",
         common.tenant

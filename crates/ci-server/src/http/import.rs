@@ -92,7 +92,7 @@ impl From<ImportReport> for ReportBody {
         ("tenant" = String, Path, description = "Whose CIs"),
         ("kind" = Option<String>, Query, description = "cis (default) or relations"),
     ),
-    request_body(content = String, content_type = "application/x-ndjson",
+    request_body(content((String = "application/x-ndjson"), (String = "text/plain")),
         description = "One CI or relation per line, as a JSON object"),
     responses((status = 200, description = "What became of the lines", body = ReportBody), ImportProblems),
 )]

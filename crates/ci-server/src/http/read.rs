@@ -13,13 +13,14 @@ use super::answer::{Origin, Read};
 use super::extract::{self, Segments};
 use super::params::{self, Params};
 use super::problem::{AskProblems, BatchProblems, FindProblems, Problem};
-use crate::wire::{BatchBody, GroupsBody, SearchBody};
+use crate::wire::{self, BatchBody, GroupsBody, SearchBody};
 
 /// Finds CIs by keywords and filters.
 ///
 /// Every keyword must be found in the code, name, type, subtype or category, in any case, and every filter must hold.
 /// When nothing is found and `strict` is not set, identifiers in the text are tried, then any of the keywords; `mode`
-/// says which. Without `q` and filters it lists all CIs in the order of `sort`.
+/// says which. CIs whose code or name equals a keyword, in any case, come first, unless `sort` or `strict` is given: then
+/// the order is the sort alone. Without `q` and filters it lists all CIs in the order of `sort`.
 #[utoipa::path(
     get,
     path = "/v1/{tenant}/cis",
@@ -43,18 +44,16 @@ use crate::wire::{BatchBody, GroupsBody, SearchBody};
 pub(crate) async fn search(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     const PARAMS: &[&str] = &["q", "filter", "sort", "limit", "strict", "include_deleted"];
     let params = Params::parse(query.as_deref(), PARAMS)?;
+    let keywords = params::keywords(params.one("q")?.unwrap_or_default());
+    let (sort, strict) = (params.word("sort")?, params.flag("strict")?);
     let mut search = Search::builder()
-        .keywords(params::keywords(params.one("q")?.unwrap_or_default()))
         .filters(params.filters()?)
         .include_deleted(params.flag("include_deleted")?);
-    if let Some(sort) = params.word("sort")? {
-        search = search.sort(sort);
-    }
     if let Some(limit) = params.number("limit")? {
         search = search.limit(limit);
     }
-    let search = search.build()?;
-    let answer = if params.flag("strict")? {
+    let search = wire::asked(search, keywords, sort, strict).build()?;
+    let answer = if strict {
         segments.tenant.search_strict(&search).await?
     } else {
         segments.tenant.search(&search).await?
