@@ -89,3 +89,52 @@ async fn a_request_that_never_ends_is_cut_after_the_drain_time() {
     );
     drop(gate);
 }
+
+/// A connection on which the head of a request has begun and does not end.
+async fn begin(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let head = b"GET /healthz HTTP/1.1\r\nhost: test\r\n";
+    stream.write_all(head).await.expect("a part of a request is sent");
+    stream
+}
+
+#[tokio::test]
+async fn a_head_that_stalls_is_not_waited_for() {
+    let fixture = Fixture::sqlite();
+    let runner = Runner::builder(fixture.open().await).build().expect("a runner");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let options = ServerOptions::default().head_timeout(Duration::from_millis(1));
+    let server = tokio::spawn(serve(
+        listener,
+        AppState::new(runner, options),
+        std::future::pending(),
+    ));
+    let mut silent = TcpStream::connect(address).await.expect("a connection");
+    let mut rest = Vec::new();
+    let _ = silent.read_to_end(&mut rest).await;
+    assert!(rest.is_empty(), "nothing was asked");
+    let _ = answer(begin(address).await).await;
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_head_that_stalls_does_not_hold_up_the_end() {
+    let fixture = Fixture::sqlite();
+    let runner = Runner::builder(fixture.open().await).build().expect("a runner");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let hour = Duration::from_secs(3_600);
+    let options = ServerOptions::default().drain_timeout(hour).head_timeout(hour);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(serve(listener, AppState::new(runner, options), async move {
+        let _ = stopped.await;
+    }));
+    let stalled = begin(address).await;
+    // Connections are taken in their order: when this one is answered, the other one is being read.
+    let alive = answer(ask(address, "/healthz").await).await;
+    assert!(alive.starts_with("HTTP/1.1 200 OK"), "{alive}");
+    stop.send(()).expect("the server listens");
+    server.await.expect("no panic").expect("no error");
+    drop(stalled);
+}

@@ -2,6 +2,7 @@
 
 mod answer;
 mod cache;
+mod connection;
 mod extract;
 mod graph;
 mod guard;

@@ -14,6 +14,8 @@ pub struct ServerOptions {
     pub(crate) body_bytes: usize,
     /// Largest body of an import, in bytes as sent; 1 GiB. It is streamed, not held.
     pub(crate) import_bytes: u64,
+    /// Longest silence between two requests of a connection, and longest time for the head of one; 30 s.
+    pub(crate) head_timeout: Duration,
     /// Longest time that a body may take to arrive, or an import's body may pause; 30 s.
     pub(crate) body_timeout: Duration,
     /// Longest time for the answer of any request but an import; 60 s.
@@ -34,6 +36,7 @@ impl Default for ServerOptions {
         Self {
             body_bytes: 1 << 20,
             import_bytes: 1 << 30,
+            head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(60),
             import_timeout: Duration::from_secs(3_600),
@@ -54,6 +57,12 @@ impl ServerOptions {
     /// Sets the largest body of an import, in bytes.
     pub fn import_bytes(mut self, bytes: u64) -> Self {
         self.import_bytes = bytes;
+        self
+    }
+
+    /// Sets the longest silence between two requests of a connection, which is also the longest time for the head of one.
+    pub fn head_timeout(mut self, timeout: Duration) -> Self {
+        self.head_timeout = timeout;
         self
     }
 
