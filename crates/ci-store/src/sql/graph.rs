@@ -38,25 +38,17 @@ pub(crate) fn level(dialect: Dialect, tenant: &TenantId, level: &Level<'_>) -> S
     } else {
         " AND c.deleted_at IS NULL"
     };
-    let fresh = format!(
-        "SELECT DISTINCT c.ci_id, {code} AS ci_code FROM edge CROSS JOIN ci AS c \
-         WHERE c.ci_id = edge.other AND {own}{live} AND {new} AND {newer}",
-        code = binder.bytes("c.ci_code"),
-        own = binder.own("c"),
-        new = binder.is_not_in("edge.other", &frontier),
-        newer = binder.is_not_in("edge.other", &expanded),
+    let others = format!(
+        "SELECT DISTINCT edge.other FROM edge WHERE {} AND {}",
+        binder.is_not_in("edge.other", &frontier),
+        binder.is_not_in("edge.other", &expanded),
     );
+    let fresh = looked_up(&others, live, &binder);
     let (nodes, one_more) = (
         bounded(level.nodes_left, 0, &mut binder),
         bounded(level.nodes_left, 1, &mut binder),
     );
     let most_edges = bounded(level.edges_left, 1, &mut binder);
-    // A relation is met when its other end is in the answer: new and kept, or there before.
-    let met = format!(
-        "(edge.other IN (SELECT kept.ci_id FROM kept) OR {} OR {})",
-        binder.is_in("edge.other", &frontier),
-        binder.is_in("edge.other", &expanded),
-    );
     let (from_code, to_code, rel_type) = (
         binder.bytes("f.ci_code"),
         binder.bytes("t.ci_code"),
@@ -68,16 +60,42 @@ pub(crate) fn level(dialect: Dialect, tenant: &TenantId, level: &Level<'_>) -> S
     };
     let text = format!(
         "WITH edge AS MATERIALIZED ({edges}), \
-         fresh AS MATERIALIZED (SELECT n.ci_id, n.ci_code FROM ({fresh}) AS n ORDER BY n.ci_code LIMIT {one_more}), \
-         kept AS MATERIALIZED (SELECT fresh.ci_id FROM fresh ORDER BY fresh.ci_code LIMIT {nodes}), \
+         fresh AS MATERIALIZED (SELECT n.ci_id, n.ci_code FROM (SELECT c.ci_id, c.ci_code FROM {fresh}) AS n \
+         ORDER BY n.ci_code LIMIT {one_more}), \
+         answer AS MATERIALIZED (SELECT kept.ci_id, kept.ci_code FROM \
+         (SELECT fresh.ci_id, fresh.ci_code FROM fresh ORDER BY fresh.ci_code LIMIT {nodes}) AS kept \
+         UNION ALL SELECT c.ci_id, {code} FROM ci AS c WHERE {in_frontier} \
+         UNION ALL SELECT c.ci_id, {code} FROM ci AS c WHERE {in_expanded}), \
          met AS MATERIALIZED (SELECT edge.from_id, edge.to_id, edge.rel_type FROM edge \
-         CROSS JOIN ci AS f CROSS JOIN ci AS t WHERE {met} AND f.ci_id = edge.from_id AND t.ci_id = edge.to_id \
+         CROSS JOIN answer AS f CROSS JOIN answer AS t WHERE f.ci_id = edge.from_id AND t.ci_id = edge.to_id \
          ORDER BY {from_code}, {to_code}, {rel_type} LIMIT {most_edges}) \
          SELECT 0 AS kind, {no_id} AS to_id, {SUMMARY} FROM fresh CROSS JOIN ci AS c WHERE c.ci_id = fresh.ci_id \
          UNION ALL SELECT 1, met.to_id, met.from_id, {no_text}, {no_text}, met.rel_type, {no_text}, {no_text}, \
-         {no_text}, {no_text}, {no_text} FROM met"
+         {no_text}, {no_text}, {no_text} FROM met",
+        code = binder.bytes("c.ci_code"),
+        in_frontier = binder.is_in("c.ci_id", &frontier),
+        in_expanded = binder.is_in("c.ci_id", &expanded),
     );
     binder.finish(text)
+}
+
+/// Tables of the tenant's CIs, as `c` with `ci_id` and `ci_code`, whose ids a query gives as `o.other`: one look-up in
+/// the index for each. Nothing may follow, it can end with conditions.
+///
+/// Left to itself PostgreSQL reads all of `ci` once the neighbours of a hub are many, and has to guess how many they
+/// are; OFFSET keeps the subquery as it is written, as CROSS JOIN does in SQLite.
+fn looked_up(others: &str, conditions: &str, binder: &Binder) -> String {
+    let own = binder.own("c");
+    match binder.dialect {
+        Dialect::Postgres => format!(
+            "({others}) AS o CROSS JOIN LATERAL (SELECT c.ci_id, {code} AS ci_code FROM ci AS c \
+             WHERE c.ci_id = o.other AND {own}{conditions} OFFSET 0) AS c",
+            code = binder.bytes("c.ci_code"),
+        ),
+        Dialect::Sqlite => {
+            format!("({others}) AS o CROSS JOIN ci AS c WHERE c.ci_id = o.other AND {own}{conditions}")
+        }
+    }
 }
 
 fn bounded(left: usize, more: usize, binder: &mut Binder) -> String {
@@ -169,13 +187,13 @@ pub(crate) fn step(dialect: Dialect, tenant: &TenantId, step: &Step<'_>) -> Stat
     if step.direction != Direction::Out {
         branches.push(branch("to_id", "from_id"));
     }
-    let text = format!(
-        "SELECT c.ci_id, min(n.place) - 1, c.ci_code FROM ({}) AS n CROSS JOIN ci AS c \
-         WHERE c.ci_id = n.other AND {} AND c.deleted_at IS NULL{} GROUP BY c.ci_id, c.ci_code",
-        branches.join(" UNION ALL "),
-        binder.own("c"),
-        only.unwrap_or_default(),
+    let others = format!(
+        "SELECT n.other, min(n.place) - 1 AS place FROM ({}) AS n GROUP BY n.other",
+        branches.join(" UNION ALL ")
     );
+    let conditions = format!(" AND c.deleted_at IS NULL{}", only.unwrap_or_default());
+    let neighbours = looked_up(&others, &conditions, &binder);
+    let text = format!("SELECT c.ci_id, o.place, c.ci_code FROM {neighbours}");
     binder.finish(text)
 }
 
