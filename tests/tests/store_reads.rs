@@ -306,9 +306,19 @@ async fn numbers_are_one_number_in_every_notation() {
     on_both(async |fixture| {
         let store = fixture.open().await;
         let cast = if fixture.is_sqlite() { "" } else { "::jsonb" };
-        for (at, number) in ["1", "1.0", "1e0", "10e-1", "1.50", "-0.0", "1e2"]
-            .iter()
-            .enumerate()
+        for (at, number) in [
+            "1",
+            "1.0",
+            "1e0",
+            "10e-1",
+            "1.50",
+            "-0.0",
+            "1e2",
+            "-0",
+            "100000000000000000000.0",
+        ]
+        .iter()
+        .enumerate()
         {
             fixture
                 .execute(&format!(
@@ -320,7 +330,14 @@ async fn numbers_are_one_number_in_every_notation() {
                 .await;
         }
         let mut snapshot = store.snapshot().await.unwrap();
-        for (text, count) in [("1", 4), ("1.5", 1), ("0", 1), ("100", 1), ("1.0", 0)] {
+        for (text, count) in [
+            ("1", 4),
+            ("1.5", 1),
+            ("0", 2),
+            ("100000000000000000000", 1),
+            ("100", 1),
+            ("1.0", 0),
+        ] {
             let search = Search::builder()
                 .filter(Filter::new("tags.n", "=", &[text]).unwrap())
                 .build()
@@ -328,12 +345,12 @@ async fn numbers_are_one_number_in_every_notation() {
             let found = snapshot.search(&tenant(), &search).await.unwrap();
             assert_eq!(found.len(), count, "{text} on {}", store.backend());
         }
-        let gets: Vec<Get> = (0..7)
+        let gets: Vec<Get> = (0..8)
             .map(|n| Get::new(CiCode::new(format!("n-{n}")).unwrap()))
             .collect();
         let got = snapshot.get_many(&tenant(), &gets).await.unwrap();
         let numbers: Vec<String> = got.iter().flatten().map(|ci| ci.tags["n"].to_string()).collect();
-        assert_eq!(numbers, ["1", "1", "1", "1", "1.5", "0", "100"]);
+        assert_eq!(numbers, ["1", "1", "1", "1", "1.5", "0", "100", "0"]);
         drop(snapshot);
         store.close().await;
     })

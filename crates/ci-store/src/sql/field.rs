@@ -70,10 +70,10 @@ impl Document {
         let real = format!(
             "CASE WHEN abs({value}) <= 9007199254740992.0 AND {value} = CAST({value} AS INTEGER) \
              THEN CAST(CAST({value} AS INTEGER) AS TEXT) WHEN {raw} GLOB '*[eE]*' THEN {raw} \
-             ELSE rtrim({raw}, '0') END"
+             ELSE rtrim(rtrim({raw}, '0'), '.') END"
         );
         format!(
-            "CASE {kind} WHEN 'text' THEN {value} WHEN 'integer' THEN {raw} WHEN 'real' THEN {real} \
+            "CASE {kind} WHEN 'text' THEN {value} WHEN 'integer' THEN CASE {raw} WHEN '-0' THEN '0' ELSE {raw} END WHEN 'real' THEN {real} \
              WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' END",
             kind = self.json("json_type")
         )
