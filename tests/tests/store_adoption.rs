@@ -210,3 +210,74 @@ async fn several_programs_may_start_at_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn tables_and_extension_are_found_in_the_schemas_they_are_in() {
+    let fixture = Fixture::postgres().await;
+    let ancestor = ancestor(false);
+    fixture
+        .execute(&format!(
+            "CREATE SCHEMA first; CREATE SCHEMA extensions; CREATE EXTENSION pg_trgm SCHEMA extensions; {ancestor} \
+             INSERT INTO ci (ci_id, tenant_id, ci_code, ci_name, ci_type) VALUES \
+             ('00000000-0000-4000-8000-000000000001', 'acme', 'c-1', 'orders', 'SW'); \
+             DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = first, public', current_database()); \
+             END $$;"
+        ))
+        .await;
+    for _ in 0..2 {
+        let store = fixture.open().await;
+        let mut snapshot = store.snapshot().await.unwrap();
+        let question = Search::builder().keyword("orders").build().unwrap();
+        assert_eq!(snapshot.search(&tenant(), &question).await.unwrap().len(), 1);
+        drop(snapshot);
+        store.close().await;
+    }
+    let made = "SELECT relname::text FROM pg_class WHERE relnamespace = 'first'::regnamespace";
+    assert_eq!(fixture.texts(made).await, Vec::<String>::new());
+    fixture.finish().await;
+}
+
+#[tokio::test]
+async fn moments_that_cannot_be_read_are_told() {
+    let fixture = Fixture::postgres().await;
+    fixture.execute(&ancestor(false)).await;
+    for (column, moment) in [
+        ("created_at", "infinity"),
+        ("updated_at", "0044-03-15 BC"),
+        ("deleted_at", "20000-01-01"),
+    ] {
+        fixture
+            .execute(&format!(
+                "DELETE FROM ci; INSERT INTO ci (ci_id, tenant_id, ci_code, ci_name, ci_type, {column}) VALUES \
+                 ('00000000-0000-4000-8000-000000000001', 'acme', 'c-1', 'orders', 'SW', '{moment}')"
+            ))
+            .await;
+        refused(&fixture, column).await;
+    }
+    fixture.finish().await;
+}
+
+#[tokio::test]
+async fn connections_that_the_server_ended_are_replaced_unseen() {
+    let fixture = Fixture::postgres().await;
+    let store = fixture.open().await;
+    for _ in 0..2 {
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            held.push(store.snapshot().await.unwrap());
+        }
+        drop(held);
+        fixture
+            .execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
+            .await;
+        let mut snapshot = store.snapshot().await.unwrap();
+        let code = CiCode::new("c-1").unwrap();
+        let got = snapshot.get_many(&tenant(), &[Get::new(code)]).await.unwrap();
+        assert_eq!(got, [None]);
+    }
+    store.close().await;
+    fixture.finish().await;
+}

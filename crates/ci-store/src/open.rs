@@ -21,7 +21,7 @@ pub struct StoreOptions {
     /// Page cache of each SQLite connection, in bytes; 16 MiB.
     pub cache_bytes: u64,
     /// How much of a SQLite file is read through a memory map, in bytes; 1 GiB. The map is shared by all connections
-    /// and costs no memory beyond the system's page cache.
+    /// and costs no memory beyond the system's page cache (a process's resident set counts the mapped pages as its own).
     pub mmap_bytes: u64,
     /// Whether a missing SQLite file is created; yes.
     pub create_if_missing: bool,

@@ -4,7 +4,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{Connection as _, PgPool};
+use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 
 use super::{PostgresStore, migrate};
 use crate::{Error, Result, StoreOptions};
@@ -55,8 +55,39 @@ async fn within<T>(limit: Duration, future: impl Future<Output = sqlx::Result<T>
     }
 }
 
+/// Begins a transaction, on another connection when the server has ended the one that the pool gave.
+///
+/// A server that restarts ends every idle connection, and the pool learns of each only by its use: without this, as many
+/// calls would fail as there are connections. Nothing was asked yet, so nothing is asked twice.
+pub(super) async fn begin(
+    pool: &PgPool,
+    statement: &'static str,
+) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let mut ended = pool.size();
+    loop {
+        match pool.begin_with(statement).await {
+            Err(error) if ended > 0 && is_ended(&error) => ended -= 1,
+            result => return result,
+        }
+    }
+}
+
+/// Whether a connection that was good once is no more.
+fn is_ended(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => true,
+        sqlx::Error::Database(inner) => inner.code().is_some_and(|code| code.starts_with("57P")),
+        _ => false,
+    }
+}
+
 /// Whether a pool answers.
 pub(super) async fn ping(pool: &PgPool) -> Result<()> {
-    sqlx::query("SELECT 1").execute(pool).await?;
-    Ok(())
+    let mut ended = pool.size();
+    loop {
+        match sqlx::query("SELECT 1").execute(pool).await {
+            Err(error) if ended > 0 && is_ended(&error) => ended -= 1,
+            result => return Ok(result.map(drop)?),
+        }
+    }
 }

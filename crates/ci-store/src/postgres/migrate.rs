@@ -51,6 +51,18 @@ const CI_FAULTS: &[(&str, &str)] = &[
         "criticality NOT BETWEEN 1 AND 5",
         "criticality is not between 1 and 5",
     ),
+    (
+        "NOT isfinite(created_at) OR NOT created_at BETWEEN '0001-01-01Z' AND '9999-12-30Z'",
+        "created_at is not between the years 1 and 9999",
+    ),
+    (
+        "NOT isfinite(updated_at) OR NOT updated_at BETWEEN '0001-01-01Z' AND '9999-12-30Z'",
+        "updated_at is not between the years 1 and 9999",
+    ),
+    (
+        "NOT isfinite(deleted_at) OR NOT deleted_at BETWEEN '0001-01-01Z' AND '9999-12-30Z'",
+        "deleted_at is not between the years 1 and 9999",
+    ),
 ];
 const EXT_FAULTS: &[(&str, &str)] = &[
     (
@@ -111,38 +123,55 @@ async fn check_server(connection: &mut PgConnection) -> Result<()> {
 }
 
 async fn apply(connection: &mut PgConnection) -> Result<()> {
-    trigrams(connection).await?;
+    settle(connection).await?;
+    let trigrams = trigrams(connection).await?;
     adopt(connection, "ci", CI, CI_FAULTS).await?;
     adopt(connection, "ci_ext", EXT, EXT_FAULTS).await?;
     refold(connection).await?;
-    sqlx::raw_sql(AssertSqlSafe(script()))
+    sqlx::raw_sql(AssertSqlSafe(script(&trigrams)))
         .execute(&mut *connection)
         .await
         .map_err(refused)?;
     record(connection).await
 }
 
-/// The extension that indexes substrings; says what to do when it cannot be had.
-async fn trigrams(connection: &mut PgConnection) -> Result<()> {
+/// Makes the schema of a `ci` that is there the one in which tables are made, until the transaction ends.
+///
+/// It need not be the first of the search path; a new, empty `ci` in the first would hide the one with the rows.
+async fn settle(connection: &mut PgConnection) -> Result<()> {
+    const FIRST: &str = "SELECT set_config('search_path', quote_ident(n.nspname) || ', ' || \
+                         current_setting('search_path'), true) FROM pg_class AS c \
+                         JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('ci')";
+    sqlx::query(FIRST).execute(connection).await?;
+    Ok(())
+}
+
+/// The schema, quoted, of the extension that indexes substrings (it need not be on the search path); says what to do
+/// when the extension cannot be had.
+async fn trigrams(connection: &mut PgConnection) -> Result<String> {
+    const WHERE: &str = "SELECT quote_ident(n.nspname) FROM pg_extension AS e \
+                         JOIN pg_namespace AS n ON n.oid = e.extnamespace WHERE e.extname = 'pg_trgm'";
     let created = sqlx::query("CREATE EXTENSION IF NOT EXISTS pg_trgm")
-        .execute(connection)
+        .execute(&mut *connection)
         .await;
-    created.map(drop).map_err(|error| match Error::from(error) {
+    created.map_err(|error| match Error::from(error) {
         Error::Database(_) | Error::Unavailable(_) => Error::Schema(
             "the extension pg_trgm is needed and could not be made; install the server's contrib package, or have a \
              superuser run CREATE EXTENSION pg_trgm in this database"
                 .into(),
         ),
         other => other,
-    })
+    })?;
+    Ok(sqlx::query_scalar(WHERE).fetch_one(connection).await?)
 }
 
-/// The schema with the folding table filled in.
-fn script() -> String {
+/// The schema with the folding table and the schema of the trigrams filled in.
+fn script(trigrams: &str) -> String {
     let (from, to): (String, String) = fold::pairs().unzip();
     include_str!("../../schema/postgres.sql")
         .replace("@FOLD_FROM@", &from)
         .replace("@FOLD_TO@", &to)
+        .replace("@TRIGRAMS@", trigrams)
 }
 
 /// Drops the search text when it was folded by an older table; the schema makes it again.

@@ -16,7 +16,7 @@ use sqlx::postgres::{
 use sqlx::{Arguments as _, AssertSqlSafe, Decode, PgPool, Row as _, Transaction, Type};
 use uuid::Uuid;
 
-use super::PostgresStore;
+use super::{PostgresStore, connect};
 use crate::source::{Cells, Source};
 use crate::sql::{Argument, Dialect, Statement};
 use crate::{Error, Result, Snapshot, answers, graph};
@@ -50,7 +50,7 @@ pub(super) async fn begin(store: &PostgresStore) -> Result<PostgresSnapshot> {
 
 async fn begin_on(pool: PgPool) -> Result<PostgresSnapshot> {
     Ok(PostgresSnapshot {
-        transaction: pool.begin_with(BEGIN).await?,
+        transaction: connect::begin(&pool, BEGIN).await?,
         statements: 0,
     })
 }

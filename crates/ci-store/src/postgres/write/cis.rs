@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::rows;
-use crate::postgres::PostgresStore;
+use crate::postgres::{PostgresStore, connect};
 use crate::write::cis::{self, Change, Planned};
 use crate::write::existing::{Existing, Known};
 use crate::write::{Failure, checked, detached, moment};
@@ -125,7 +125,7 @@ pub(super) async fn begin<'t>(
 ) -> sqlx::Result<Transaction<'static, Postgres>> {
     let mut tenants: Vec<&str> = tenants.map(TenantId::as_str).collect();
     tenants.dedup();
-    let mut transaction = pool.begin_with(BEGIN).await?;
+    let mut transaction = connect::begin(pool, BEGIN).await?;
     sqlx::query(LOCK).bind(tenants).execute(&mut *transaction).await?;
     Ok(transaction)
 }
