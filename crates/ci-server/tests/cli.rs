@@ -115,6 +115,8 @@ fn csv_and_stdin_are_imported() {
         (&ci["ci_name"], &ci["tags"]["env"]),
         (&json!("one, two"), &json!("prod"))
     );
+    let twice = place.run_with_input(&["import", "-", "--relations", "-"], "");
+    assert!(twice.code == 2 && twice.err.contains("stdin"), "{}", twice.err);
     let line = "{\"ci_code\":\"srv-2\",\"ci_name\":\"서버\",\"ci_type\":\"HW\"}\n";
     assert_eq!(place.run_with_input(&["import", "-"], line).code, 0);
     assert_eq!(

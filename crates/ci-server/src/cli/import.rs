@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ci_model::TenantId;
@@ -56,6 +56,11 @@ pub(crate) async fn import(arguments: args::Import, output: &mut Output) -> Resu
         rejects,
     } = arguments;
     let tenant = TenantId::new(&common.tenant)?;
+    let is_stdin = |file: &Option<PathBuf>| file.as_deref() == Some(Path::new("-"));
+    if is_stdin(&file) && is_stdin(&relations) {
+        let text = "read CIs and relations from stdin, which can only be one of them";
+        return Err(Failure::Input(text.into()));
+    }
     // Sources are made before the database is opened: a misspelt name must not make a database.
     let cis = file.map(|file| Job::new(Kind::Cis, &file, format)).transpose()?;
     let relations = relations
