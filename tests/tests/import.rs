@@ -441,3 +441,21 @@ async fn a_real_estate_arrives_whole_in_both_databases() {
     sqlite.finish().await;
     postgres.finish().await;
 }
+
+#[tokio::test]
+async fn questions_right_after_a_large_import_are_planned_for_it() {
+    let fixture = Fixture::postgres().await;
+    let store = fixture.open().await;
+    let mut text = String::new();
+    for n in 0..10_000 {
+        let _ = writeln!(text, r#"{{"ci_code":"c-{n}","ci_name":"n","ci_type":"T"}}"#);
+    }
+    let source = self::text(text, ImportFormat::JsonLines);
+    assert_eq!(cis(store.as_ref(), source).await.unwrap().created, 10_000);
+    let counted = fixture
+        .texts("SELECT reltuples::int8::text FROM pg_class WHERE oid = 'ci'::regclass")
+        .await;
+    assert_eq!(counted, ["10000"]);
+    store.close().await;
+    fixture.finish().await;
+}

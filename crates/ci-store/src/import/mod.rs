@@ -33,6 +33,8 @@ use target::Target;
 
 /// Rows of a batch when nothing is said: enough that the cost of a transaction no longer shows, and a few MB.
 const BATCH_ROWS: usize = 5_000;
+/// From so many written rows on, the database counts its rows anew when the import ends.
+const MANY_ROWS: u64 = 10_000;
 /// Most rows of a batch.
 const MAX_BATCH_ROWS: usize = 100_000;
 
@@ -127,6 +129,12 @@ async fn import<T: Target>(
             let report = Box::new(report);
             return Err(ImportError::Store { source, report });
         }
+    }
+    if report.created + report.updated >= MANY_ROWS
+        && let Err(error) = store.analyze().await
+    {
+        // Every row is written; the database counts by itself, later.
+        tracing::warn!(%error, "the tables could not be analyzed");
     }
     match reading.await {
         Ok(Ok(())) => Ok(report),

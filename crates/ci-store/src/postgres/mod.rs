@@ -60,6 +60,10 @@ impl Store for PostgresStore {
         write::delete_relations(self, records).await
     }
 
+    async fn analyze(&self) -> Result<()> {
+        write::analyze(self).await
+    }
+
     async fn ping(&self) -> Result<()> {
         connect::ping(&self.pool).await
     }

@@ -118,6 +118,20 @@ pub(in super::super) async fn delete_cis(
     .await
 }
 
+/// See [`crate::Store::analyze`]. Tables of another owner are passed over: the server only warns.
+pub(in super::super) async fn analyze(store: &PostgresStore) -> Result<()> {
+    let pool = store.write_pool().clone();
+    detached(async move {
+        let mut transaction = connect::begin(&pool, BEGIN).await?;
+        sqlx::query("ANALYZE ci, ci_ext, ci_relation")
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(())
+    })
+    .await
+}
+
 /// Begins a transaction that writes these tenants.
 pub(super) async fn begin<'t>(
     pool: &PgPool,

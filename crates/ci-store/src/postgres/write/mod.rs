@@ -4,5 +4,5 @@ mod cis;
 mod relations;
 mod rows;
 
-pub(super) use cis::{delete_cis, upsert_cis};
+pub(super) use cis::{analyze, delete_cis, upsert_cis};
 pub(super) use relations::{delete_relations, upsert_relations};
