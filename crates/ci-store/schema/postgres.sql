@@ -55,7 +55,8 @@ ALTER TABLE ci ADD COLUMN IF NOT EXISTS search_text text COLLATE "C"
 
 CREATE UNIQUE INDEX IF NOT EXISTS ci_tenant_code ON ci (tenant_id COLLATE "C", ci_code COLLATE "C");
 CREATE UNIQUE INDEX IF NOT EXISTS ci_tenant_id ON ci (tenant_id, ci_id);
-CREATE INDEX IF NOT EXISTS ci_newest ON ci (tenant_id COLLATE "C", created_at DESC, ci_id);
+-- deleted_at, so that the total of a list is counted in the index alone.
+CREATE INDEX IF NOT EXISTS ci_newest ON ci (tenant_id COLLATE "C", created_at DESC, ci_id, deleted_at);
 CREATE INDEX IF NOT EXISTS ci_search_trigrams ON ci USING gin (search_text @TRIGRAMS@.gin_trgm_ops);
 
 CREATE TABLE IF NOT EXISTS ci_relation (
