@@ -198,6 +198,10 @@ impl Store for Observed {
         self.inner.delete_relations(records).await
     }
 
+    async fn analyze(&self) -> Result<()> {
+        self.inner.analyze().await
+    }
+
     async fn ping(&self) -> Result<()> {
         self.control.call()?;
         self.inner.ping().await

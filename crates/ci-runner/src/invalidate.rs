@@ -246,6 +246,10 @@ impl Store for Invalidating {
         .await
     }
 
+    async fn analyze(&self) -> Result<()> {
+        self.inner.analyze().await
+    }
+
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
     }

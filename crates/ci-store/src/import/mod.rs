@@ -1,7 +1,7 @@
 //! Import of files: JSON Lines and CSV, plain or compressed, of any size in constant memory.
 //!
 //! Two halves run beside each other: a thread that may block reads, decompresses, parses and checks lines into batches
-//! ([`read`]), and the caller's task gives each batch to the store, which writes it in one transaction. At most three
+//! (`read.rs`), and the caller's task gives each batch to the store, which writes it in one transaction. At most three
 //! batches exist at a time: one being filled, one waiting, one being written.
 //!
 //! A line is written wholly or not at all. Lines that cannot be written are rejected, with their number and a reason,

@@ -94,7 +94,7 @@ pub(crate) fn search(dialect: Dialect, tenant: &TenantId, search: &Search) -> St
         SortColumn::CiSubtype | SortColumn::CiCategory => " NULLS LAST",
         SortColumn::CiCode | SortColumn::CiName | SortColumn::CiType => "",
     };
-    let exact = exact_first(search.exact_first(), &mut binder);
+    let exact = exact_first(search, &mut binder);
     let limit = binder.integer(search.limit());
     let text = format!(
         "SELECT {SUMMARY} FROM {from} WHERE {conditions} ORDER BY {exact}{column}{descending}{absent_last}, c.ci_id \
@@ -106,19 +106,26 @@ pub(crate) fn search(dialect: Dialect, tenant: &TenantId, search: &Search) -> St
 }
 
 /// The first part of the order: whether code or name is one of the identifiers.
-fn exact_first(identifiers: &[String], binder: &mut Binder) -> String {
-    if identifiers.is_empty() {
+fn exact_first(search: &Search, binder: &mut Binder) -> String {
+    if search.exact_first().is_empty() {
         return String::new();
     }
-    let list = binder.bind(Argument::Texts(identifiers.to_vec()));
-    let is_one = |column: &str| {
-        let folded = match binder.dialect {
-            Dialect::Postgres => format!("ci_fold({column})"),
-            Dialect::Sqlite => sqlite_fold(column),
-        };
-        binder.is_in(&folded, &list)
+    let list = binder.bind(Argument::Texts(search.exact_first().to_vec()));
+    let [code, name] = match binder.dialect {
+        Dialect::Postgres => [1, 2].map(|part| format!("split_part(c.search_text, chr(31), {part})")),
+        // Folding every row that matches would cost more than finding it, so where the search text is at hand, its
+        // first two parts are taken: the folded code and name.
+        Dialect::Sqlite if !search.selection().keywords().is_empty() => {
+            let after_code = "substr(s.text, instr(s.text, char(31)) + 1)";
+            ["s.text", after_code].map(|text| format!("substr({text}, 1, instr({text}, char(31)) - 1)"))
+        }
+        Dialect::Sqlite => ["c.ci_code", "c.ci_name"].map(sqlite_fold),
     };
-    format!("({} OR {}) DESC, ", is_one("c.ci_code"), is_one("c.ci_name"))
+    format!(
+        "({} OR {}) DESC, ",
+        binder.is_in(&code, &list),
+        binder.is_in(&name, &list)
+    )
 }
 
 /// A page of a list: per row the short columns and the total; one row without columns when the page is empty.
