@@ -9,7 +9,7 @@ use tracing::Instrument;
 
 use crate::answer::{Answer, Cached, Source};
 use crate::load::loaded;
-use crate::observe::Observation;
+use crate::observe::{Told, observed};
 use crate::runner::{Lead, Wait};
 use crate::write::bounded;
 use crate::{Error, Result, Tenant};
@@ -34,15 +34,11 @@ impl Tenant {
     /// # Errors
     /// [`Error::Invalid`] for more than 1,000 questions, [`Error::Store`] when the database fails.
     pub async fn get_many(&self, gets: &[Get]) -> Result<Vec<CiAnswer>> {
-        let observation = Observation::begin(QuestionKind::Get, self.id());
-        let answers = self.batch(gets).instrument(observation.span()).await;
-        let hit = answers
-            .as_ref()
-            .ok()
-            .map(|all| all.iter().all(|answer| answer.source.is_hit()));
-        let found = |all: &Vec<CiAnswer>| all.iter().filter(|answer| answer.value.is_some()).count();
-        observation.finish(hit, || answers.as_ref().map(found).map_err(ToString::to_string));
-        answers
+        let told = |answers: &Vec<CiAnswer>| Told {
+            hit: Some(answers.iter().all(|answer| answer.source.is_hit())),
+            rows: answers.iter().filter(|answer| answer.value.is_some()).count(),
+        };
+        observed(QuestionKind::Get.as_str(), self.id(), self.batch(gets), told).await
     }
 
     async fn batch(&self, gets: &[Get]) -> Result<Vec<CiAnswer>> {

@@ -2,65 +2,71 @@
 
 use std::time::Instant;
 
-use ci_model::{QuestionKind, TenantId};
-use tracing::Span;
+use ci_model::TenantId;
 use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use crate::Result;
 use crate::answer::Answer;
 
-/// A running operation and its span.
-pub(crate) struct Observation {
-    span: Span,
-    /// Absent when nobody listens: reading the clock twice would cost more than the hit it measures.
-    began: Option<Instant>,
+/// What an operation tells of itself when it ends well.
+pub(crate) struct Told {
+    /// Whether the cache answered; nothing for writes.
+    pub(crate) hit: Option<bool>,
+    /// CIs, groups or written rows.
+    pub(crate) rows: usize,
 }
 
-impl Observation {
-    /// Opens the span of a question.
-    pub(crate) fn begin(kind: QuestionKind, tenant: &TenantId) -> Self {
-        Self::named(kind.as_str(), tenant)
+impl Told {
+    /// Of an answered question.
+    pub(crate) fn answer<T>(answer: &Answer<T>, rows: usize) -> Self {
+        let hit = Some(answer.source.is_hit());
+        Self { hit, rows }
     }
 
-    /// Opens the span of any operation.
-    pub(crate) fn named(operation: &'static str, tenant: &TenantId) -> Self {
-        let span = tracing::info_span!(
-            "ci_cache",
-            operation,
-            tenant = tenant.as_str(),
-            cache_hit = Empty,
-            rows = Empty,
-            duration_us = Empty,
-            error = Empty,
-        );
-        let began = (!span.is_disabled()).then(Instant::now);
-        Self { span, began }
+    /// Of a write.
+    pub(crate) fn written<T>(outcomes: &impl AsRef<[T]>) -> Self {
+        let rows = outcomes.as_ref().len();
+        Self { hit: None, rows }
     }
+}
 
-    /// The span, to run the operation in.
-    pub(crate) fn span(&self) -> Span {
-        self.span.clone()
-    }
-
-    /// Records how a question ended.
-    pub(crate) fn end<T>(self, answer: &Result<Answer<T>>, rows: impl FnOnce(&T) -> usize) {
-        match answer {
-            Ok(answer) => self.finish(Some(answer.source.is_hit()), || Ok(rows(&answer.value))),
-            Err(error) => self.finish(None, || Err(error.to_string())),
+/// Runs an operation inside its span and records how it ended.
+///
+/// The clock is read only when somebody listens: reading it twice would cost more than the hit that it measures.
+pub(crate) async fn observed<T>(
+    operation: &'static str,
+    tenant: &TenantId,
+    work: impl Future<Output = Result<T>>,
+    told: impl FnOnce(&T) -> Told,
+) -> Result<T> {
+    let span = tracing::info_span!(
+        "ci_cache",
+        operation,
+        tenant = tenant.as_str(),
+        cache_hit = Empty,
+        rows = Empty,
+        duration_us = Empty,
+        error = Empty,
+    );
+    let began = (!span.is_disabled()).then(Instant::now);
+    let outcome = work.instrument(span.clone()).await;
+    if let Some(began) = began {
+        match &outcome {
+            Ok(value) => record(&span, &told(value)),
+            Err(error) => {
+                span.record("error", error.to_string());
+            }
         }
-    }
-
-    /// Records how a write or a batch ended.
-    pub(crate) fn finish(self, hit: Option<bool>, outcome: impl FnOnce() -> Result<usize, String>) {
-        let Some(began) = self.began else { return };
-        if let Some(hit) = hit {
-            self.span.record("cache_hit", hit);
-        }
-        match outcome() {
-            Ok(rows) => self.span.record("rows", rows),
-            Err(error) => self.span.record("error", error),
-        };
         let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.span.record("duration_us", micros);
+        span.record("duration_us", micros);
     }
+    outcome
+}
+
+fn record(span: &Span, told: &Told) {
+    if let Some(hit) = told.hit {
+        span.record("cache_hit", hit);
+    }
+    span.record("rows", told.rows);
 }

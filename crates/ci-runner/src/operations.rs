@@ -6,10 +6,9 @@ use ci_cache_core::ci::Rows as _;
 use ci_model::{
     Aggregate, CiCode, CiDetail, Expand, Get, Graph, Groups, List, ListPage, Path, PathAnswer, Question,
 };
-use tracing::Instrument;
 
 use crate::answer::{Answer, Cached};
-use crate::observe::Observation;
+use crate::observe::{Told, observed};
 use crate::{Error, Result, Tenant};
 
 impl Tenant {
@@ -18,7 +17,7 @@ impl Tenant {
     /// # Errors
     /// [`Error::Store`] when the database fails.
     pub async fn get(&self, get: &Get) -> Result<Answer<Option<Arc<CiDetail>>>> {
-        self.observed(Question::Get(get.clone()), |cached| match cached {
+        self.ask_one(Question::Get(get.clone()), |cached| match cached {
             Cached::Ci(ci) => Some(ci),
             _ => None,
         })
@@ -38,7 +37,7 @@ impl Tenant {
     /// # Errors
     /// [`Error::Store`] when the database fails.
     pub async fn list(&self, list: &List) -> Result<Answer<Arc<ListPage>>> {
-        self.observed(Question::List(list.clone()), |cached| match cached {
+        self.ask_one(Question::List(list.clone()), |cached| match cached {
             Cached::List(page) => Some(page),
             _ => None,
         })
@@ -50,7 +49,7 @@ impl Tenant {
     /// # Errors
     /// [`Error::Store`] when the database fails.
     pub async fn aggregate(&self, aggregate: &Aggregate) -> Result<Answer<Arc<Groups>>> {
-        self.observed(Question::Aggregate(aggregate.clone()), |cached| match cached {
+        self.ask_one(Question::Aggregate(aggregate.clone()), |cached| match cached {
             Cached::Groups(groups) => Some(groups),
             _ => None,
         })
@@ -62,7 +61,7 @@ impl Tenant {
     /// # Errors
     /// [`Error::Store`] when the database fails.
     pub async fn expand(&self, expand: &Expand) -> Result<Answer<Option<Arc<Graph>>>> {
-        self.observed(Question::Expand(expand.clone()), |cached| match cached {
+        self.ask_one(Question::Expand(expand.clone()), |cached| match cached {
             Cached::Graph(graph) => Some(graph),
             _ => None,
         })
@@ -74,7 +73,7 @@ impl Tenant {
     /// # Errors
     /// [`Error::Store`] when the database fails.
     pub async fn path(&self, path: &Path) -> Result<Answer<Option<Arc<PathAnswer>>>> {
-        self.observed(Question::Path(path.clone()), |cached| match cached {
+        self.ask_one(Question::Path(path.clone()), |cached| match cached {
             Cached::Path(path) => Some(path),
             _ => None,
         })
@@ -82,15 +81,14 @@ impl Tenant {
     }
 
     /// Answers a question inside its span and takes the kind of answer that it must have.
-    async fn observed<T>(
+    async fn ask_one<T>(
         &self,
         question: Question,
         take: impl FnOnce(Cached) -> Option<T>,
     ) -> Result<Answer<T>> {
-        let observation = Observation::begin(question.kind(), self.id());
-        let answer = self.answer(question).instrument(observation.span()).await;
-        observation.end(&answer, Cached::rows);
-        let Answer { value, source, age } = answer?;
+        let kind = question.kind().as_str();
+        let told = |answer: &Answer<Cached>| Told::answer(answer, answer.value.rows());
+        let Answer { value, source, age } = observed(kind, self.id(), self.answer(question), told).await?;
         take(value)
             .map(|value| Answer { value, source, age })
             .ok_or(Error::WrongKind)

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use ci_model::{CiSummary, Question, QuestionKind, Search, Sort};
-use tracing::Instrument;
 
 use crate::answer::{Answer, Cached, SearchMode, SearchResult};
-use crate::observe::Observation;
+use crate::observe::{Told, observed};
 use crate::{Error, Result, Tenant, recover};
 
 impl Tenant {
     /// Finds CIs by keywords and filters; when the strict search finds nothing, falls back and says so.
     ///
     /// In this order, until something is found: the question as asked; if identifiers are not all there is in its
-    /// keywords (whole sentences, or their words), the identifiers alone, with exact matches of code or name first; the broad search for any of the keywords or
-    /// their parts. Each step is an entry of its own in the cache, so a repeated question needs no database whichever
+    /// keywords (whole sentences, or their words), the identifiers alone, with exact matches of code or name first; the
+    /// broad search for any of the keywords or their parts. Each step is an entry of its own in the cache, so a repeated question needs no database whichever
     /// step answered it.
     ///
     /// Cost: a hit is a key and a look-up per step; a miss one statement per step. Cancel safe: a load goes on for
@@ -23,11 +22,7 @@ impl Tenant {
     /// # Errors
     /// [`Error::Store`] when the database fails: an error is never an empty result.
     pub async fn search(&self, search: &Search) -> Result<Answer<SearchResult>> {
-        let observation = Observation::begin(QuestionKind::Search, self.id());
-        let span = observation.span();
-        let answer = self.search_steps(search).instrument(span).await;
-        observation.end(&answer, |result| result.items.len());
-        answer
+        self.observed_search(self.search_steps(search)).await
     }
 
     /// Finds CIs by keywords and filters, exactly as asked: no fallback.
@@ -37,14 +32,8 @@ impl Tenant {
     /// # Errors
     /// [`Error::Store`] when the database fails.
     pub async fn search_strict(&self, search: &Search) -> Result<Answer<SearchResult>> {
-        let observation = Observation::begin(QuestionKind::Search, self.id());
-        let span = observation.span();
-        let answer = self
-            .step(search.clone(), SearchMode::Strict)
-            .instrument(span)
-            .await;
-        observation.end(&answer, |result| result.items.len());
-        answer
+        self.observed_search(self.step(search.clone(), SearchMode::Strict))
+            .await
     }
 
     /// Finds the CIs that a sentence is about: identifiers in it if there are any, otherwise its words.
@@ -56,11 +45,15 @@ impl Tenant {
     /// [`Error::Invalid`] for a text without any word, a word longer than 200 characters, control characters, or a limit
     /// out of range; otherwise those of [`search`](Self::search).
     pub async fn ask(&self, text: &str, limit: u32) -> Result<Answer<SearchResult>> {
-        let observation = Observation::begin(QuestionKind::Search, self.id());
-        let span = observation.span();
-        let answer = self.ask_steps(text, limit).instrument(span).await;
-        observation.end(&answer, |result| result.items.len());
-        answer
+        self.observed_search(self.ask_steps(text, limit)).await
+    }
+
+    async fn observed_search(
+        &self,
+        steps: impl Future<Output = Result<Answer<SearchResult>>>,
+    ) -> Result<Answer<SearchResult>> {
+        let told = |answer: &Answer<SearchResult>| Told::answer(answer, answer.value.items.len());
+        observed(QuestionKind::Search.as_str(), self.id(), steps, told).await
     }
 
     async fn ask_steps(&self, text: &str, limit: u32) -> Result<Answer<SearchResult>> {

@@ -1,10 +1,9 @@
 //! Writes of one tenant: checked, then through the invalidating store.
 
-use ci_model::{CiDraft, CiOutcome, CiRef, RelationDraft, RelationOutcome, limits};
-use ci_store::WriteOptions;
-use tracing::Instrument;
+use ci_model::{CiDraft, CiOutcome, CiRef, RelationDraft, RelationOutcome, RelationRecord, limits};
+use ci_store::{Store, WriteOptions};
 
-use crate::observe::Observation;
+use crate::observe::{Told, observed};
 use crate::{Error, Result, Tenant};
 
 impl Tenant {
@@ -17,23 +16,14 @@ impl Tenant {
     /// [`Error::Invalid`] for the first draft that does not fit; [`Error::Store`] with
     /// [`Rejected`](ci_store::Error::Rejected) for one that cannot be written. Nothing is written in both cases.
     pub async fn upsert_cis(&self, drafts: Vec<CiDraft>) -> Result<Vec<CiOutcome>> {
-        let observation = Observation::named("upsert_cis", self.id());
-        let span = observation.span();
-        let written = async {
+        let write = async {
             let records = drafts
                 .into_iter()
                 .map(|draft| draft.check(self.id()))
                 .collect::<Result<_, _>>()?;
-            let outcomes = self
-                .inner()
-                .writer
-                .upsert_cis(records, WriteOptions::default())
-                .await?;
-            all_written(outcomes)
+            all_written(self.writer().upsert_cis(records, WriteOptions::default()).await?)
         };
-        let written = written.instrument(span).await;
-        observation.finish(None, || count(&written));
-        written
+        observed("upsert_cis", self.id(), write, Told::written).await
     }
 
     /// Soft-deletes CIs in one transaction; outcomes in the order of the targets. See
@@ -42,19 +32,14 @@ impl Tenant {
     /// # Errors
     /// [`Error::Invalid`] for more than 1,000 targets, [`Error::Store`] when the database fails.
     pub async fn delete_cis(&self, targets: Vec<CiRef>) -> Result<Vec<CiOutcome>> {
-        let observation = Observation::named("delete_cis", self.id());
-        let span = observation.span();
-        let written = async {
+        let write = async {
             bounded("CIs to delete", targets.len())?;
             Ok(self
-                .inner()
-                .writer
+                .writer()
                 .delete_cis(self.id(), targets, WriteOptions::default())
                 .await?)
         };
-        let written = written.instrument(span).await;
-        observation.finish(None, || count(&written));
-        written
+        observed("delete_cis", self.id(), write, Told::written).await
     }
 
     /// Creates relations, all or none, in one transaction; outcomes in the order of the drafts.
@@ -62,23 +47,15 @@ impl Tenant {
     /// # Errors
     /// Those of [`upsert_cis`](Self::upsert_cis).
     pub async fn upsert_relations(&self, drafts: Vec<RelationDraft>) -> Result<Vec<RelationOutcome>> {
-        let observation = Observation::named("upsert_relations", self.id());
-        let span = observation.span();
-        let written = async {
-            let records = drafts
-                .into_iter()
-                .map(|draft| draft.check(self.id()))
-                .collect::<Result<_, _>>()?;
+        let write = async {
+            let records = self.checked(drafts)?;
             all_written(
-                self.inner()
-                    .writer
+                self.writer()
                     .upsert_relations(records, WriteOptions::default())
                     .await?,
             )
         };
-        let written = written.instrument(span).await;
-        observation.finish(None, || count(&written));
-        written
+        observed("upsert_relations", self.id(), write, Told::written).await
     }
 
     /// Removes relations for good, in one transaction; outcomes in the order of the drafts.
@@ -86,18 +63,20 @@ impl Tenant {
     /// # Errors
     /// Those of [`upsert_cis`](Self::upsert_cis).
     pub async fn delete_relations(&self, drafts: Vec<RelationDraft>) -> Result<Vec<RelationOutcome>> {
-        let observation = Observation::named("delete_relations", self.id());
-        let span = observation.span();
-        let written = async {
-            let records = drafts
-                .into_iter()
-                .map(|draft| draft.check(self.id()))
-                .collect::<Result<_, _>>()?;
-            Ok(self.inner().writer.delete_relations(records).await?)
-        };
-        let written = written.instrument(span).await;
-        observation.finish(None, || count(&written));
-        written
+        let write = async { Ok(self.writer().delete_relations(self.checked(drafts)?).await?) };
+        observed("delete_relations", self.id(), write, Told::written).await
+    }
+
+    fn checked(&self, drafts: Vec<RelationDraft>) -> Result<Vec<RelationRecord>> {
+        Ok(drafts
+            .into_iter()
+            .map(|draft| draft.check(self.id()))
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// The store whose writes invalidate.
+    fn writer(&self) -> &dyn Store {
+        &*self.inner().writer
     }
 }
 
@@ -107,10 +86,6 @@ fn all_written<T>(outcomes: Vec<Result<T, ci_model::Rejection>>) -> Result<Vec<T
         outcome.map_err(|reason| Error::Store(ci_store::Error::Rejected { index, reason }))
     };
     outcomes.into_iter().enumerate().map(row).collect()
-}
-
-fn count<T>(written: &Result<Vec<T>>) -> Result<usize, String> {
-    written.as_ref().map(Vec::len).map_err(ToString::to_string)
 }
 
 pub(crate) fn bounded(what: &'static str, actual: usize) -> Result<()> {
