@@ -8,7 +8,7 @@ use super::{Argument, Binder, Dialect};
 const TRIGRAM: usize = 3;
 /// Most trigrams of one keyword that are looked up: more narrow little, since the text itself decides, and each costs a
 /// list to read. Tried with four pairs of keywords over 100,000 generated CIs (statement alone, SQLite 3.40): three were
-/// faster than eight by 2 % to 58 %; one or two were faster still for some pairs and up to twice as slow for others.
+/// faster than eight by 2 % to 58 %; one or two were faster still for some pairs and more than twice as slow for others.
 const TRIGRAMS: usize = 3;
 
 fn is_long(keyword: &str) -> bool {
