@@ -1,16 +1,21 @@
 //! `cargo xtask bench`: the criterion benchmarks of package `ci-benches`, with a private PostgreSQL beside them.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use toml::de::DeTable;
 
+use crate::bench_engine;
 use crate::postgres::{self, Server};
 use crate::process;
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    subject: Option<Subject>,
     /// Fewer samples: an impression in seconds instead of a measurement
     #[arg(long)]
     quick: bool,
@@ -18,8 +23,23 @@ pub(crate) struct Options {
     names: Vec<String>,
 }
 
+/// Benchmarks that are no criterion benchmarks.
+#[derive(Debug, clap::Subcommand)]
+enum Subject {
+    /// Compare the cache engine with its peers: latency, throughput, memory, hit ratio
+    #[command(disable_help_flag = true)]
+    Engine {
+        /// Passed on (--quick, --only NAME,..., --traces DIR, --seed N, --bless; --help explains them)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
 /// Runs the benchmarks one after the other.
 pub(crate) fn command(root: &Path, options: &Options) -> anyhow::Result<u8> {
+    if let Some(Subject::Engine { arguments }) = &options.subject {
+        return bench_engine::command(root, arguments);
+    }
     let manifest =
         std::fs::read_to_string(root.join("benches/Cargo.toml")).context("cannot read benches/Cargo.toml")?;
     let known = bench_names(&manifest)?;

@@ -9,7 +9,8 @@ use crate::test::expect_success;
 pub(crate) fn build(root: &Path, open: bool) -> anyhow::Result<()> {
     let mut command = process::cargo(root);
     command
-        .args(["doc", "--workspace", "--no-deps", "--all-features"])
+        .args(["doc", "--workspace", "--exclude", crate::bench_engine::PACKAGE])
+        .args(["--no-deps", "--all-features"])
         .env("RUSTDOCFLAGS", "-D warnings");
     if open {
         command.arg("--open");

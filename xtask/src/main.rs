@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod bench_engine;
 mod counts;
 mod demo;
 mod doc;
@@ -53,7 +54,7 @@ enum Task {
         #[arg(long)]
         open: bool,
     },
-    /// Run the criterion benchmarks with a private PostgreSQL beside them
+    /// Run the criterion benchmarks with a private PostgreSQL beside them, or `bench engine`
     Bench(bench::Options),
     /// Start a private PostgreSQL: until Ctrl-C, or for as long as the command after `--` runs
     ///
@@ -112,5 +113,9 @@ mod tests {
             panic!("postgres")
         };
         assert_eq!(command, ["psql", "-c", "x"]);
+        assert!(matches!(
+            parse(&["xtask", "bench", "engine", "--only", "latency", "--help"]),
+            Task::Bench(_)
+        ));
     }
 }

@@ -39,6 +39,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "ci-server",
         ],
     ),
+    ("ci-engine-bench", &["ci-cache-core"]),
     ("xtask", &[]),
 ];
 
@@ -70,7 +71,7 @@ const OUTSIDE: &[&str] = &[
 const PURE: &[&str] = &["ci-model", "ci-cache-core"];
 
 /// Packages that look at the product from outside, and may name any driver.
-const OUTSIDERS: &[&str] = &["ci-tests", "ci-benches"];
+const OUTSIDERS: &[&str] = &["ci-tests", "ci-benches", "ci-engine-bench"];
 
 /// Drivers and the one crate that may name each.
 const OWNED: &[(&str, &str)] = &[("sqlx", "ci-store"), ("axum", "ci-server")];

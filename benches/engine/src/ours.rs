@@ -1,0 +1,104 @@
+//! Our cache behind the contenders' traits. The one place that follows its interface.
+
+use std::convert::Infallible;
+use std::hash::Hash;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, LazyLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ci_cache_core::{Cache, LookupOptions, ManualClock, Tick};
+
+use crate::contender::{Loads, Reads, Setup, Writes};
+use crate::key::Key;
+
+/// The name in tables and verdicts.
+pub(crate) const NAME: &str = "ci-cache-core";
+
+/// Longer than any run.
+const TTL: Duration = Duration::from_secs(3_600);
+
+/// The coarse clock of all our caches; a [`Ticker`] advances it.
+static CLOCK: LazyLock<Arc<ManualClock>> = LazyLock::new(Arc::default);
+
+/// Our cache.
+#[derive(Debug)]
+pub(crate) struct Ours<K, V>(Cache<K, V>);
+
+impl<K: Hash + Eq, V: Clone> Ours<K, V> {
+    /// Builds it.
+    ///
+    /// # Errors
+    /// A capacity that the engine refuses.
+    pub(crate) fn new(setup: Setup) -> Result<Self, ci_cache_core::Error> {
+        let builder = Cache::<K, V>::builder(setup.capacity, CLOCK.clone());
+        let builder = if setup.ttl {
+            builder.default_ttl(TTL)
+        } else {
+            builder
+        };
+        Ok(Self(builder.build()?))
+    }
+}
+
+impl<K: Key, V: Clone + Send + Sync> Reads<K, V> for Ours<K, V> {
+    #[inline]
+    fn get(&self, key: &K) -> Option<V> {
+        self.0.get::<K::Borrowed>(key.borrow())
+    }
+}
+
+impl<K: Key, V: Clone + Send + Sync> Writes<K, V> for Ours<K, V> {
+    #[inline]
+    fn insert(&self, key: K, value: V) {
+        self.0.insert(key, value);
+    }
+}
+
+impl<K: Key, V: Clone + Send + Sync> Loads<K, V> for Ours<K, V> {
+    #[inline]
+    fn get_or_load(&self, key: &K, load: impl FnOnce() -> V) -> V {
+        let options = LookupOptions::new();
+        let loaded: Result<V, Infallible> = self
+            .0
+            .get_or_load::<K::Borrowed>(key.borrow(), options, || Ok(load()));
+        let Ok(value) = loaded;
+        value
+    }
+}
+
+/// The thread that advances the clock every millisecond, as a service does; it ends with this handle.
+#[derive(Debug)]
+pub(crate) struct Ticker {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    /// Starts the thread.
+    pub(crate) fn start() -> Self {
+        let (stop, stopped) = channel();
+        Self {
+            stop: Some(stop),
+            thread: Some(std::thread::spawn(move || tick(&stopped))),
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has nothing to say that its message did not.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn tick(stopped: &Receiver<()>) {
+    let origin = Instant::now();
+    while stopped.recv_timeout(Duration::from_millis(1)) == Err(RecvTimeoutError::Timeout) {
+        let micros = u64::try_from(origin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        CLOCK.advance_to(Tick::from_micros(micros));
+    }
+}

@@ -1,0 +1,54 @@
+//! quick_cache: the unit of all ratios. Shards by its default (four a processor), our hasher.
+
+use std::convert::Infallible;
+
+use foldhash::fast::RandomState;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+
+use crate::contender::{Loads, Reads, Setup, Writes};
+use crate::key::Key;
+
+/// The name in tables.
+pub(crate) const NAME: &str = "quick_cache";
+
+/// quick_cache's cache.
+pub(crate) struct Quick<K, V>(Cache<K, V, UnitWeighter, RandomState>);
+
+impl<K: Key, V: Clone> Quick<K, V> {
+    /// Builds it.
+    pub(crate) fn new(setup: Setup) -> Self {
+        Self(Cache::with(
+            setup.capacity,
+            setup.capacity as u64,
+            UnitWeighter,
+            RandomState::default(),
+            DefaultLifecycle::default(),
+        ))
+    }
+}
+
+impl<K: Key, V: Clone + Send + Sync> Reads<K, V> for Quick<K, V> {
+    #[inline]
+    fn get(&self, key: &K) -> Option<V> {
+        self.0.get::<K::Borrowed>(key.borrow())
+    }
+}
+
+impl<K: Key, V: Clone + Send + Sync> Writes<K, V> for Quick<K, V> {
+    #[inline]
+    fn insert(&self, key: K, value: V) {
+        self.0.insert(key, value);
+    }
+}
+
+impl<K: Key, V: Clone + Send + Sync> Loads<K, V> for Quick<K, V> {
+    #[inline]
+    fn get_or_load(&self, key: &K, load: impl FnOnce() -> V) -> V {
+        let loaded: Result<V, Infallible> = self
+            .0
+            .get_or_insert_with::<K::Borrowed, _>(key.borrow(), || Ok(load()));
+        let Ok(value) = loaded;
+        value
+    }
+}
