@@ -38,25 +38,36 @@ pub(crate) struct Setup {
     pub(crate) capacity: usize,
     /// Whether entries expire (an hour after insertion, so that none does during the run).
     pub(crate) ttl: bool,
+    /// One shard instead of the default, for peers that let one choose: their policies are then exact.
+    pub(crate) one_shard: bool,
 }
 
 impl Setup {
-    /// Room for so many entries and a quarter more, so that no contender evicts although its shards fill unevenly.
-    pub(crate) fn roomy(entries: usize) -> Self {
+    /// Exactly so much room.
+    pub(crate) fn tight(capacity: usize) -> Self {
         Self {
-            capacity: entries + entries / 4,
+            capacity,
             ttl: false,
+            one_shard: false,
         }
     }
 
-    /// Exactly so much room.
-    pub(crate) fn tight(capacity: usize) -> Self {
-        Self { capacity, ttl: false }
+    /// Room for so many entries and a quarter more, so that no contender evicts although its shards fill unevenly.
+    pub(crate) fn roomy(entries: usize) -> Self {
+        Self::tight(entries + entries / 4)
     }
 
     /// The same with expiry.
     pub(crate) fn with_ttl(self) -> Self {
         Self { ttl: true, ..self }
+    }
+
+    /// The same in one shard.
+    pub(crate) fn in_one_shard(self) -> Self {
+        Self {
+            one_shard: true,
+            ..self
+        }
     }
 }
 
@@ -105,6 +116,8 @@ impl<K: Key, C: Writes<K, Value>> MixedSlice<K> for C {
                 self.insert(key.clone(), Arc::new(u64::from(operation)));
             }
         }
+        // What a contender defers belongs to its own time and must not run into the next one's.
+        self.settle();
         hits
     }
 

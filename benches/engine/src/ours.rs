@@ -15,27 +15,39 @@ use crate::key::Key;
 /// The name in tables and verdicts.
 pub(crate) const NAME: &str = "ci-cache-core";
 
+/// The name where it stands beside the same without expiry.
+pub(crate) const WITH_TTL: &str = "ci-cache-core with TTL";
+
 /// Longer than any run.
 const TTL: Duration = Duration::from_secs(3_600);
 
 /// The coarse clock of all our caches; a [`Ticker`] advances it.
 static CLOCK: LazyLock<Arc<ManualClock>> = LazyLock::new(Arc::default);
 
+/// Our eviction policies, as far as the interface offers them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Policy {
+    /// What a cache has whose builder names none.
+    Default,
+}
+
+/// The policies whose hit ratio is measured. The first is the default, which the verdict is about.
+pub(crate) const POLICIES: &[(&str, Policy)] = &[(NAME, Policy::Default)];
+
 /// Our cache.
-#[derive(Debug)]
 pub(crate) struct Ours<K, V>(Cache<K, V>);
 
 impl<K: Hash + Eq, V: Clone> Ours<K, V> {
-    /// Builds it.
-    ///
-    /// # Errors
-    /// A capacity that the engine refuses.
-    pub(crate) fn new(setup: Setup) -> Result<Self, ci_cache_core::Error> {
+    /// Builds it; shards are the default's in any case.
+    pub(crate) fn new(setup: Setup, policy: Policy) -> Result<Self, ci_cache_core::Error> {
         let builder = Cache::<K, V>::builder(setup.capacity, CLOCK.clone());
         let builder = if setup.ttl {
             builder.default_ttl(TTL)
         } else {
             builder
+        };
+        let builder = match policy {
+            Policy::Default => builder,
         };
         Ok(Self(builder.build()?))
     }

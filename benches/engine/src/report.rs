@@ -15,6 +15,8 @@ pub(crate) struct Figure {
     pub(crate) value: Summary,
     /// Its ratio to the unit of the same round, where there is one.
     pub(crate) ratio: Option<Summary>,
+    /// The value of each round.
+    pub(crate) values: Vec<f64>,
 }
 
 /// All contenders under the same conditions.
@@ -45,12 +47,24 @@ impl Cell {
             contender: one.contender.clone(),
             value: Summary::of(&one.values),
             ratio: unit.map(|unit| Summary::of(&ratios(&one.values, &unit.values))),
+            values: one.values.clone(),
         };
         Self {
             table: table.to_owned(),
             column: column.to_owned(),
             figures: series.iter().map(figure).collect(),
         }
+    }
+
+    /// Gives the median of the ratios of one contender to another, round by round.
+    pub(crate) fn ratio(&self, contender: &str, unit: &str) -> Option<f64> {
+        let (one, unit) = (self.figure(contender)?, self.figure(unit)?);
+        Some(Summary::of(&ratios(&one.values, &unit.values)).median)
+    }
+
+    /// Names the cell.
+    pub(crate) fn name(&self) -> String {
+        format!("{}, {}", self.table, self.column)
     }
 
     /// Finds a contender's figure.
@@ -70,35 +84,46 @@ pub(crate) struct Section {
     pub(crate) unit: &'static str,
     /// The figures.
     pub(crate) cells: Vec<Cell>,
+    /// What is printed instead of a table per group of cells.
+    #[serde(skip)]
+    pub(crate) text: Option<String>,
 }
 
 impl Section {
-    /// Renders one table per group of cells, contenders as rows.
-    pub(crate) fn tables(&self) -> String {
-        let mut text = format!("\n## {}: {}\n", self.name, self.note);
+    /// Renders the section: its note, then one table per group of cells with the contenders as rows.
+    pub(crate) fn render(&self) -> String {
+        let tables = self.text.clone().unwrap_or_else(|| self.tables());
+        format!("\n## {}: {}\n{tables}", self.name, self.note)
+    }
+
+    fn tables(&self) -> String {
         let mut names: Vec<&str> = Vec::new();
         for cell in &self.cells {
             if !names.contains(&cell.table.as_str()) {
                 names.push(&cell.table);
             }
         }
-        for name in names {
+        let render = |name: &str| {
             let cells: Vec<&Cell> = self.cells.iter().filter(|cell| cell.table == name).collect();
-            text.push_str(&format!(
-                "\n{name} ({}; ratio to the unit, middle half of the rounds)\n{}\n",
-                self.unit,
-                table(&cells)
-            ));
-        }
-        text
+            format!("\n{name}: {}\n{}\n", self.unit, table(&cells))
+        };
+        names.into_iter().map(render).collect()
     }
 }
 
-fn table(cells: &[&Cell]) -> Table {
+/// A table in the style of all tables here: first column to the left, numbers to the right.
+pub(crate) fn plain_table(header: Vec<String>) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
+    table.load_style(UTF8_FULL_CONDENSED).set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn table(cells: &[&Cell]) -> Table {
     let columns = cells.iter().map(|cell| cell.column.clone());
-    table.set_header(std::iter::once(String::new()).chain(columns));
+    let mut table = plain_table(std::iter::once(String::new()).chain(columns).collect());
     let mut contenders: Vec<&str> = Vec::new();
     for figure in cells.iter().flat_map(|cell| &cell.figures) {
         if !contenders.contains(&figure.contender.as_str()) {
@@ -110,9 +135,6 @@ fn table(cells: &[&Cell]) -> Table {
             .iter()
             .map(|cell| cell.figure(contender).map_or_else(String::new, text));
         table.add_row(std::iter::once(contender.to_owned()).chain(texts));
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
     }
     table
 }

@@ -26,14 +26,6 @@ impl Summary {
             high: quartile(&sorted, 3),
         }
     }
-
-    /// Gives the interquartile range as a share of the median.
-    pub(crate) fn spread(&self) -> f64 {
-        if self.median == 0.0 {
-            return 0.0;
-        }
-        (self.high - self.low) / self.median
-    }
 }
 
 /// Interpolates between the two nearest of the sorted values, at so many quarters of the way.
@@ -65,8 +57,18 @@ mod tests {
     fn the_median_is_the_middle() {
         let summary = Summary::of(&[5.0, 1.0, 3.0, 2.0, 4.0]);
         assert_eq!((summary.low, summary.median, summary.high), (2.0, 3.0, 4.0));
-        assert_eq!(Summary::of(&[1.0, 2.0]).median, 1.5);
-        assert_eq!(Summary::of(&[7.0]).high, 7.0);
+        let middle = Summary {
+            median: 1.5,
+            low: 1.25,
+            high: 1.75,
+        };
+        assert_eq!(Summary::of(&[1.0, 2.0]), middle);
+        let alone = Summary {
+            median: 7.0,
+            low: 7.0,
+            high: 7.0,
+        };
+        assert_eq!(Summary::of(&[7.0]), alone);
         assert_eq!(Summary::of(&[]), Summary::default());
     }
 
@@ -75,7 +77,6 @@ mod tests {
         let calm = Summary::of(&[1.0, 1.0, 1.0, 1.0, 1.0]);
         let hit = Summary::of(&[1.0, 1.0, 1.0, 1.0, 900.0]);
         assert_eq!(calm, hit);
-        assert_eq!(hit.spread(), 0.0);
     }
 
     #[test]

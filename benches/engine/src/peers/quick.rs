@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 
+use anyhow::Context as _;
 use foldhash::fast::RandomState;
-use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, UnitWeighter};
 
 use crate::contender::{Loads, Reads, Setup, Writes};
 use crate::key::Key;
@@ -17,14 +18,21 @@ pub(crate) struct Quick<K, V>(Cache<K, V, UnitWeighter, RandomState>);
 
 impl<K: Key, V: Clone> Quick<K, V> {
     /// Builds it.
-    pub(crate) fn new(setup: Setup) -> Self {
-        Self(Cache::with(
-            setup.capacity,
-            setup.capacity as u64,
+    pub(crate) fn new(setup: Setup) -> anyhow::Result<Self> {
+        let mut options = OptionsBuilder::new();
+        options
+            .estimated_items_capacity(setup.capacity)
+            .weight_capacity(setup.capacity as u64);
+        if setup.one_shard {
+            options.shards(1);
+        }
+        let options = options.build().context("quick_cache refuses its settings")?;
+        Ok(Self(Cache::with_options(
+            options,
             UnitWeighter,
             RandomState::default(),
             DefaultLifecycle::default(),
-        ))
+        )))
     }
 }
 
