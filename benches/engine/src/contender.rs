@@ -123,18 +123,18 @@ impl<K: Key, C: Writes<K, Value>> MixedSlice<K> for C {
 
     fn fill(&self, keys: &[K]) {
         // A bounded number of rounds: contenders with lossy write buffers lose some, those without none.
-        for _ in 0..4 {
-            let mut missing = 0;
+        for round in 0..4 {
+            let mut inserted = 0;
             for chunk in keys.chunks(256) {
                 for key in chunk {
-                    if self.get(key).is_none() {
-                        missing += 1;
-                        self.insert(key.clone(), Arc::new(missing));
+                    if round == 0 || self.get(key).is_none() {
+                        inserted += 1;
+                        self.insert(key.clone(), Arc::new(inserted));
                     }
                 }
                 self.settle();
             }
-            if missing == 0 {
+            if inserted == 0 {
                 break;
             }
         }

@@ -1,13 +1,14 @@
 //! Our cache behind the contenders' traits. The one place that follows its interface.
 
 use std::convert::Infallible;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ci_cache_core::{Cache, LookupOptions, ManualClock, Tick};
+use foldhash::fast::RandomState;
 
 use crate::contender::{Loads, Reads, Setup, Writes};
 use crate::key::Key;
@@ -35,12 +36,19 @@ pub(crate) enum Policy {
 pub(crate) const POLICIES: &[(&str, Policy)] = &[(NAME, Policy::Default)];
 
 /// Our cache.
-pub(crate) struct Ours<K, V>(Cache<K, V>);
+pub(crate) struct Ours<K, V, S = RandomState>(Cache<K, V, Infallible, S>);
 
 impl<K: Hash + Eq, V: Clone> Ours<K, V> {
     /// Builds it; shards are the default's in any case.
     pub(crate) fn new(setup: Setup, policy: Policy) -> Result<Self, ci_cache_core::Error> {
-        let builder = Cache::<K, V>::builder(setup.capacity, CLOCK.clone());
+        Self::hashed_by(setup, policy, RandomState::default())
+    }
+}
+
+impl<K: Hash + Eq, V: Clone, S: BuildHasher> Ours<K, V, S> {
+    /// Builds it with another hasher than the default.
+    pub(crate) fn hashed_by(setup: Setup, policy: Policy, hasher: S) -> Result<Self, ci_cache_core::Error> {
+        let builder = Cache::<K, V>::builder(setup.capacity, CLOCK.clone()).hasher(hasher);
         let builder = if setup.ttl {
             builder.default_ttl(TTL)
         } else {
@@ -53,21 +61,21 @@ impl<K: Hash + Eq, V: Clone> Ours<K, V> {
     }
 }
 
-impl<K: Key, V: Clone + Send + Sync> Reads<K, V> for Ours<K, V> {
+impl<K: Key, V: Clone + Send + Sync, S: BuildHasher + Send + Sync> Reads<K, V> for Ours<K, V, S> {
     #[inline]
     fn get(&self, key: &K) -> Option<V> {
         self.0.get::<K::Borrowed>(key.borrow())
     }
 }
 
-impl<K: Key, V: Clone + Send + Sync> Writes<K, V> for Ours<K, V> {
+impl<K: Key, V: Clone + Send + Sync, S: BuildHasher + Send + Sync> Writes<K, V> for Ours<K, V, S> {
     #[inline]
     fn insert(&self, key: K, value: V) {
         self.0.insert(key, value);
     }
 }
 
-impl<K: Key, V: Clone + Send + Sync> Loads<K, V> for Ours<K, V> {
+impl<K: Key, V: Clone + Send + Sync, S: BuildHasher + Send + Sync> Loads<K, V> for Ours<K, V, S> {
     #[inline]
     fn get_or_load(&self, key: &K, load: impl FnOnce() -> V) -> V {
         let options = LookupOptions::new();

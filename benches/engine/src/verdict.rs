@@ -7,6 +7,9 @@ use crate::peers::{plain, quick};
 use crate::report::{Cell, Section, plain_table};
 use crate::{bytes, instructions, latency, memory, ours, throughput};
 
+/// The target that does not depend on the machine's day.
+const INSTRUCTIONS: &str = "instructions of a hit, to the committed";
+
 /// The side of a bound on which a figure must lie.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Bound {
@@ -229,6 +232,13 @@ fn of_instructions(cells: &[Cell]) -> Vec<Line> {
     .collect()
 }
 
+/// Whether a hit costs more instructions than is committed.
+pub(crate) fn regressed(lines: &[Line]) -> bool {
+    lines
+        .iter()
+        .any(|line| line.target == INSTRUCTIONS && !line.met())
+}
+
 /// Renders the verdict.
 pub(crate) fn render(lines: &[Line]) -> String {
     let header = ["target", "required", "worst", "where", "figures", ""];
@@ -324,6 +334,17 @@ mod tests {
         )];
         let met: Vec<bool> = of_hit_ratio(&behind).iter().map(Line::met).collect();
         assert_eq!(met, [false, false, false]);
+    }
+
+    #[test]
+    fn more_instructions_are_a_regression() {
+        let cells = |count| {
+            let figures = [(instructions::MEASURED, count), (instructions::COMMITTED, 100.0)];
+            [cell(ours::NAME, "u128", &figures)]
+        };
+        assert!(!regressed(&of_instructions(&cells(102.0))));
+        assert!(regressed(&of_instructions(&cells(104.0))));
+        assert!(!regressed(&[]));
     }
 
     #[test]
