@@ -109,7 +109,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn equals_the_naive_list((capacity, ops) in ops(4)) {
+        fn equals_the_naive_list((capacity, ops) in ops(4, 400)) {
             Twin::new(Lru::new(), Slow::default(), capacity).run(ops);
         }
     }

@@ -1,20 +1,29 @@
 //! Eviction policies: which entry leaves a full shard. One file each, behind one small trait.
 //!
 //! A policy knows slots, hashes, marks and weights; it knows no keys, values or clock. Reading order: the trait here, [`links`] (the queues every
-//! policy is made of), then `lru`, `sieve`, `s3_fifo`.
+//! policy is made of), `lru`, `sieve`, `s3_fifo`; then [`frequency`] and [`duo`], the family of which `tiny_lfu` and `adaptive` are made.
 
+mod adaptive;
+mod duo;
+mod frequency;
 mod ghost;
 mod links;
 mod lru;
 mod s3_fifo;
+mod shadow;
 mod sieve;
+mod tiny_lfu;
 
+#[cfg(test)]
+mod slow_duo;
 #[cfg(test)]
 mod testing;
 
+use adaptive::Adaptive;
 use lru::Lru;
 use s3_fifo::S3Fifo;
 use sieve::Sieve;
+use tiny_lfu::TinyLfu;
 
 /// The highest mark a slot can carry: marks saturate here, so that one counter fits in three bits.
 pub(crate) const MAX_HITS: u8 = 7;
@@ -43,7 +52,10 @@ pub(crate) trait Residents {
 /// - [`remove`](Self::remove) while the entry is still readable; never after `evict` named the slot, which is then already unlinked;
 /// - [`reweighed`](Self::reweighed) when an overwrite changes the weight of a resident entry;
 /// - a hit only bumps the mark. If [`is_exact`](Self::is_exact), each hit calls [`hit`](Self::hit) instead. A hit whose hash passes
-///   [`sample_mask`](Self::sample_mask) is also remembered (a bounded number, the rest is dropped) and told by [`heard`](Self::heard) before the next insert.
+///   [`sample_mask`](Self::sample_mask) is also remembered with its slot (a bounded number, the rest is dropped) and told by [`heard`](Self::heard), in
+///   order, before the next insert and before the next [`renumber`](Self::renumber), so that no slot has been given to another entry meanwhile;
+/// - the mask is read again after each insert or eviction, which may change it; the shard of a key must not depend on bits 20 to 50 of its hash, of
+///   which the mask is made: else all keys of some shards would be sampled, and none of the others.
 ///
 /// Duties of the implementor: constant amortised time per call, a bounded scan per eviction, no panic, and the same answers for the same calls.
 pub(crate) trait Policy {
@@ -53,8 +65,6 @@ pub(crate) trait Policy {
     }
 
     /// Gives the bits of a hash that must all be zero for a hit to be told by [`heard`](Self::heard); `None` if no hit need be told.
-    ///
-    /// It may change when the capacity does.
     fn sample_mask(&self) -> Option<u64> {
         None
     }
@@ -62,8 +72,8 @@ pub(crate) trait Policy {
     /// Learns of a hit at once (exact policies only).
     fn hit(&mut self, _slot: u32) {}
 
-    /// Learns of a sampled hit, in order, some time after it happened.
-    fn heard(&mut self, _hash: u64) {}
+    /// Learns of a sampled hit, in order, some time after it happened. The entry may have been removed since, but its slot holds no other.
+    fn heard<R: Residents>(&mut self, _slot: u32, _hash: u64, _residents: &R) {}
 
     /// Takes in a new entry, just placed in `slot`.
     fn insert<R: Residents>(&mut self, slot: u32, hash: u64, residents: &R);
@@ -112,10 +122,15 @@ pub enum Eviction {
     /// The least recently used entry, exactly (within a shard). A hit takes an exclusive lock; simple to reason about, weak against scans and loops.
     Lru,
     /// S3-FIFO: a small queue filters entries used once, a main queue gives second chances, ghosts readmit. (Yang et al., SOSP 2023)
-    #[default]
     S3Fifo,
     /// SIEVE: one queue, a hand that sweeps past entries hit since its last visit. (Zhang et al., NSDI 2024)
     Sieve,
+    /// W-TinyLFU: a window, and a main queue that an entry enters only if it is used more often than the one it displaces; a hill climber finds the
+    /// window's share. (Einziger et al., 2017 and 2018)
+    TinyLfu,
+    /// Whichever of six rule sets between the above would have done best lately, as small shadow caches on a sample of the keys tell.
+    #[default]
+    Adaptive,
 }
 
 /// The policy of one shard, dispatched statically.
@@ -127,6 +142,10 @@ pub(crate) enum AnyPolicy {
     S3Fifo(S3Fifo),
     /// See [`Eviction::Sieve`].
     Sieve(Sieve),
+    /// See [`Eviction::TinyLfu`].
+    TinyLfu(TinyLfu),
+    /// See [`Eviction::Adaptive`].
+    Adaptive(Adaptive),
 }
 
 /// Runs the same call on whichever policy it is.
@@ -136,6 +155,8 @@ macro_rules! each {
             AnyPolicy::Lru($policy) => $call,
             AnyPolicy::S3Fifo($policy) => $call,
             AnyPolicy::Sieve($policy) => $call,
+            AnyPolicy::TinyLfu($policy) => $call,
+            AnyPolicy::Adaptive($policy) => $call,
         }
     };
 }
@@ -147,6 +168,8 @@ impl AnyPolicy {
             Eviction::Lru => Self::Lru(Lru::new()),
             Eviction::S3Fifo => Self::S3Fifo(S3Fifo::new(capacity)),
             Eviction::Sieve => Self::Sieve(Sieve::new()),
+            Eviction::TinyLfu => Self::TinyLfu(TinyLfu::new(capacity)),
+            Eviction::Adaptive => Self::Adaptive(Adaptive::new(capacity)),
         }
     }
 }
@@ -164,8 +187,8 @@ impl Policy for AnyPolicy {
         each!(self, policy => policy.hit(slot));
     }
 
-    fn heard(&mut self, hash: u64) {
-        each!(self, policy => policy.heard(hash));
+    fn heard<R: Residents>(&mut self, slot: u32, hash: u64, residents: &R) {
+        each!(self, policy => policy.heard(slot, hash, residents));
     }
 
     fn insert<R: Residents>(&mut self, slot: u32, hash: u64, residents: &R) {

@@ -253,7 +253,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn equals_the_naive_queues((capacity, ops) in ops(4)) {
+        fn equals_the_naive_queues((capacity, ops) in ops(4, 400)) {
             let mut policy = S3Fifo::new(capacity);
             policy.ghost_limit = super::WAYS;
             Twin::new(policy, Slow::new(capacity), capacity).run(ops);

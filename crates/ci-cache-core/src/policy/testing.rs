@@ -98,21 +98,22 @@ pub(super) enum Op {
     Clear,
 }
 
-/// Draws operations over a tiny key space, mostly gets.
-pub(super) fn ops(max_weight: u32) -> impl Strategy<Value = (u64, Vec<Op>)> {
+/// Draws a capacity and up to `most` operations over a tiny key space, mostly gets, of entries of some weights.
+pub(super) fn ops(max_weight: u32, most: usize) -> impl Strategy<Value = (u64, Vec<Op>)> {
     let capacities = u64::from(max_weight)..40;
     let keys = 0_u16..48;
+    let costs = || prop_oneof![4 => Just(0_u32), 1 => 1_u32..4];
     let op = prop_oneof![
-        60 => (keys.clone(), 1..=max_weight, 0_u32..4).prop_map(|(key, weight, cost)| Op::Get(key, weight, cost)),
+        60 => (keys.clone(), 1..=max_weight, costs()).prop_map(|(key, weight, cost)| Op::Get(key, weight, cost)),
         // A hot few, so that marks build up.
-        30 => (0_u16..6, 1..=max_weight, 0_u32..4).prop_map(|(key, weight, cost)| Op::Get(key, weight, cost)),
+        30 => (0_u16..6, 1..=max_weight, costs()).prop_map(|(key, weight, cost)| Op::Get(key, weight, cost)),
         4 => keys.clone().prop_map(Op::Remove),
         2 => (keys, 1..=max_weight).prop_map(|(key, weight)| Op::Reweigh(key, weight)),
         1 => Just(Op::Rebuild),
         1 => capacities.clone().prop_map(Op::Resize),
         1 => Just(Op::Clear),
     ];
-    (capacities, prop::collection::vec(op, 0..400))
+    (capacities, prop::collection::vec(op, 0..most))
 }
 
 /// A slow, literal transcription of a policy over keys.
@@ -210,7 +211,7 @@ impl<P: Policy, N: Naive> Twin<P, N> {
             .sample_mask()
             .is_some_and(|mask| hash_of(key) & mask == 0)
         {
-            self.policy.heard(hash_of(key));
+            self.policy.heard(slot, hash_of(key), &self.table);
         }
         self.naive.hit(key);
     }

@@ -1,0 +1,454 @@
+//! The adaptive policy: it runs the rules that would have done best lately, as shadow caches on a sample of the keys tell.
+//!
+//! No fixed rules win everywhere: recency wins where working sets move, frequency where they stay, and a loop needs an admission that refuses nearly all.
+//! All trial rules are of one family ([`super::duo`]), so following the evidence means no more than saying other rules at the next call.
+
+use super::duo::{Duo, NEVER, Rules, Uses, WHOLE};
+use super::shadow::Shadow;
+use super::{Policy, Residents};
+
+/// The rules on trial, the first in force until there is evidence.
+///
+/// Chosen greedily on synthetic traces: each adds most to the best of those before it.
+const TRIALS: [Rules; 6] = [
+    // A tenth is window, one hit proves an entry, others must lead in frequency: best on average.
+    Rules {
+        window: 26,
+        promote_at: 1,
+        contest: Some(1),
+        chances: 1,
+        readmit_at: 0,
+        recency: false,
+    },
+    // Least recently used (exactly so in small shards).
+    Rules {
+        window: WHOLE,
+        promote_at: NEVER,
+        contest: None,
+        chances: 1,
+        readmit_at: 0,
+        recency: true,
+    },
+    // Hardly any window, frequency alone decides: loops and scans.
+    Rules {
+        window: 3,
+        promote_at: NEVER,
+        contest: Some(1),
+        chances: 1,
+        readmit_at: 0,
+        recency: false,
+    },
+    // S3-FIFO, with the frequencies as ghosts.
+    Rules {
+        window: 26,
+        promote_at: 2,
+        contest: None,
+        chances: 3,
+        readmit_at: 2,
+        recency: false,
+    },
+    // S3-FIFO eager: one hit or one earlier use proves an entry.
+    Rules {
+        window: 26,
+        promote_at: 1,
+        contest: None,
+        chances: 1,
+        readmit_at: 1,
+        recency: false,
+    },
+    // W-TinyLFU with a wide window.
+    Rules {
+        window: 154,
+        promote_at: NEVER,
+        contest: Some(0),
+        chances: 1,
+        readmit_at: 0,
+        recency: false,
+    },
+];
+
+/// Most entries of a shadow; larger shards try their rules on a power-of-two share of the keys.
+const SHADOW_ENTRIES: u64 = 256;
+/// Up to this capacity every hit is heard of, so that recency is exact; above, second chances come close to it.
+const IN_ORDER_UP_TO: u64 = 1024;
+/// The lowest hash bit that decides whether a key is in the sample. The engine must not choose shards by it or the bits above it up to bit 51.
+const SAMPLE_SHIFT: u32 = 20;
+/// Fewest and most sampled uses between two verdicts; in between it is twice the shadow's capacity.
+const VERDICT_EVERY: (u32, u32) = (128, 4096);
+/// What a hit scores; each verdict takes an eighth off all scores, so older evidence fades.
+const HIT: u32 = 64;
+/// Known keys per resident entry.
+const KEYS_PER_ENTRY: usize = 2;
+
+/// The queues in force and the trials beside them.
+#[derive(Debug)]
+pub(crate) struct Adaptive {
+    duo: Duo,
+    /// Uses of all keys, for the queues in force.
+    uses: Uses,
+    /// Boxed: the other policies are much smaller.
+    trials: Box<Trials>,
+}
+
+/// The shadows and what they showed.
+#[derive(Debug)]
+struct Trials {
+    /// One for each of [`TRIALS`].
+    shadows: [Shadow; TRIALS.len()],
+    /// Uses of the sampled keys, common to all shadows.
+    uses: Uses,
+    /// Fading hits of each shadow.
+    scores: [u32; TRIALS.len()],
+    /// The rules in force.
+    current: usize,
+    /// How many entries of the shard the shadows were made for.
+    entries: u64,
+    /// The hash bits that are all zero in a sampled key.
+    mask: u64,
+    /// Sampled uses between two verdicts.
+    period: u32,
+    /// Sampled uses until the next verdict.
+    left: u32,
+}
+
+impl Trials {
+    /// Makes empty shadows for a shard of so many entries.
+    fn new(entries: u64, current: usize) -> Self {
+        let entries = entries.max(1);
+        let shift = entries
+            .div_ceil(SHADOW_ENTRIES)
+            .next_power_of_two()
+            .trailing_zeros()
+            .min(31);
+        let capacity = u16::try_from(entries >> shift).unwrap_or(u16::MAX - 1).max(1);
+        let mut uses = Uses::default();
+        uses.table.resize(usize::from(capacity) * KEYS_PER_ENTRY);
+        let period = (2 * u32::from(capacity)).clamp(VERDICT_EVERY.0, VERDICT_EVERY.1);
+        Self {
+            shadows: std::array::from_fn(|_| Shadow::new(capacity)),
+            uses,
+            scores: [0; TRIALS.len()],
+            current,
+            entries,
+            mask: ((1 << shift) - 1) << SAMPLE_SHIFT,
+            period,
+            left: period,
+        }
+    }
+
+    /// Tells whether recency is exact in a shard of this size.
+    fn in_order(&self) -> bool {
+        self.entries <= IN_ORDER_UP_TO
+    }
+
+    /// Replays a use of a key on all shadows, if it is in the sample.
+    #[expect(clippy::cast_possible_truncation, reason = "32 bits of the hash are meant")]
+    fn replay(&mut self, hash: u64) {
+        if hash & self.mask != 0 {
+            return;
+        }
+        // Folded, so that it keeps all entropy whatever bits the engine chose the shard by.
+        let print = (hash ^ hash >> 32) as u32;
+        let before = self.uses.table.add(u64::from(print), 1) - 1;
+        let in_order = self.in_order();
+        for ((shadow, rules), score) in self.shadows.iter_mut().zip(TRIALS).zip(&mut self.scores) {
+            if shadow.replay(print, before, rules, in_order, &mut self.uses) {
+                *score += HIT;
+            }
+        }
+        self.left -= 1;
+        if self.left == 0 {
+            self.left = self.period;
+            self.judge();
+        }
+    }
+
+    /// Puts the best rules in force if they lead clearly, and fades the scores.
+    fn judge(&mut self) {
+        let current = self.scores[self.current];
+        // Of equals the first.
+        let best = (0..TRIALS.len())
+            .rev()
+            .max_by_key(|&trial| self.scores[trial])
+            .unwrap_or(0);
+        if self.scores[best] > current + current / 64 + HIT {
+            self.current = best;
+        }
+        for score in &mut self.scores {
+            *score -= *score / 8;
+        }
+    }
+}
+
+impl Adaptive {
+    /// Makes an empty one.
+    pub(crate) fn new(capacity: u64) -> Self {
+        let mut uses = Uses {
+            lazy: true,
+            ..Uses::default()
+        };
+        uses.table.resize(0);
+        Self {
+            duo: Duo::new(capacity),
+            uses,
+            trials: Box::new(Trials::new(capacity, 0)),
+        }
+    }
+
+    /// Gives the rules in force.
+    fn rules(&self) -> Rules {
+        TRIALS[self.trials.current]
+    }
+
+    /// Makes the shadows anew if the shard, now full, holds far more or fewer entries than they were made for: weights differ, or the capacity changed.
+    ///
+    /// They start with the sampled residents. Amortised: the number of entries has halved or doubled since the last time.
+    fn fit_trials<R: Residents>(&mut self, residents: &R) {
+        let entries = self.duo.len() as u64;
+        if entries <= 2 * self.trials.entries && 2 * entries >= self.trials.entries {
+            return;
+        }
+        *self.trials = Trials::new(entries, self.trials.current);
+        for slot in self.duo.oldest_first() {
+            self.trials.replay(residents.hash(slot));
+        }
+        self.trials.scores = [0; TRIALS.len()];
+    }
+}
+
+impl Policy for Adaptive {
+    fn sample_mask(&self) -> Option<u64> {
+        Some(if self.trials.in_order() {
+            0
+        } else {
+            self.trials.mask
+        })
+    }
+
+    fn heard<R: Residents>(&mut self, slot: u32, hash: u64, residents: &R) {
+        if self.rules().recency && self.trials.in_order() {
+            self.duo.touch(slot, &mut self.uses, residents);
+        }
+        self.trials.replay(hash);
+    }
+
+    fn insert<R: Residents>(&mut self, slot: u32, hash: u64, residents: &R) {
+        self.trials.replay(hash);
+        let before = self.uses.table.add(hash, 1) - 1;
+        self.duo.insert(slot, before, self.rules(), residents);
+    }
+
+    fn remove<R: Residents>(&mut self, slot: u32, residents: &R) {
+        self.duo.unlink(slot, residents);
+    }
+
+    fn reweighed(&mut self, slot: u32, from: u32, to: u32) {
+        self.duo.reweighed(slot, from, to);
+    }
+
+    fn evict<R: Residents>(&mut self, residents: &R) -> Option<u32> {
+        self.fit_trials(residents);
+        self.duo.evict(self.rules(), &mut self.uses, residents)
+    }
+
+    fn renumber(&mut self, new_of_old: &[u32], slots: usize) {
+        self.duo.renumber(new_of_old, slots);
+    }
+
+    fn reserve(&mut self, slots: usize) {
+        self.duo.reserve(slots);
+        let most = usize::try_from(self.duo.capacity()).unwrap_or(usize::MAX);
+        self.uses
+            .table
+            .grow(slots.min(most).saturating_mul(KEYS_PER_ENTRY));
+    }
+
+    fn set_capacity(&mut self, capacity: u64) {
+        self.duo.set_capacity(capacity);
+    }
+
+    fn clear(&mut self) {
+        self.duo.clear();
+        self.uses.table.clear();
+        *self.trials = Trials::new(self.duo.capacity(), 0);
+    }
+
+    fn queues(&self) -> Vec<(&'static str, Vec<u32>)> {
+        self.duo.queues()
+    }
+
+    fn validate<R: Residents>(&self, residents: &R) -> Result<(), String> {
+        self.duo.validate(residents)?;
+        self.trials.shadows.iter().try_for_each(Shadow::validate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::frequency::Frequency;
+    use super::super::slow_duo::SlowDuo;
+    use super::super::testing::{Naive, Twin, hash_of, ops};
+    use super::{Adaptive, HIT, KEYS_PER_ENTRY, TRIALS, Trials};
+
+    /// How the shadows' frequencies know a key.
+    fn print_of(key: u16) -> u64 {
+        let hash = hash_of(key);
+        (hash ^ hash >> 32) & u64::from(u32::MAX)
+    }
+
+    /// The queues in force and six slow shadows that see every use, in order.
+    struct Slow {
+        duo: SlowDuo,
+        uses: Frequency,
+        shadows: Vec<SlowDuo>,
+        shadow_uses: Frequency,
+        scores: Vec<u32>,
+        current: usize,
+        entries: u64,
+        left: u64,
+    }
+
+    impl Slow {
+        fn new(capacity: u64) -> Self {
+            let mut slow = Self {
+                duo: SlowDuo::new(capacity, true, hash_of),
+                uses: Frequency::default(),
+                shadows: Vec::new(),
+                shadow_uses: Frequency::default(),
+                scores: Vec::new(),
+                current: 0,
+                entries: 0,
+                left: 0,
+            };
+            slow.uses.resize(0);
+            slow.restart(capacity);
+            slow
+        }
+
+        fn restart(&mut self, entries: u64) {
+            self.entries = entries.max(1);
+            self.shadows = vec![SlowDuo::new(self.entries, false, print_of); TRIALS.len()];
+            self.shadow_uses = Frequency::default();
+            self.shadow_uses
+                .resize(KEYS_PER_ENTRY * usize::try_from(self.entries).unwrap());
+            self.scores = vec![0; TRIALS.len()];
+            self.left = (2 * self.entries).max(128);
+        }
+
+        fn replay(&mut self, key: u16) {
+            let before = self.shadow_uses.add(print_of(key), 1) - 1;
+            for (trial, rules) in TRIALS.into_iter().enumerate() {
+                let shadow = &mut self.shadows[trial];
+                if shadow.holds(key) {
+                    self.scores[trial] += HIT;
+                    shadow.bump(key);
+                    if rules.recency {
+                        shadow.touch(key, &mut self.shadow_uses);
+                    }
+                    continue;
+                }
+                shadow.insert(key, 1, 0, before, rules);
+                if shadow.len() as u64 > self.entries {
+                    shadow.evict(rules, &mut self.shadow_uses);
+                }
+            }
+            self.left -= 1;
+            if self.left == 0 {
+                self.left = (2 * self.entries).max(128);
+                let most = *self.scores.iter().max().unwrap();
+                let current = self.scores[self.current];
+                if most > current + current / 64 + HIT {
+                    self.current = self.scores.iter().position(|&score| score == most).unwrap();
+                }
+                self.scores.iter_mut().for_each(|score| *score -= *score / 8);
+            }
+        }
+    }
+
+    impl Naive for Slow {
+        fn hit(&mut self, key: u16) {
+            self.duo.bump(key);
+            if TRIALS[self.current].recency {
+                self.duo.touch(key, &mut self.uses);
+            }
+            self.replay(key);
+        }
+
+        fn insert(&mut self, key: u16, weight: u32, cost: u32) {
+            self.replay(key);
+            let before = self.uses.add(hash_of(key), 1) - 1;
+            self.duo.insert(key, weight, cost, before, TRIALS[self.current]);
+        }
+
+        fn remove(&mut self, key: u16) {
+            self.duo.remove(key);
+        }
+
+        fn reweigh(&mut self, key: u16, weight: u32) {
+            self.duo.reweigh(key, weight);
+        }
+
+        fn evict(&mut self) -> Option<u16> {
+            let len = self.duo.len() as u64;
+            if len > 2 * self.entries || 2 * len < self.entries {
+                self.restart(len);
+                for key in self.duo.oldest_first() {
+                    self.replay(key);
+                }
+                self.scores.fill(0);
+            }
+            self.duo.evict(TRIALS[self.current], &mut self.uses)
+        }
+
+        fn resize(&mut self, capacity: u64) {
+            self.duo.capacity = capacity;
+        }
+
+        fn clear(&mut self) {
+            *self = Self::new(self.duo.capacity);
+        }
+
+        fn queues(&self) -> Vec<(&'static str, Vec<u16>)> {
+            self.duo.queues()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn equals_the_naive_queues((capacity, ops) in ops(4, 2500)) {
+            Twin::new(Adaptive::new(capacity), Slow::new(capacity), capacity).run(ops);
+        }
+    }
+
+    /// Feeds the trials and gives the rules they settle on.
+    fn verdict(entries: u64, keys: impl Iterator<Item = u16>) -> usize {
+        let mut trials = Trials::new(entries, 0);
+        keys.for_each(|key| trials.replay(hash_of(key)));
+        trials.current
+    }
+
+    #[test]
+    fn settles_on_recency_when_the_working_set_moves() {
+        // Each of a hundred keys is used again after 40 others, then the next hundred come.
+        let keys = (0..400).flat_map(|round| (0..100).map(move |step| round * 10 + step % 50));
+        assert_eq!(verdict(60, keys), 1);
+    }
+
+    #[test]
+    fn does_not_settle_on_recency_in_a_loop() {
+        let keys = (0..200).flat_map(|_| 0..100);
+        let current = verdict(50, keys);
+        assert!(TRIALS[current].contest.is_some());
+    }
+
+    #[test]
+    fn large_shards_try_a_share_of_the_keys() {
+        let trials = Trials::new(15_625, 0);
+        assert_eq!(trials.mask.count_ones(), 6);
+        assert!(!trials.in_order());
+        assert_eq!(Trials::new(1 << 40, 0).mask.count_ones(), 31);
+        assert_eq!(Trials::new(1, 0).mask, 0);
+    }
+}
