@@ -4,7 +4,7 @@
 //! All trial rules are of one family ([`super::duo`]), so following the evidence means no more than saying other rules at the next call.
 
 use super::duo::{Duo, NEVER, Rules, Uses, WHOLE};
-use super::shadow::Shadow;
+use super::shadow::{Sample, Shadow};
 use super::{Policy, Residents};
 
 /// The rules on trial, the first in force until there is evidence.
@@ -12,60 +12,88 @@ use super::{Policy, Residents};
 /// Chosen greedily on synthetic traces: each adds most to the best of those before it.
 const TRIALS: [Rules; 6] = [
     // A tenth is window, one hit proves an entry, others must lead in frequency: best on average.
-    Rules {
-        window: 26,
-        promote_at: 1,
-        contest: Some(1),
-        chances: 1,
-        readmit_at: 0,
-        recency: false,
-    },
+    PROVEN,
     // Least recently used (exactly so in small shards).
-    Rules {
-        window: WHOLE,
-        promote_at: NEVER,
-        contest: None,
-        chances: 1,
-        readmit_at: 0,
-        recency: true,
-    },
+    RECENT,
     // Hardly any window, frequency alone decides: loops and scans.
-    Rules {
-        window: 3,
-        promote_at: NEVER,
-        contest: Some(1),
-        chances: 1,
-        readmit_at: 0,
-        recency: false,
-    },
+    FREQUENT,
     // S3-FIFO, with the frequencies as ghosts.
     Rules {
-        window: 26,
         promote_at: 2,
         contest: None,
         chances: 3,
         readmit_at: 2,
-        recency: false,
+        ..PROVEN
     },
     // S3-FIFO eager: one hit or one earlier use proves an entry.
     Rules {
-        window: 26,
-        promote_at: 1,
         contest: None,
-        chances: 1,
         readmit_at: 1,
-        recency: false,
+        ..PROVEN
     },
     // W-TinyLFU with a wide window.
+    WIDE,
+];
+
+/// The rules on trial once an entry says what it cost to load: some that count costs in place of some that do not.
+const COST_TRIALS: [Rules; 6] = [
+    PROVEN,
+    RECENT,
     Rules {
-        window: 154,
+        by_cost: true,
+        ..FREQUENT
+    },
+    Rules {
         promote_at: NEVER,
         contest: Some(0),
-        chances: 1,
-        readmit_at: 0,
-        recency: false,
+        recency: true,
+        by_cost: true,
+        ..PROVEN
+    },
+    Rules {
+        by_cost: true,
+        ..PROVEN
+    },
+    Rules {
+        recency: true,
+        by_cost: true,
+        ..WIDE
     },
 ];
+
+/// The first of [`TRIALS`].
+const PROVEN: Rules = Rules {
+    window: 26,
+    promote_at: 1,
+    contest: Some(1),
+    chances: 1,
+    readmit_at: 0,
+    recency: false,
+    by_cost: false,
+};
+/// The second.
+const RECENT: Rules = Rules {
+    window: WHOLE,
+    promote_at: NEVER,
+    contest: None,
+    chances: 1,
+    readmit_at: 0,
+    recency: true,
+    by_cost: false,
+};
+/// The third.
+const FREQUENT: Rules = Rules {
+    window: 3,
+    promote_at: NEVER,
+    ..PROVEN
+};
+/// The last.
+const WIDE: Rules = Rules {
+    window: 154,
+    promote_at: NEVER,
+    contest: Some(0),
+    ..PROVEN
+};
 
 /// Most entries of a shadow; larger shards try their rules on a power-of-two share of the keys.
 const SHADOW_ENTRIES: u64 = 256;
@@ -73,10 +101,14 @@ const SHADOW_ENTRIES: u64 = 256;
 const IN_ORDER_UP_TO: u64 = 1024;
 /// The lowest hash bit that decides whether a key is in the sample. The engine must not choose shards by it or the bits above it up to bit 51.
 const SAMPLE_SHIFT: u32 = 20;
-/// Fewest and most sampled uses between two verdicts; in between it is twice the shadow's capacity.
+/// Fewest and most sampled uses between two verdicts; in between it is the shadow's capacity.
 const VERDICT_EVERY: (u32, u32) = (128, 4096);
-/// What a hit scores; each verdict takes an eighth off all scores, so older evidence fades.
-const HIT: u32 = 64;
+/// What a hit scores; each verdict takes a sixteenth off all scores, so older evidence fades.
+const HIT: u64 = 64;
+/// Rules must lead those in force by one in this many to replace them.
+const LEAD: u64 = 64;
+/// The same where costs are known: a few dear keys in or out of the sample make the scores uncertain.
+const COST_LEAD: u64 = 16;
 /// Known keys per resident entry.
 const KEYS_PER_ENTRY: usize = 2;
 
@@ -97,10 +129,12 @@ struct Trials {
     shadows: [Shadow; TRIALS.len()],
     /// Uses of the sampled keys, common to all shadows.
     uses: Uses,
-    /// Fading hits of each shadow.
-    scores: [u32; TRIALS.len()],
-    /// The rules in force.
+    /// Fading hits of each shadow, weighed by what they saved if costs are known.
+    scores: [u64; TRIALS.len()],
+    /// Which rules are in force.
     current: usize,
+    /// Whether a cost has been seen: then [`COST_TRIALS`] are on trial.
+    costs: bool,
     /// How many entries of the shard the shadows were made for.
     entries: u64,
     /// The hash bits that are all zero in a sampled key.
@@ -123,12 +157,13 @@ impl Trials {
         let capacity = u16::try_from(entries >> shift).unwrap_or(u16::MAX - 1).max(1);
         let mut uses = Uses::default();
         uses.table.resize(usize::from(capacity) * KEYS_PER_ENTRY);
-        let period = (2 * u32::from(capacity)).clamp(VERDICT_EVERY.0, VERDICT_EVERY.1);
+        let period = u32::from(capacity).clamp(VERDICT_EVERY.0, VERDICT_EVERY.1);
         Self {
             shadows: std::array::from_fn(|_| Shadow::new(capacity)),
             uses,
             scores: [0; TRIALS.len()],
             current,
+            costs: false,
             entries,
             mask: ((1 << shift) - 1) << SAMPLE_SHIFT,
             period,
@@ -141,19 +176,29 @@ impl Trials {
         self.entries <= IN_ORDER_UP_TO
     }
 
+    /// Gives the rules on trial.
+    fn rules(&self) -> &'static [Rules; TRIALS.len()] {
+        if self.costs { &COST_TRIALS } else { &TRIALS }
+    }
+
     /// Replays a use of a key on all shadows, if it is in the sample.
     #[expect(clippy::cast_possible_truncation, reason = "32 bits of the hash are meant")]
-    fn replay(&mut self, hash: u64) {
+    fn replay(&mut self, hash: u64, cost: u32) {
         if hash & self.mask != 0 {
             return;
+        }
+        if cost > 0 && !self.costs {
+            self.costs = true;
+            self.scores = [0; TRIALS.len()];
         }
         // Folded, so that it keeps all entropy whatever bits the engine chose the shard by.
         let print = (hash ^ hash >> 32) as u32;
         let before = self.uses.table.add(u64::from(print), 1) - 1;
-        let in_order = self.in_order();
-        for ((shadow, rules), score) in self.shadows.iter_mut().zip(TRIALS).zip(&mut self.scores) {
-            if shadow.replay(print, before, rules, in_order, &mut self.uses) {
-                *score += HIT;
+        let sample = Sample { print, before, cost };
+        let (rules, in_order) = (self.rules(), self.in_order());
+        for ((shadow, &rules), score) in self.shadows.iter_mut().zip(rules).zip(&mut self.scores) {
+            if shadow.replay(sample, rules, in_order, &mut self.uses) {
+                *score += HIT * u64::from(cost.max(1));
             }
         }
         self.left -= 1;
@@ -171,11 +216,12 @@ impl Trials {
             .rev()
             .max_by_key(|&trial| self.scores[trial])
             .unwrap_or(0);
-        if self.scores[best] > current + current / 64 + HIT {
+        let lead = current / if self.costs { COST_LEAD } else { LEAD } + HIT;
+        if self.scores[best] > current + lead {
             self.current = best;
         }
         for score in &mut self.scores {
-            *score -= *score / 8;
+            *score -= *score / 16;
         }
     }
 }
@@ -197,7 +243,7 @@ impl Adaptive {
 
     /// Gives the rules in force.
     fn rules(&self) -> Rules {
-        TRIALS[self.trials.current]
+        self.trials.rules()[self.trials.current]
     }
 
     /// Makes the shadows anew if the shard, now full, holds far more or fewer entries than they were made for: weights differ, or the capacity changed.
@@ -210,7 +256,7 @@ impl Adaptive {
         }
         *self.trials = Trials::new(entries, self.trials.current);
         for slot in self.duo.oldest_first() {
-            self.trials.replay(residents.hash(slot));
+            self.trials.replay(residents.hash(slot), residents.cost(slot));
         }
         self.trials.scores = [0; TRIALS.len()];
     }
@@ -229,11 +275,16 @@ impl Policy for Adaptive {
         if self.rules().recency && self.trials.in_order() {
             self.duo.touch(slot, &mut self.uses, residents);
         }
-        self.trials.replay(hash);
+        let cost = if self.duo.holds(slot) {
+            residents.cost(slot)
+        } else {
+            0
+        };
+        self.trials.replay(hash, cost);
     }
 
     fn insert<R: Residents>(&mut self, slot: u32, hash: u64, residents: &R) {
-        self.trials.replay(hash);
+        self.trials.replay(hash, residents.cost(slot));
         let before = self.uses.table.add(hash, 1) - 1;
         self.duo.insert(slot, before, self.rules(), residents);
     }
@@ -285,12 +336,15 @@ impl Policy for Adaptive {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
+    use super::super::duo::Rules;
     use super::super::frequency::Frequency;
     use super::super::slow_duo::SlowDuo;
     use super::super::testing::{Naive, Twin, hash_of, ops};
-    use super::{Adaptive, HIT, KEYS_PER_ENTRY, TRIALS, Trials};
+    use super::{Adaptive, COST_TRIALS, HIT, KEYS_PER_ENTRY, TRIALS, Trials};
 
     /// How the shadows' frequencies know a key.
     fn print_of(key: u16) -> u64 {
@@ -304,7 +358,9 @@ mod tests {
         uses: Frequency,
         shadows: Vec<SlowDuo>,
         shadow_uses: Frequency,
-        scores: Vec<u32>,
+        scores: Vec<u64>,
+        costs: BTreeMap<u16, u32>,
+        trials: [Rules; 6],
         current: usize,
         entries: u64,
         left: u64,
@@ -318,6 +374,8 @@ mod tests {
                 shadows: Vec::new(),
                 shadow_uses: Frequency::default(),
                 scores: Vec::new(),
+                costs: BTreeMap::new(),
+                trials: TRIALS,
                 current: 0,
                 entries: 0,
                 left: 0,
@@ -329,40 +387,47 @@ mod tests {
 
         fn restart(&mut self, entries: u64) {
             self.entries = entries.max(1);
+            self.trials = TRIALS;
             self.shadows = vec![SlowDuo::new(self.entries, false, print_of); TRIALS.len()];
             self.shadow_uses = Frequency::default();
             self.shadow_uses
                 .resize(KEYS_PER_ENTRY * usize::try_from(self.entries).unwrap());
             self.scores = vec![0; TRIALS.len()];
-            self.left = (2 * self.entries).max(128);
+            self.left = self.entries.max(128);
         }
 
         fn replay(&mut self, key: u16) {
+            let cost = self.costs[&key];
+            if cost > 0 && self.trials == TRIALS {
+                self.trials = COST_TRIALS;
+                self.scores.fill(0);
+            }
             let before = self.shadow_uses.add(print_of(key), 1) - 1;
-            for (trial, rules) in TRIALS.into_iter().enumerate() {
+            for (trial, rules) in self.trials.into_iter().enumerate() {
                 let shadow = &mut self.shadows[trial];
                 if shadow.holds(key) {
-                    self.scores[trial] += HIT;
+                    self.scores[trial] += HIT * u64::from(cost.max(1));
                     shadow.bump(key);
                     if rules.recency {
                         shadow.touch(key, &mut self.shadow_uses);
                     }
                     continue;
                 }
-                shadow.insert(key, 1, 0, before, rules);
+                shadow.insert(key, 1, cost, before, rules);
                 if shadow.len() as u64 > self.entries {
                     shadow.evict(rules, &mut self.shadow_uses);
                 }
             }
             self.left -= 1;
             if self.left == 0 {
-                self.left = (2 * self.entries).max(128);
+                self.left = self.entries.max(128);
                 let most = *self.scores.iter().max().unwrap();
                 let current = self.scores[self.current];
-                if most > current + current / 64 + HIT {
+                let lead = if self.trials == COST_TRIALS { 16 } else { 64 };
+                if most > current + current / lead + HIT {
                     self.current = self.scores.iter().position(|&score| score == most).unwrap();
                 }
-                self.scores.iter_mut().for_each(|score| *score -= *score / 8);
+                self.scores.iter_mut().for_each(|score| *score -= *score / 16);
             }
         }
     }
@@ -370,16 +435,18 @@ mod tests {
     impl Naive for Slow {
         fn hit(&mut self, key: u16) {
             self.duo.bump(key);
-            if TRIALS[self.current].recency {
+            if self.trials[self.current].recency {
                 self.duo.touch(key, &mut self.uses);
             }
             self.replay(key);
         }
 
         fn insert(&mut self, key: u16, weight: u32, cost: u32) {
+            self.costs.insert(key, cost);
             self.replay(key);
             let before = self.uses.add(hash_of(key), 1) - 1;
-            self.duo.insert(key, weight, cost, before, TRIALS[self.current]);
+            self.duo
+                .insert(key, weight, cost, before, self.trials[self.current]);
         }
 
         fn remove(&mut self, key: u16) {
@@ -399,7 +466,7 @@ mod tests {
                 }
                 self.scores.fill(0);
             }
-            self.duo.evict(TRIALS[self.current], &mut self.uses)
+            self.duo.evict(self.trials[self.current], &mut self.uses)
         }
 
         fn resize(&mut self, capacity: u64) {
@@ -422,10 +489,43 @@ mod tests {
         }
     }
 
+    /// Draws keys in phases: loops of some length, or moving working sets, from some key on.
+    fn phases() -> impl Strategy<Value = Vec<u16>> {
+        let phase =
+            (0_u16..60, 1_u16..60, any::<bool>(), 100_u16..600).prop_map(|(start, length, moves, steps)| {
+                let key = move |step| {
+                    if moves {
+                        step / 9 + step * 7 % length
+                    } else {
+                        step % length
+                    }
+                };
+                (0..steps).map(|step| start + key(step)).collect::<Vec<_>>()
+            });
+        prop::collection::vec(phase, 1..8).prop_map(|phases| phases.concat())
+    }
+
+    proptest! {
+        /// The verdicts themselves: each score and the rules in force, after each use.
+        #[test]
+        fn judges_as_the_naive_trials(entries in 1_u64..50, keys in phases(), costs in any::<bool>()) {
+            let mut trials = Trials::new(entries, 0);
+            let mut slow = Slow::new(entries);
+            for key in keys {
+                let cost = if costs { u32::from(key % 3) } else { 0 };
+                trials.replay(hash_of(key), cost);
+                slow.costs.insert(key, cost);
+                slow.replay(key);
+                prop_assert_eq!(&trials.scores[..], &slow.scores[..]);
+                prop_assert_eq!(trials.current, slow.current);
+            }
+        }
+    }
+
     /// Feeds the trials and gives the rules they settle on.
     fn verdict(entries: u64, keys: impl Iterator<Item = u16>) -> usize {
         let mut trials = Trials::new(entries, 0);
-        keys.for_each(|key| trials.replay(hash_of(key)));
+        keys.for_each(|key| trials.replay(hash_of(key), 0));
         trials.current
     }
 

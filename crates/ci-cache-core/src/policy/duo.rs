@@ -37,6 +37,8 @@ pub(crate) struct Rules {
     pub(crate) readmit_at: u8,
     /// Whether the window is kept by recency of use rather than by age.
     pub(crate) recency: bool,
+    /// Whether known costs of loading an entry again count when one is to be lost.
+    pub(crate) by_cost: bool,
 }
 
 /// What is known of how often keys are used.
@@ -96,6 +98,11 @@ impl Duo {
     /// Counts the entries of both.
     pub(crate) fn len(&self) -> usize {
         self.links.total()
+    }
+
+    /// Tells whether an entry is held.
+    pub(crate) fn holds(&self, slot: u32) -> bool {
+        self.links.queue_of(slot).is_some()
     }
 
     /// Gives the total weight that may be held.
@@ -260,10 +267,10 @@ impl Duo {
             return None;
         }
         let Some(lead) = rules.contest else {
-            return Some(self.cheapest(WINDOW, candidate, uses, residents));
+            return Some(self.cheapest(candidate, rules, uses, residents));
         };
         match self.victim(rules, uses, residents) {
-            Some(victim) if Self::wins(candidate, victim, lead, uses, residents) => {
+            Some(victim) if Self::wins(candidate, victim, lead, rules, uses, residents) => {
                 self.promote(candidate, residents);
                 Some(victim)
             }
@@ -272,8 +279,15 @@ impl Duo {
     }
 
     /// Decides the contest between an entry leaving the window and main's victim.
-    fn wins<R: Residents>(candidate: u32, victim: u32, lead: u8, uses: &Uses, residents: &R) -> bool {
-        if residents.cost(candidate) > 0 || residents.cost(victim) > 0 {
+    fn wins<R: Residents>(
+        candidate: u32,
+        victim: u32,
+        lead: u8,
+        rules: Rules,
+        uses: &Uses,
+        residents: &R,
+    ) -> bool {
+        if rules.by_cost && (residents.cost(candidate) > 0 || residents.cost(victim) > 0) {
             return uses.is_dearer(candidate, victim, residents);
         }
         uses.of(candidate, residents) > uses.of(victim, residents).saturating_add(lead)
@@ -292,17 +306,17 @@ impl Duo {
             self.links.move_front(MAIN, slot);
         }
         let slot = self.links.back(MAIN)?;
-        Some(self.cheapest(MAIN, slot, uses, residents))
+        Some(self.cheapest(slot, rules, uses, residents))
     }
 
-    /// Gives the entry of least benefit among the last few of a queue, or just the last one, `back`, if its cost is unknown.
-    fn cheapest<R: Residents>(&self, queue: usize, back: u32, uses: &Uses, residents: &R) -> u32 {
-        if residents.cost(back) == 0 {
+    /// Gives the entry of least benefit among the last few of a queue, or just the last one, `back`, if its cost is unknown or does not count.
+    fn cheapest<R: Residents>(&self, back: u32, rules: Rules, uses: &Uses, residents: &R) -> u32 {
+        if !rules.by_cost || residents.cost(back) == 0 {
             return back;
         }
         let mut best = back;
         let mut next = self.links.before(back);
-        for _ in 1..COMPARED.min(self.links.len(queue)) {
+        for _ in 1..COMPARED {
             let Some(slot) = next else { break };
             if uses.is_dearer(best, slot, residents) {
                 best = slot;
@@ -425,15 +439,16 @@ mod tests {
             promote_at,
             any::<bool>(),
         );
-        let contest = (prop::option::of(0_u8..3), 1_u8..4, 0_u8..3);
+        let contest = (prop::option::of(0_u8..3), 1_u8..4, 0_u8..3, any::<bool>());
         (queues, contest).prop_map(
-            |((window, promote_at, recency), (contest, chances, readmit_at))| Rules {
+            |((window, promote_at, recency), (contest, chances, readmit_at, by_cost))| Rules {
                 window,
                 promote_at,
                 contest,
                 chances,
                 readmit_at,
                 recency,
+                by_cost,
             },
         )
     }

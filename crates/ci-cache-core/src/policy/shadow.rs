@@ -8,6 +8,17 @@ use super::{MAX_HITS, Residents};
 /// Marks a free place of the index.
 const FREE: u16 = u16::MAX;
 
+/// A use of a key in the sample.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    /// What the key is known by.
+    pub(crate) print: u32,
+    /// How often it had been used before, as far as known.
+    pub(crate) before: u8,
+    /// What it costs to load; 0 if unknown.
+    pub(crate) cost: u32,
+}
+
 /// The entries of a shadow by slot. A key is known by 32 bits of its hash; two keys of a few hundred rarely share them.
 #[derive(Debug)]
 struct Table {
@@ -15,6 +26,8 @@ struct Table {
     prints: Vec<u32>,
     /// The mark of each slot.
     hits: Vec<Cell<u8>>,
+    /// What the key in each slot costs to load; empty until a cost is known.
+    costs: Vec<u32>,
     /// Slots by key, linearly probed, never more than half full; a power of two long.
     index: Vec<u16>,
 }
@@ -36,8 +49,8 @@ impl Residents for Table {
         1
     }
 
-    fn cost(&self, _slot: u32) -> u32 {
-        0
+    fn cost(&self, slot: u32) -> u32 {
+        self.costs.get(slot as usize).copied().unwrap_or(0)
     }
 }
 
@@ -48,6 +61,7 @@ impl Table {
         Self {
             prints: vec![0; slots],
             hits: vec![Cell::new(0); slots],
+            costs: Vec::new(),
             index,
         }
     }
@@ -70,11 +84,17 @@ impl Table {
     }
 
     /// Puts a key in a slot.
-    fn put(&mut self, slot: u16, print: u32) {
-        let (place, _) = self.find(print);
+    fn put(&mut self, slot: u16, sample: Sample) {
+        let (place, _) = self.find(sample.print);
         self.index[place] = slot;
-        self.prints[usize::from(slot)] = print;
+        self.prints[usize::from(slot)] = sample.print;
         self.hits[usize::from(slot)].set(0);
+        if sample.cost > 0 && self.costs.is_empty() {
+            self.costs = vec![0; self.prints.len()];
+        }
+        if let Some(known) = self.costs.get_mut(usize::from(slot)) {
+            *known = sample.cost;
+        }
     }
 
     /// Takes the key of a slot out of the index and closes the gap in the probe sequences.
@@ -117,16 +137,9 @@ impl Shadow {
         }
     }
 
-    /// Replays a use of a key that had been used `before` times and is already counted in `uses`; tells whether it is a hit.
-    pub(crate) fn replay(
-        &mut self,
-        print: u32,
-        before: u8,
-        rules: Rules,
-        in_order: bool,
-        uses: &mut Uses,
-    ) -> bool {
-        if let (_, Some(slot)) = self.table.find(print) {
+    /// Replays a use of a key, already counted in `uses`, and tells whether it is a hit.
+    pub(crate) fn replay(&mut self, sample: Sample, rules: Rules, in_order: bool, uses: &mut Uses) -> bool {
+        if let (_, Some(slot)) = self.table.find(sample.print) {
             let mark = &self.table.hits[usize::from(slot)];
             mark.set((mark.get() + 1).min(MAX_HITS));
             if rules.recency && in_order {
@@ -134,8 +147,9 @@ impl Shadow {
             }
             return true;
         }
-        self.table.put(self.spare, print);
-        self.duo.insert(u32::from(self.spare), before, rules, &self.table);
+        self.table.put(self.spare, sample);
+        self.duo
+            .insert(u32::from(self.spare), sample.before, rules, &self.table);
         self.spare = self.next_spare(rules, uses);
         false
     }
@@ -176,19 +190,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::duo::{Rules, Uses, WHOLE};
-    use super::Shadow;
+    use super::{Sample, Shadow};
 
     proptest! {
         #[test]
         fn equals_a_naive_fifo(capacity in 1_u16..20, keys in prop::collection::vec(0_u32..32, 0..300)) {
-            let fifo = Rules { window: WHOLE, promote_at: 255, contest: None, chances: 1, readmit_at: 0, recency: false };
+            let fifo = Rules { window: WHOLE, promote_at: 255, contest: None, chances: 1, readmit_at: 0, recency: false, by_cost: false };
             let mut shadow = Shadow::new(capacity);
             let mut naive: Vec<u32> = Vec::new();
             for key in keys {
                 // Many of these start probing at nearly the same place.
                 let print = key.rotate_right(4);
+                let sample = Sample { print, before: 0, cost: key % 3 };
                 let hit = naive.contains(&print);
-                prop_assert_eq!(shadow.replay(print, 0, fifo, false, &mut Uses::default()), hit);
+                prop_assert_eq!(shadow.replay(sample, fifo, false, &mut Uses::default()), hit);
                 if !hit {
                     naive.push(print);
                     if naive.len() > usize::from(capacity) {

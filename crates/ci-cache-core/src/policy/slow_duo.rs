@@ -163,29 +163,29 @@ impl SlowDuo {
             return None;
         }
         if hits >= rules.promote_at {
-            self.to_main(key);
+            self.advance(key);
             return None;
         }
         let Some(lead) = rules.contest else {
-            return Some(self.cheapest(&self.window, uses));
+            return Some(self.cheapest(&self.window, rules, uses));
         };
         let Some(victim) = self.main_victim(rules, uses) else {
             return Some(key);
         };
         let costs = self.facts[&key].cost + self.facts[&victim].cost;
         let (mine, theirs) = (uses.get(self.name(key)), uses.get(self.name(victim)));
-        if if costs > 0 {
+        if if rules.by_cost && costs > 0 {
             self.dearer(key, victim, uses)
         } else {
             mine > theirs + lead
         } {
-            self.to_main(key);
+            self.advance(key);
             return Some(victim);
         }
         Some(key)
     }
 
-    fn to_main(&mut self, key: u16) {
+    fn advance(&mut self, key: u16) {
         self.window.retain(|&held| held != key);
         self.main.insert(0, key);
         self.facts(key).hits = 0;
@@ -203,7 +203,7 @@ impl SlowDuo {
             self.main.pop();
             self.main.insert(0, key);
         }
-        (!self.main.is_empty()).then(|| self.cheapest(&self.main, uses))
+        (!self.main.is_empty()).then(|| self.cheapest(&self.main, rules, uses))
     }
 
     fn dearer(&self, a: u16, b: u16, uses: &Frequency) -> bool {
@@ -211,10 +211,10 @@ impl SlowDuo {
         worth(a) * self.facts[&b].weight > worth(b) * self.facts[&a].weight
     }
 
-    /// Of the last eight the one worth least, the oldest of several; the last one if its cost is unknown.
-    fn cheapest(&self, queue: &[u16], uses: &Frequency) -> u16 {
+    /// Of the last eight the one worth least, the oldest of several; the last one if its cost is unknown or does not count.
+    fn cheapest(&self, queue: &[u16], rules: Rules, uses: &Frequency) -> u16 {
         let back = queue[queue.len() - 1];
-        if self.facts[&back].cost == 0 {
+        if !rules.by_cost || self.facts[&back].cost == 0 {
             return back;
         }
         queue

@@ -111,6 +111,7 @@ impl TinyLfu {
             chances: 1,
             readmit_at: 0,
             recency: true,
+            by_cost: true,
         }
     }
 
