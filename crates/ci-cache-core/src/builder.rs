@@ -1,7 +1,7 @@
 //! Building a cache: settings, their defaults, and their validation.
 
 use std::fmt;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,127 +9,313 @@ use foldhash::fast::RandomState;
 
 use crate::cache::Cache;
 use crate::clock::Clock;
+use crate::config::{Config, Expiry, Time, Weigher};
+use crate::core::Core;
 use crate::error::Error;
-use crate::linked_slab::MAX_NODES;
+use crate::expiry::{Ttl, WHOLE, Windows};
+use crate::listener::{Cause, Listener};
+use crate::policy::Eviction;
+use crate::table::MAX_ENTRIES;
 
 /// The most shards a cache may have.
 const MAX_SHARDS: usize = 1_024;
-/// The default gives each shard at least this many entries, so that small caches keep an exact recency order.
-const ENTRIES_PER_SHARD: usize = 1_024;
+/// The default gives each shard at least this many entries: below, a shard's share of the capacity and of the keys
+/// differ too much, which costs hits.
+const ENTRIES_PER_SHARD: u64 = 512;
+/// The default for a cache that weighs: entries weigh any number of units, and none may be heavier than its shard.
+const WEIGHT_PER_SHARD: u64 = 1 << 22;
+/// Slots that each insertion examines for dead entries.
+const RECLAIM: usize = 4;
 
 /// Collects the settings of a [`Cache`]; nothing is checked before [`build`](Self::build).
 #[derive(Clone)]
 #[must_use]
-pub struct CacheBuilder<S = RandomState> {
-    capacity: usize,
+pub struct CacheBuilder<K, V, S = RandomState> {
+    capacity: u64,
     clock: Arc<dyn Clock>,
     shards: Option<usize>,
-    default_ttl: Option<Duration>,
+    eviction: Eviction,
+    ttl: Option<Duration>,
+    idle: Option<Duration>,
+    windows: Windows,
+    jitter: f64,
+    weigher: Option<Weigher<K, V>>,
+    expiry: Option<Expiry<K, V>>,
+    listener: Option<Listener<K, V>>,
+    details: bool,
+    cost_aware: bool,
+    reclaim: usize,
     hasher: S,
+    /// The hasher is ours and mixes well.
+    mixed: bool,
 }
 
-impl CacheBuilder {
-    /// Starts with a capacity in entries (1 to 2^32 - 1) and the clock that expiry goes by.
+impl<K, V> CacheBuilder<K, V> {
+    /// Starts with a capacity (1 to 2^31 entries, or in a weigher's units any positive number) and the clock that
+    /// expiry goes by.
     ///
-    /// The other settings have defaults: shards by capacity and processors, no expiry, and foldhash under a seed
-    /// that differs from process to process and cache to cache.
+    /// The other settings have defaults: shards by capacity and processors, adaptive eviction, no expiry, and foldhash
+    /// under a seed that differs from process to process and cache to cache.
     pub fn new(capacity: usize, clock: Arc<dyn Clock>) -> Self {
         Self {
-            capacity,
+            capacity: capacity as u64,
             clock,
             shards: None,
-            default_ttl: None,
+            eviction: Eviction::default(),
+            ttl: None,
+            idle: None,
+            windows: Windows::default(),
+            jitter: 0.0,
+            weigher: None,
+            expiry: None,
+            listener: None,
+            details: false,
+            cost_aware: false,
+            reclaim: RECLAIM,
             hasher: RandomState::default(),
+            mixed: true,
         }
     }
 }
 
-impl<S> CacheBuilder<S> {
+impl<K, V, S> CacheBuilder<K, V, S> {
     /// Sets the number of shards: 1 to 1,024 and at most the capacity.
     ///
-    /// Each shard has its own lock, its share of the capacity and its own recency order, so one shard makes
-    /// eviction exactly least-recently-used over the whole cache. Default: four times the processors, as a power
-    /// of two, but at least 1,024 entries each, hence a single shard below 2,048 entries.
+    /// Each shard has its own lock, its share of the capacity and its own eviction, so one shard makes
+    /// [`Eviction::Lru`] exact over the whole cache. Default: sixteen times the processors, as a power of two, but at least
+    /// 512 entries each (or, in a cache that weighs, 4,194,304 units), hence a single shard below 1,024 entries.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self
     }
 
-    /// Sets the time to live of entries whose insertion names none; positive. Default: no expiry.
-    pub fn default_ttl(mut self, ttl: Duration) -> Self {
-        self.default_ttl = Some(ttl);
+    /// Chooses which entry leaves a full shard. Default: [`Eviction::default`].
+    pub fn eviction(mut self, eviction: Eviction) -> Self {
+        self.eviction = eviction;
         self
     }
 
-    /// Replaces the hasher. Keys under control of others need a seeded one, as the default is.
-    pub fn hasher<T: BuildHasher>(self, hasher: T) -> CacheBuilder<T> {
-        let Self {
-            capacity,
-            clock,
-            shards,
-            default_ttl,
-            ..
-        } = self;
+    /// Sets the time to live of entries whose insertion names none; positive. Default: no expiry.
+    pub fn default_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// Sets the time to idle: an entry expires when it was not hit for so long; positive. Default: none. Costs a detail
+    /// per entry (see [`details`](Self::details)).
+    pub fn default_idle(mut self, idle: Duration) -> Self {
+        self.idle = Some(idle);
+        self
+    }
+
+    /// Lets values be served for so long after their time to live while somebody loads them again. Default: not.
+    /// Costs a detail per entry.
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.windows.revalidate = Some(window);
+        self
+    }
+
+    /// Lets values be served for so long after their time to live if loading them again fails. Default: not. Costs
+    /// a detail per entry.
+    pub fn stale_if_error(mut self, window: Duration) -> Self {
+        self.windows.error = Some(window);
+        self
+    }
+
+    /// Shortens each time to live by a random part of up to this share (0 to 1) of it, so that entries inserted together do not
+    /// expire together. Default: 0. The stale windows are not touched.
+    pub fn jitter(mut self, share: f64) -> Self {
+        self.jitter = share;
+        self
+    }
+
+    /// Decides the time to live of each entry whose insertion names none, before the default does. Runs under the shard's lock.
+    pub fn expiry(mut self, expiry: impl Fn(&K, &V) -> Ttl + Send + Sync + 'static) -> Self {
+        self.expiry = Some(Arc::new(expiry));
+        self
+    }
+
+    /// Weighs entries: the capacity is then in the weigher's units, not in entries. A weight of 0 counts as 1. An entry heavier
+    /// than its shard's share of the capacity is not kept. Runs under the shard's lock, once per insertion.
+    pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Arc::new(weigher));
+        self
+    }
+
+    /// Tells a function of every value that leaves the cache, and why, by the thread that displaced it and outside the
+    /// locks; it may use the cache. Values of a cleared cache are told of as they are dropped. Should it panic, the
+    /// operation is done all the same, and the panic is the caller's.
+    pub fn listener(mut self, listener: impl Fn(&K, &V, Cause) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Keeps for every entry when it was inserted and how often it was hit, for [`Meta`](crate::Meta). Default: no, which
+    /// saves some 90 bytes per entry and a cache line per hit.
+    pub fn details(mut self, details: bool) -> Self {
+        self.details = details;
+        self
+    }
+
+    /// Lets what loading an entry cost count at eviction: an entry that took 80 ms to load is worth more than one of
+    /// 0.2 ms. The cost is the time a flight took, or what the insertion says. Default: no. Policies that keep no frequencies
+    /// ([`Eviction::Lru`], [`Eviction::Sieve`]) ignore it.
+    pub fn cost_aware(mut self, cost_aware: bool) -> Self {
+        self.cost_aware = cost_aware;
+        self
+    }
+
+    /// Sets how many places each insertion of a new key examines for dead entries, to reclaim them; 0 leaves them where they are
+    /// until they are met, evicted or purged. At most 1,024. Default: 4.
+    pub fn reclaim(mut self, places: usize) -> Self {
+        self.reclaim = places;
+        self
+    }
+
+    /// Replaces the hasher. Keys under control of others need a seeded one, as the default is. Its hashes are mixed once more, so a
+    /// weak one will do.
+    pub fn hasher<T: BuildHasher>(self, hasher: T) -> CacheBuilder<K, V, T> {
         CacheBuilder {
-            capacity,
-            clock,
-            shards,
-            default_ttl,
+            capacity: self.capacity,
+            clock: self.clock,
+            shards: self.shards,
+            eviction: self.eviction,
+            ttl: self.ttl,
+            idle: self.idle,
+            windows: self.windows,
+            jitter: self.jitter,
+            weigher: self.weigher,
+            expiry: self.expiry,
+            listener: self.listener,
+            details: self.details,
+            cost_aware: self.cost_aware,
+            reclaim: self.reclaim,
             hasher,
+            mixed: false,
         }
     }
 
-    /// Checks the settings and builds the cache. Entries are allocated as they come, not up front.
-    ///
-    /// # Errors
-    /// [`Error::InvalidConfig`] naming the field, its value and what is allowed.
-    pub fn build<K, V, E>(self) -> Result<Cache<K, V, E, S>, Error> {
-        let shards = self.validated_shards()?;
-        if self.default_ttl.is_some_and(|ttl| ttl.is_zero()) {
-            return Err(Error::invalid("default_ttl", 0_u64, "must be longer than zero"));
-        }
-        Ok(Cache::assemble(
-            self.capacity,
-            shards,
-            self.default_ttl,
-            self.clock,
-            self.hasher,
-        ))
-    }
-
-    fn validated_shards(&self) -> Result<usize, Error> {
-        if self.capacity == 0 || self.capacity > MAX_NODES {
-            return Err(Error::invalid(
-                "capacity",
-                self.capacity,
-                "must be from 1 to 4294967295 entries",
-            ));
-        }
-        let shards = self.shards.unwrap_or_else(|| default_shards(self.capacity));
-        if shards == 0 || shards > MAX_SHARDS || shards > self.capacity {
+    fn validate(&self) -> Result<usize, Error> {
+        validate_capacity(self.capacity, self.weigher.is_some())?;
+        let shards = self
+            .shards
+            .unwrap_or_else(|| default_shards(self.capacity, self.weigher.is_some()));
+        if shards == 0 || shards > MAX_SHARDS || shards as u64 > self.capacity {
             return Err(Error::invalid(
                 "shards",
                 shards,
                 "must be from 1 to 1024 and at most the capacity",
             ));
         }
+        for (field, time) in [("default_ttl", self.ttl), ("default_idle", self.idle)] {
+            if time.is_some_and(|time| time.is_zero()) {
+                return Err(Error::invalid(field, 0_u64, "must be longer than zero"));
+            }
+        }
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return Err(Error::invalid(
+                "jitter",
+                self.jitter,
+                "must be a share from 0 to 1",
+            ));
+        }
+        if self.reclaim > 1_024 {
+            return Err(Error::invalid(
+                "reclaim",
+                self.reclaim,
+                "must be at most 1024 places",
+            ));
+        }
         Ok(shards)
     }
 }
 
-/// Chooses enough shards for the processors, but none so small that its recency order means nothing.
-fn default_shards(capacity: usize) -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let wanted = (processors * 4).next_power_of_two();
-    wanted.min(capacity / ENTRIES_PER_SHARD).clamp(1, MAX_SHARDS)
+impl<K, V, S> CacheBuilder<K, V, S>
+where
+    K: Hash + Eq + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Checks the settings and builds the cache. Entries are allocated as they come, not up front.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] naming the field, its value and what is allowed.
+    pub fn build<E>(self) -> Result<Cache<K, V, E, S>, Error> {
+        let shards = self.validate()?;
+        let hasher = Arc::new(self.hasher);
+        let (rehasher, mixed) = (Arc::clone(&hasher), self.mixed);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share from 0 to 1 of 65,536"
+        )]
+        let jitter = (self.jitter * f64::from(WHOLE)) as u32;
+        let config = Config {
+            time: Time::new(self.clock),
+            ttl: self.ttl,
+            idle: self.idle,
+            windows: self.windows,
+            jitter,
+            weigher: self.weigher,
+            expiry: self.expiry,
+            listener: self.listener,
+            rehash: Box::new(move |key: &K| mix(rehasher.hash_one(key), mixed)),
+            eviction: self.eviction,
+            details: self.details,
+            cost_aware: self.cost_aware,
+            reclaim: self.reclaim,
+        };
+        Ok(Cache::assemble(
+            Core::new(self.capacity, shards, config),
+            hasher,
+            mixed,
+        ))
+    }
 }
 
-impl<S> fmt::Debug for CacheBuilder<S> {
+/// Spreads the bits of a hasher that is not known to do so: table and shards go by the upper ones.
+#[inline]
+pub(crate) fn mix(hash: u64, mixed: bool) -> u64 {
+    if mixed {
+        return hash;
+    }
+    let product = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    product ^ (product >> 32)
+}
+
+/// Checks a capacity in entries, or in units of weight.
+pub(crate) fn validate_capacity(capacity: u64, weighs: bool) -> Result<(), Error> {
+    if capacity == 0 {
+        return Err(Error::invalid("capacity", capacity, "must be at least 1"));
+    }
+    if !weighs && capacity > MAX_ENTRIES as u64 {
+        return Err(Error::invalid(
+            "capacity",
+            capacity,
+            "must be from 1 to 2147483648 entries",
+        ));
+    }
+    Ok(())
+}
+
+/// Chooses enough shards that the processors seldom meet in one, but none so small that its share means nothing.
+fn default_shards(capacity: u64, weighs: bool) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let wanted = (processors * 16).next_power_of_two().clamp(1, MAX_SHARDS);
+    let each = if weighs {
+        WEIGHT_PER_SHARD
+    } else {
+        ENTRIES_PER_SHARD
+    };
+    usize::try_from(capacity / each).map_or(wanted, |most| wanted.min(most).max(1))
+}
+
+impl<K, V, S> fmt::Debug for CacheBuilder<K, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheBuilder")
             .field("capacity", &self.capacity)
             .field("shards", &self.shards)
-            .field("default_ttl", &self.default_ttl)
+            .field("eviction", &self.eviction)
+            .field("default_ttl", &self.ttl)
             .finish_non_exhaustive()
     }
 }
@@ -139,12 +325,12 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
 
-    fn builder(capacity: usize) -> CacheBuilder {
+    fn builder(capacity: usize) -> CacheBuilder<u32, u32> {
         CacheBuilder::new(capacity, Arc::new(ManualClock::new()))
     }
 
-    fn rejected<S>(builder: CacheBuilder<S>) -> String {
-        let error = builder.build::<u32, u32, ()>().unwrap_err();
+    fn rejected(builder: CacheBuilder<u32, u32>) -> String {
+        let error = builder.build::<()>().unwrap_err();
         assert!(!error.is_transient());
         error.to_string()
     }
@@ -157,13 +343,19 @@ mod tests {
         assert!(rejected(builder(10).shards(11)).contains("shards = 11"));
         assert!(rejected(builder(10_000).shards(1_025)).contains("shards = 1025"));
         assert!(rejected(builder(10).default_ttl(Duration::ZERO)).contains("default_ttl"));
+        assert!(rejected(builder(10).default_idle(Duration::ZERO)).contains("default_idle"));
+        assert!(rejected(builder(10).jitter(1.5)).contains("jitter = 1.5"));
+        assert!(rejected(builder(10).jitter(f64::NAN)).contains("jitter"));
+        assert!(rejected(builder(10).reclaim(2_000)).contains("reclaim"));
+        assert!(builder(usize::MAX).weigher(|_, _| 1).build::<()>().is_ok());
     }
 
     #[test]
     fn small_caches_have_one_shard_and_large_ones_several() {
-        assert_eq!(default_shards(1), 1);
-        assert_eq!(default_shards(2_047), 1);
-        assert!(default_shards(1_000_000) >= 4);
+        assert_eq!(default_shards(1, false), 1);
+        assert_eq!(default_shards(1_023, false), 1);
+        assert!(default_shards(1_000_000, false) >= 16);
+        assert_eq!(default_shards(1_000_000, true), 1);
         assert!(format!("{:?}", builder(7)).contains("capacity: 7"));
     }
 }

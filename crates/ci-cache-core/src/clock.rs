@@ -1,6 +1,7 @@
 //! Time as the engine sees it: ticks read from a clock that the embedder hands in.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,11 @@ impl Tick {
         Self(self.0.saturating_add(micros(by)))
     }
 
+    /// Moves the tick so many microseconds into the future.
+    pub(crate) const fn after_micros(self, micros: u64) -> Self {
+        Self(self.0.saturating_add(micros))
+    }
+
     /// Gives the time since `earlier`, zero if `earlier` lies ahead.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
@@ -36,7 +42,7 @@ impl Tick {
 }
 
 /// Converts a duration to whole microseconds, rounded up so that no positive duration becomes zero.
-fn micros(by: Duration) -> u64 {
+pub(crate) fn micros(by: Duration) -> u64 {
     u64::try_from(by.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
@@ -48,6 +54,52 @@ fn micros(by: Duration) -> u64 {
 pub trait Clock: fmt::Debug + Send + Sync {
     /// Reads the current tick.
     fn now(&self) -> Tick;
+
+    /// Gives the cell that holds the current tick, if this clock keeps it in one: a cache then reads the cell
+    /// itself, which is some nanoseconds cheaper than a call. `now` must give what is in the cell.
+    fn cell(&self) -> Option<Arc<TickCell>> {
+        None
+    }
+}
+
+/// A tick that threads share, on a cache line of its own: hits read it all the time.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct TickCell {
+    micros: AtomicU64,
+}
+
+impl TickCell {
+    /// Starts at tick zero.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads the tick.
+    #[inline]
+    pub fn get(&self) -> Tick {
+        Tick(self.micros.load(Ordering::Acquire))
+    }
+
+    /// Moves it forward to `tick`; a tick in the past changes nothing.
+    pub fn advance_to(&self, tick: Tick) {
+        self.micros.fetch_max(tick.as_micros(), Ordering::AcqRel);
+    }
+
+    /// Moves it forward.
+    pub fn advance(&self, by: Duration) {
+        // Not `fetch_add`: it wraps at the end of time, and a clock must not run backwards.
+        let step = micros(by);
+        let mut seen = self.micros.load(Ordering::Relaxed);
+        while let Err(now) = self.micros.compare_exchange_weak(
+            seen,
+            seen.saturating_add(step),
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        ) {
+            seen = now;
+        }
+    }
 }
 
 /// A clock over the operating system's monotonic time; its origin is its construction.
@@ -82,7 +134,7 @@ impl Clock for SystemClock {
 /// A clock that moves only when it is told to: for tests, and as a coarse clock that one thread advances.
 #[derive(Debug, Default)]
 pub struct ManualClock {
-    micros: AtomicU64,
+    tick: Arc<TickCell>,
 }
 
 impl ManualClock {
@@ -93,28 +145,22 @@ impl ManualClock {
 
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
-        // Not `fetch_add`: it wraps at the end of time, and a clock must not run backwards.
-        let step = micros(by);
-        let mut seen = self.micros.load(Ordering::Relaxed);
-        while let Err(now) = self.micros.compare_exchange_weak(
-            seen,
-            seen.saturating_add(step),
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        ) {
-            seen = now;
-        }
+        self.tick.advance(by);
     }
 
     /// Moves the clock forward to `tick`; a tick in the past changes nothing.
     pub fn advance_to(&self, tick: Tick) {
-        self.micros.fetch_max(tick.as_micros(), Ordering::AcqRel);
+        self.tick.advance_to(tick);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Tick {
-        Tick(self.micros.load(Ordering::Acquire))
+        self.tick.get()
+    }
+
+    fn cell(&self) -> Option<Arc<TickCell>> {
+        Some(Arc::clone(&self.tick))
     }
 }
 

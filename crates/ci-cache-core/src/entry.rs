@@ -1,72 +1,25 @@
-//! One cached pair and what is known about it.
+//! What callers learn about an entry, and what they ask for when one comes to be.
 
-use crate::clock::{Clock, Tick};
-use crate::expiry::Ttl;
+use std::time::Duration;
+
+use crate::clock::Tick;
+use crate::expiry::{Ttl, Windows};
 use crate::scope::{Scope, Stamp};
-
-/// A resident pair.
-#[derive(Debug)]
-pub(crate) struct Entry<K, V> {
-    pub(crate) key: K,
-    pub(crate) value: V,
-    /// The key's hash, kept so that growing the table and evicting call no user code.
-    pub(crate) hash: u64,
-    pub(crate) life: Life,
-    /// Look-ups answered by this value.
-    pub(crate) hits: u64,
-}
-
-/// Since when and until when a value may be served.
-#[derive(Debug)]
-pub(crate) struct Life {
-    pub(crate) created: Tick,
-    /// [`Tick::NEVER`] without expiry, in which case a look-up reads no clock.
-    pub(crate) expires: Tick,
-    /// The scope's generation from before the value was loaded.
-    pub(crate) stamp: Option<Stamp>,
-}
-
-/// Why an entry must not be served any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Death {
-    /// Its time is over.
-    Expired,
-    /// Its scope was invalidated after its stamp was taken.
-    Invalidated,
-}
-
-impl Life {
-    /// Says why the entry is dead, or nothing if it may be served.
-    pub(crate) fn death(&self, clock: &dyn Clock) -> Option<Death> {
-        if self.stamp.as_ref().is_some_and(|stamp| !stamp.is_live()) {
-            return Some(Death::Invalidated);
-        }
-        (self.expires != Tick::NEVER && clock.now() >= self.expires).then_some(Death::Expired)
-    }
-}
-
-impl<K, V> Entry<K, V> {
-    /// Copies what callers may know about the entry.
-    pub(crate) fn meta(&self) -> Meta {
-        let expires = (self.life.expires != Tick::NEVER).then_some(self.life.expires);
-        Meta {
-            created: self.life.created,
-            expires,
-            hits: self.hits,
-        }
-    }
-}
 
 /// What is known about an entry besides its key and value; ticks are of the cache's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Meta {
-    /// When the value was inserted or published.
-    pub created: Tick,
-    /// The first moment at which it is no longer served; `None` without expiry.
+    /// When the value was inserted or published. Known if the cache keeps details
+    /// ([`details`](crate::CacheBuilder::details)) or the entry has a scope, a time to idle or a stale window.
+    pub created: Option<Tick>,
+    /// The first moment at which it is no longer fresh; `None` without expiry.
     pub expires: Option<Tick>,
-    /// Look-ups it answered, the one that returns this included.
-    pub hits: u64,
+    /// Look-ups it answered, the one that returns this included; known when `created` is. Of hits at the same instant
+    /// by several threads some may be missing.
+    pub hits: Option<u64>,
+    /// What it weighs; 1 unless the cache weighs entries.
+    pub weight: u32,
 }
 
 /// A value found by a look-up, with its entry's particulars.
@@ -77,6 +30,19 @@ pub struct Found<V> {
     pub value: V,
     /// Since when, until when, how often.
     pub meta: Meta,
+}
+
+/// What a cache holds for a key at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Freshness<V> {
+    /// A value within its time to live.
+    Fresh(Found<V>),
+    /// A value past its time to live and within its stale-while-revalidate window: may be served if somebody loads
+    /// it again.
+    Stale(Found<V>),
+    /// Nothing that may be served. (A value within its stale-if-error window may be, once a load has failed: see
+    /// [`Leader::fail`](crate::Leader::fail).)
+    Absent,
 }
 
 /// A copy of one entry, as [`Cache::entries`](crate::Cache::entries) lists them.
@@ -91,15 +57,19 @@ pub struct EntrySnapshot<K, V> {
     pub meta: Meta,
 }
 
-/// How a value is to be inserted: its time to live and what it belongs to.
+/// How a value is to be inserted: its times, weight and cost, and what it belongs to.
 #[derive(Debug, Clone, Default)]
 pub struct InsertOptions {
     pub(crate) ttl: Ttl,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) windows: Windows,
+    pub(crate) weight: Option<u32>,
+    pub(crate) cost: u32,
     pub(crate) stamp: Option<Stamp>,
 }
 
 impl InsertOptions {
-    /// Starts with the cache's default time to live and no scope.
+    /// Starts with the cache's defaults and no scope.
     pub fn new() -> Self {
         Self::default()
     }
@@ -107,6 +77,37 @@ impl InsertOptions {
     /// Sets the time to live.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.ttl = ttl.into();
+        self
+    }
+
+    /// Sets the time to idle: the entry expires when it was not hit for so long, and at the end of its time to live.
+    pub fn idle(mut self, idle: Duration) -> Self {
+        self.idle = Some(idle);
+        self
+    }
+
+    /// Lets the value be served for so long after its time to live while somebody loads it again.
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.windows.revalidate = Some(window);
+        self
+    }
+
+    /// Lets the value be served for so long after its time to live if loading it again fails.
+    pub fn stale_if_error(mut self, window: Duration) -> Self {
+        self.windows.error = Some(window);
+        self
+    }
+
+    /// Sets the weight, in the units of the capacity, instead of asking the cache's weigher; 0 counts as 1.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.weight = Some(weight);
+        self
+    }
+
+    /// Sets what loading the value again would cost, in any unit as long as it is one (microseconds, say); 0 is
+    /// unknown. Counts only if the cache is [`cost_aware`](crate::CacheBuilder::cost_aware).
+    pub fn cost(mut self, cost: u32) -> Self {
+        self.cost = cost;
         self
     }
 
@@ -130,11 +131,13 @@ impl InsertOptions {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LookupOptions<'a> {
     pub(crate) ttl: Ttl,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) windows: Windows,
     pub(crate) scope: Option<&'a Scope>,
 }
 
 impl<'a> LookupOptions<'a> {
-    /// Starts with the cache's default time to live and no scope.
+    /// Starts with the cache's defaults and no scope.
     pub fn new() -> Self {
         Self::default()
     }
@@ -142,6 +145,26 @@ impl<'a> LookupOptions<'a> {
     /// Sets the time to live that the leader's publication gets unless it names its own.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.ttl = ttl.into();
+        self
+    }
+
+    /// Sets the time to idle; see [`InsertOptions::idle`].
+    pub fn idle(mut self, idle: Duration) -> Self {
+        self.idle = Some(idle);
+        self
+    }
+
+    /// Sets the window in which the value is served while it is loaded again; see
+    /// [`InsertOptions::stale_while_revalidate`].
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.windows.revalidate = Some(window);
+        self
+    }
+
+    /// Sets the window in which the value is served if loading it again fails; see
+    /// [`InsertOptions::stale_if_error`].
+    pub fn stale_if_error(mut self, window: Duration) -> Self {
+        self.windows.error = Some(window);
         self
     }
 
@@ -155,6 +178,10 @@ impl<'a> LookupOptions<'a> {
     pub(crate) fn begin(self) -> InsertOptions {
         InsertOptions {
             ttl: self.ttl,
+            idle: self.idle,
+            windows: self.windows,
+            weight: None,
+            cost: 0,
             stamp: self.scope.map(Scope::stamp),
         }
     }

@@ -11,7 +11,7 @@ pub enum Error {
         /// The setting's name.
         field: &'static str,
         /// The rejected value, in the setting's unit (durations in milliseconds).
-        value: u128,
+        value: String,
         /// What is allowed instead.
         reason: &'static str,
     },
@@ -26,10 +26,10 @@ impl Error {
     }
 
     /// Rejects `value` of `field`.
-    pub(crate) fn invalid(field: &'static str, value: impl TryInto<u128>, reason: &'static str) -> Self {
+    pub(crate) fn invalid(field: &'static str, value: impl ToString, reason: &'static str) -> Self {
         Self::InvalidConfig {
             field,
-            value: value.try_into().unwrap_or(u128::MAX),
+            value: value.to_string(),
             reason,
         }
     }

@@ -5,14 +5,14 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
-use crate::expiry::Ttl;
+use crate::clock::Tick;
+use crate::entry::InsertOptions;
 use crate::scope::Stamp;
+use crate::shim::{Condvar, Mutex, lock};
 
 /// How a flight ended for those who waited for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,13 @@ pub enum Outcome<V, E> {
     Loaded(V),
     /// The leader's error, shared by all waiters.
     Failed(E),
+    /// The load failed, and there is a value whose stale-if-error window is still open.
+    Fallback {
+        /// The value.
+        value: V,
+        /// The leader's error, shared by all waiters.
+        error: E,
+    },
     /// The leader was dropped without an answer (cancelled, panicked): look up again; exactly one of those who
     /// do becomes the next leader.
     Abandoned,
@@ -29,10 +36,11 @@ pub enum Outcome<V, E> {
 
 /// The shared part of one load.
 pub(crate) struct Flight<V, E> {
-    /// Taken before the load began; a dead stamp forbids joining and keeping. Fixed at birth.
-    pub(crate) stamp: Option<Stamp>,
-    /// The time to live the value gets unless its leader names another. Fixed at birth.
-    pub(crate) ttl: Ttl,
+    /// What the value is subject to unless its leader says otherwise. Its stamp was taken before the load began; a
+    /// dead one forbids joining and keeping. Fixed at birth.
+    pub(crate) options: InsertOptions,
+    /// When it began, if the cache wants to know what a load costs.
+    pub(crate) begun: Tick,
     /// Outcome and waiters. Taken after a shard's lock or without one, never the other way round.
     state: Mutex<State<V, E>>,
     /// Wakes waiting threads.
@@ -50,15 +58,15 @@ struct State<V, E> {
 }
 
 impl<V, E> Flight<V, E> {
-    pub(crate) fn new(stamp: Option<Stamp>, ttl: Ttl) -> Self {
+    pub(crate) fn new(options: InsertOptions, begun: Tick) -> Self {
         let state = State {
             outcome: None,
             wakers: Vec::new(),
             spare: Vec::new(),
         };
         Self {
-            stamp,
-            ttl,
+            options,
+            begun,
             state: Mutex::new(state),
             landed: Condvar::new(),
         }
@@ -66,13 +74,13 @@ impl<V, E> Flight<V, E> {
 
     /// Tells whether the flight's scope has not been invalidated since it began.
     pub(crate) fn is_live(&self) -> bool {
-        self.stamp.as_ref().is_none_or(Stamp::is_live)
+        self.options.stamp.as_ref().is_none_or(Stamp::is_live)
     }
 
     /// Gives the flight its outcome and wakes everyone; a second outcome is dropped.
     pub(crate) fn settle(&self, outcome: Outcome<V, E>) {
         let wakers = {
-            let mut state = self.state.lock();
+            let mut state = lock(&self.state);
             if state.outcome.is_some() {
                 return;
             }
@@ -88,8 +96,7 @@ impl<V, E> Flight<V, E> {
 impl<V, E> fmt::Debug for Flight<V, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flight")
-            .field("stamp", &self.stamp)
-            .field("ttl", &self.ttl)
+            .field("options", &self.options)
             .finish_non_exhaustive()
     }
 }
@@ -115,12 +122,16 @@ impl<V, E> Waiter<V, E> {
 impl<V: Clone, E: Clone> Waiter<V, E> {
     /// Blocks the thread until the flight has its outcome. Not for use inside a task of an async runtime.
     pub fn wait_blocking(self) -> Outcome<V, E> {
-        let mut state = self.flight.state.lock();
+        let mut state = lock(&self.flight.state);
         loop {
             if let Some(outcome) = &state.outcome {
                 return outcome.clone();
             }
-            self.flight.landed.wait(&mut state);
+            state = self
+                .flight
+                .landed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -129,12 +140,15 @@ impl<V: Clone, E: Clone> Waiter<V, E> {
     ///
     /// # Errors
     /// Gives the waiter back when the time is over.
+    #[cfg(not(any(loom, shuttle)))]
     pub fn wait_blocking_for(self, limit: Duration) -> Result<Outcome<V, E>, Self> {
         let outcome = {
-            let mut state = self.flight.state.lock();
-            self.flight
+            let state = lock(&self.flight.state);
+            let (state, _) = self
+                .flight
                 .landed
-                .wait_while_for(&mut state, |state| state.outcome.is_none(), limit);
+                .wait_timeout_while(state, limit, |state| state.outcome.is_none())
+                .unwrap_or_else(PoisonError::into_inner);
             state.outcome.clone()
         };
         outcome.ok_or(self)
@@ -149,7 +163,7 @@ impl<V: Clone, E: Clone> Future for Waiter<V, E> {
         // Wakers are cloned before and dropped after the lock: both run code of the runtime, and dropping the
         // last waker of a task may drop the task with another waiter of this very flight in it.
         let fresh = cx.waker().clone();
-        let mut state = this.flight.state.lock();
+        let mut state = lock(&this.flight.state);
         if let Some(outcome) = &state.outcome {
             return Poll::Ready(outcome.clone());
         }
@@ -174,7 +188,7 @@ impl<V, E> State<V, E> {
 impl<V, E> Drop for Waiter<V, E> {
     fn drop(&mut self) {
         let Some(place) = self.place else { return };
-        let mut state = self.flight.state.lock();
+        let mut state = lock(&self.flight.state);
         // After the outcome the wakers are gone and there is nothing to give back.
         if state.outcome.is_none() {
             let previous = state.wakers[place].take();
@@ -199,7 +213,7 @@ mod tests {
     use tokio_test::{assert_pending, assert_ready_eq, task};
 
     fn flight() -> Arc<Flight<u32, &'static str>> {
-        Arc::new(Flight::new(None, Ttl::Inherit))
+        Arc::new(Flight::new(InsertOptions::new(), Tick::default()))
     }
 
     #[test]
@@ -224,7 +238,7 @@ mod tests {
             let mut waiter = task::spawn(Waiter::new(Arc::clone(&flight)));
             assert_pending!(waiter.poll());
         }
-        let state = flight.state.lock();
+        let state = lock(&flight.state);
         assert_eq!((state.wakers.len(), state.spare.len()), (1, 1));
         assert!(state.wakers[0].is_none());
     }

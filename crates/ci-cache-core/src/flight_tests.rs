@@ -96,6 +96,7 @@ fn of_the_waiters_of_a_dropped_leader_exactly_one_leads() {
         assert!(waiter.is_woken());
         assert_ready_eq!(waiter.poll(), Outcome::Abandoned);
         match lookup(&cache, None) {
+            Lookup::Stale(..) => panic!("no window is open"),
             Lookup::Lead(leader) => leaders.push(leader),
             Lookup::Wait(waiter) => followers.push(waiter),
             Lookup::Hit(found) => panic!("nothing was published, got {found:?}"),
@@ -213,13 +214,16 @@ fn threads_survive_leaders_that_vanish() {
             threads.spawn(|| {
                 loop {
                     match lookup(&cache, None) {
+                        Lookup::Stale(..) => panic!("no window is open"),
                         Lookup::Hit(found) => break assert_eq!(found.value, 9),
                         Lookup::Lead(leader) if one_vanishes() => drop(leader),
                         Lookup::Lead(leader) => break assert!(leader.publish(9)),
                         Lookup::Wait(waiter) => match waiter.wait_blocking() {
                             Outcome::Loaded(value) => break assert_eq!(value, 9),
                             Outcome::Abandoned => {}
-                            Outcome::Failed(error) => panic!("nobody failed with {error}"),
+                            Outcome::Failed(error) | Outcome::Fallback { error, .. } => {
+                                panic!("nobody failed with {error}")
+                            }
                         },
                     }
                 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::cache::Core;
+use crate::core::Core;
 use crate::entry::Found;
 use crate::expiry::Ttl;
 use crate::flight::{Flight, Outcome, Waiter};
@@ -13,8 +13,11 @@ use crate::shard::Ending;
 #[derive(Debug)]
 #[must_use = "dropping a lead or a wait has an effect"]
 pub enum Lookup<K, V, E> {
-    /// A live entry.
+    /// A fresh entry.
     Hit(Found<V>),
+    /// An entry past its time to live that may be served while it is loaded again (stale while revalidate). The
+    /// first look-up to meet it also gets the duty to load it; should it drop the leader, the next one gets it.
+    Stale(Found<V>, Option<Leader<K, V, E>>),
     /// Nobody has it: the caller loads and reports through the leader.
     Lead(Leader<K, V, E>),
     /// Somebody is loading it.
@@ -52,34 +55,21 @@ impl<K, V, E> Leader<K, V, E> {
     /// Tells whether a publication would be refused now: the key was removed or inserted or the scope invalidated
     /// since the flight began. It may become true at any moment, and stays true. One shard lock.
     pub fn is_detached(&self) -> bool {
-        !self
-            .core
-            .shard(self.hash)
-            .lock()
-            .is_attached(self.hash, &self.flight)
+        !self.core.write(self.hash, |shard, _, _| {
+            shard.is_attached(self.hash, &self.flight)
+        })
     }
 
     /// Answers the waiters without keeping the value, and ends the flight. One shard lock.
-    pub fn answer(self, value: V) {
-        self.end(Ending::Answered, Outcome::Loaded(value));
-    }
-
-    /// Gives the waiters an error, each a clone, and ends the flight. Nothing is kept. One shard lock.
-    pub fn fail(self, error: E) {
-        self.end(Ending::Failed, Outcome::Failed(error));
-    }
-
-    fn end(mut self, why: Ending, outcome: Outcome<V, E>) {
-        self.settle(why, outcome);
+    pub fn answer(mut self, value: V) {
+        self.settle(Ending::Answered, Outcome::Loaded(value));
     }
 
     /// Takes the flight out of its shard, then tells the waiters.
     fn settle(&mut self, why: Ending, outcome: Outcome<V, E>) {
-        let garbage = self
-            .core
-            .shard(self.hash)
-            .lock()
-            .abandon(self.hash, &self.flight, why);
+        let ((), garbage) = self.core.write_keeping(self.hash, |shard, _, out| {
+            shard.abandon(self.hash, &self.flight, why, out);
+        });
         self.settled = true;
         self.flight.settle(outcome);
         drop(garbage);
@@ -87,24 +77,45 @@ impl<K, V, E> Leader<K, V, E> {
 }
 
 impl<K: Eq, V: Clone, E> Leader<K, V, E> {
-    /// Publishes the value with the time to live of the look-up that began the flight.
+    /// Publishes the value with the options of the look-up that began the flight.
     ///
-    /// Says whether the cache kept it; the waiters get it either way. It is refused if the flight was detached.
+    /// Says whether the cache kept it; the waiters get it either way. It is refused if the flight was detached, if
+    /// the value is heavier than its shard may hold, or by the policy in favour of others.
     /// Two locks, one after the other; the displaced entry is dropped outside both.
     pub fn publish(self, value: V) -> bool {
-        let ttl = self.flight.ttl;
-        self.publish_with(value, ttl)
+        self.publish_as(value, None)
     }
 
     /// Publishes the value with a time to live of its own; see [`publish`](Self::publish).
-    pub fn publish_with(mut self, value: V, ttl: impl Into<Ttl>) -> bool {
-        let (kept, garbage) = self
-            .core
-            .publish(self.hash, &self.flight, value.clone(), ttl.into());
+    pub fn publish_with(self, value: V, ttl: impl Into<Ttl>) -> bool {
+        self.publish_as(value, Some(ttl.into()))
+    }
+
+    fn publish_as(mut self, value: V, ttl: Option<Ttl>) -> bool {
+        let (kept, garbage) = self.core.publish(self.hash, &self.flight, value.clone(), ttl);
         self.settled = true;
         self.flight.settle(Outcome::Loaded(value));
         drop(garbage);
         kept
+    }
+}
+
+impl<K: Eq, V: Clone, E> Leader<K, V, E> {
+    /// Ends the flight with an error: waiters get a clone, or the value whose stale-if-error window is open
+    /// ([`Outcome::Fallback`]), which is also returned to be served by the leader. Nothing is kept. One shard lock.
+    ///
+    /// There is no fallback if the flight was detached: the value was removed, replaced or invalidated meanwhile.
+    pub fn fail(mut self, error: E) -> Option<V> {
+        let (fallback, garbage) = self.core.write_keeping(self.hash, |shard, config, out| {
+            shard.fail(self.hash, &self.flight, config, out)
+        });
+        self.settled = true;
+        self.flight.settle(match fallback.clone() {
+            Some(value) => Outcome::Fallback { value, error },
+            None => Outcome::Failed(error),
+        });
+        drop(garbage);
+        fallback
     }
 }
 

@@ -52,28 +52,42 @@ mod cache;
 #[cfg(feature = "ci")]
 pub mod ci;
 mod clock;
+mod config;
+mod core;
+mod detail;
 mod entry;
 mod error;
 mod expiry;
 mod flight;
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod flight_tests;
+mod flights;
 mod leader;
-mod linked_slab;
+mod listener;
+mod load;
+mod mark;
+mod policy;
+mod raw;
 mod rules;
 mod scope;
 mod shard;
+mod shim;
 mod stats;
+mod stripes;
+mod table;
+mod whole;
 
 pub use builder::CacheBuilder;
 pub use cache::Cache;
-pub use clock::{Clock, ManualClock, SystemClock, Tick};
-pub use entry::{EntrySnapshot, Found, InsertOptions, LookupOptions, Meta};
+pub use clock::{Clock, ManualClock, SystemClock, Tick, TickCell};
+pub use entry::{EntrySnapshot, Found, Freshness, InsertOptions, LookupOptions, Meta};
 pub use error::Error;
 pub use expiry::Ttl;
 pub use flight::{Outcome, Waiter};
 /// Key equivalence across borrowed forms; implemented for everything a key can be borrowed as.
 pub use hashbrown::Equivalent;
 pub use leader::{Leader, Lookup};
+pub use listener::Cause;
+pub use policy::Eviction;
 pub use scope::{Scope, Stamp};
 pub use stats::Stats;

@@ -1,7 +1,8 @@
 //! Invalidation of many entries and flights at once, in constant time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::shim::{AtomicU64, Ordering};
 
 /// A group of entries and flights that can be invalidated together in O(1), however many there are.
 ///
@@ -26,9 +27,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// older generation: a publication that checks after it is refused, and one that checked just before it stores an
 /// entry that is dead already. In the same way a look-up that starts after `invalidate` returned finds the running
 /// flight dead, detaches it and begins its own.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Scope {
     generation: Arc<AtomicU64>,
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        Self {
+            generation: Arc::new(AtomicU64::new(0)),
+        }
+    }
 }
 
 impl Scope {

@@ -1,24 +1,30 @@
-//! Counters of what a cache did; kept per shard under its lock, summed on demand.
+//! Counters of what a cache did; kept per shard and per thread, summed on demand.
 
 use std::ops::AddAssign;
 
 /// What happened in a cache (or in several: the counters add up) since it was built.
 ///
-/// Counting is always on and costs a plain addition under a lock that is held anyway. Each insertion ends in
-/// exactly one way: `insertions == entries still there + replacements + evictions + expirations + invalidations`.
+/// Counting is always on and costs a plain addition to a line that is written anyway. Each insertion ends in
+/// exactly one way: `insertions == entries still there + replacements + evictions + rejections + expirations +
+/// invalidations`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Look-ups (`get`, `lookup`) answered by a live entry.
+    /// Look-ups (`get`, `lookup`) answered by a fresh entry.
     pub hits: u64,
-    /// Look-ups that found no live entry, coalesced ones included.
+    /// Look-ups answered by a value past its time to live and within its stale-while-revalidate window.
+    pub stale_hits: u64,
+    /// Look-ups that found nothing to serve, coalesced ones included.
     pub misses: u64,
     /// Values stored, by `insert` or by a leader's publication.
     pub insertions: u64,
-    /// Live values overwritten by a newer value of their key.
+    /// Fresh values overwritten by a newer value of their key.
     pub replacements: u64,
-    /// Live entries dropped to make room.
+    /// Fresh entries dropped to make room.
     pub evictions: u64,
+    /// Values not stored because they weigh more than their shard may hold. (A newcomer that the policy let go at
+    /// once counts as evicted.)
+    pub rejections: u64,
     /// Entries dropped because their time was over, counted when they are met.
     pub expirations: u64,
     /// Entries dropped by `remove`, `remove_where`, `retain` or `clear`, or met after their scope was invalidated.
@@ -27,18 +33,29 @@ pub struct Stats {
     pub loads: u64,
     /// Flights whose leader reported an error.
     pub load_failures: u64,
+    /// Failed loads in whose place a stale value could be served.
+    pub fallbacks: u64,
     /// Flights whose leader was dropped without an answer (cancelled or panicked).
     pub abandoned: u64,
     /// Loads answered but not kept because they were overtaken by a removal, insertion or invalidation.
     pub refused: u64,
     /// Look-ups that joined another caller's flight instead of loading themselves.
     pub coalesced: u64,
+    /// Times a shard was emptied because the hash of a key panicked in the middle of a change. Zero in a sound program.
+    pub faults: u64,
 }
 
 impl Stats {
+    /// Counts the insertions whose value is gone.
+    pub(crate) fn ended(&self) -> u64 {
+        self.replacements + self.evictions + self.rejections + self.expirations + self.invalidations
+    }
+
     /// Counts the look-ups.
     pub fn requests(&self) -> u64 {
-        self.hits.saturating_add(self.misses)
+        self.hits
+            .saturating_add(self.stale_hits)
+            .saturating_add(self.misses)
     }
 
     /// Gives the hits in percent of the look-ups, rounded to two decimals; zero before the first look-up.
@@ -57,17 +74,21 @@ impl Stats {
 impl AddAssign for Stats {
     fn add_assign(&mut self, other: Self) {
         self.hits += other.hits;
+        self.stale_hits += other.stale_hits;
         self.misses += other.misses;
         self.insertions += other.insertions;
         self.replacements += other.replacements;
         self.evictions += other.evictions;
+        self.rejections += other.rejections;
         self.expirations += other.expirations;
         self.invalidations += other.invalidations;
         self.loads += other.loads;
         self.load_failures += other.load_failures;
+        self.fallbacks += other.fallbacks;
         self.abandoned += other.abandoned;
         self.refused += other.refused;
         self.coalesced += other.coalesced;
+        self.faults += other.faults;
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use ci_cache_core::{Cache, CacheBuilder, InsertOptions, LookupOptions, ManualClock, Scope, Tick};
+use ci_cache_core::{Cache, CacheBuilder, Eviction, InsertOptions, LookupOptions, ManualClock, Scope, Tick};
 
-fn builder(capacity: usize) -> CacheBuilder {
+fn builder<K, V>(capacity: usize) -> CacheBuilder<K, V> {
     CacheBuilder::new(capacity, Arc::new(ManualClock::new()))
 }
 
@@ -22,7 +22,7 @@ fn looks_up_by_a_borrowed_form() {
 
 #[test]
 fn overwriting_at_capacity_evicts_nobody() {
-    let cache: Cache<u32, u32> = builder(2).build().unwrap();
+    let cache: Cache<u32, u32> = builder(2).eviction(Eviction::Lru).build().unwrap();
     cache.insert(1, 10);
     cache.insert(2, 20);
     cache.insert(1, 11);
@@ -37,18 +37,18 @@ fn overwriting_at_capacity_evicts_nobody() {
 #[test]
 fn found_says_since_when_and_until_when() {
     let clock = Arc::new(ManualClock::new());
-    let cache: Cache<u32, u32> = CacheBuilder::new(2, clock.clone()).build().unwrap();
+    let cache: Cache<u32, u32> = CacheBuilder::new(2, clock.clone()).details(true).build().unwrap();
     clock.advance(Duration::from_micros(5));
     cache.insert_with(1, 10, InsertOptions::new().ttl(Duration::from_micros(10)));
     clock.advance(Duration::from_micros(9));
     let found = cache.get_found(&1).unwrap();
-    assert_eq!((found.value, found.meta.hits), (10, 1));
+    assert_eq!((found.value, found.meta.hits), (10, Some(1)));
     assert_eq!(
-        (found.meta.created.as_micros(), found.meta.expires),
+        (found.meta.created.unwrap().as_micros(), found.meta.expires),
         (5, Some(Tick::from_micros(15)))
     );
     assert_eq!(
-        cache.now().saturating_since(found.meta.created),
+        cache.now().saturating_since(found.meta.created.unwrap()),
         Duration::from_micros(9)
     );
     clock.advance(Duration::from_micros(1));
@@ -95,7 +95,10 @@ impl Drop for Nosy {
 #[test]
 fn values_are_dropped_outside_the_locks() {
     let clock = Arc::new(ManualClock::new());
-    let cache: NosyCache = CacheBuilder::new(2, clock.clone()).build().unwrap();
+    let cache: NosyCache = CacheBuilder::new(2, clock.clone())
+        .eviction(Eviction::Lru)
+        .build()
+        .unwrap();
     let home = Arc::new(OnceLock::from(cache.clone()));
     let drops = Arc::new(AtomicUsize::new(0));
     let value = || {
@@ -127,6 +130,9 @@ fn values_are_dropped_outside_the_locks() {
     drop(cache.lookup(&5, LookupOptions::new()));
     dropped("invalidated", 1);
     cache.clear();
+    assert!(cache.is_empty());
+    dropped("cleared, not purged", 0);
+    cache.purge();
     dropped("cleared", 1);
     cache.insert(6, value());
     assert_eq!(cache.remove_where(|_, _| true), 1);
@@ -182,7 +188,7 @@ impl Drop for Explosive {
 
 #[test]
 fn a_drop_that_panics_leaves_the_cache_whole() {
-    let cache: Cache<u32, Arc<Explosive>> = builder(1).build().unwrap();
+    let cache: Cache<u32, Arc<Explosive>> = builder(1).eviction(Eviction::Lru).build().unwrap();
     let armed = Arc::new(AtomicUsize::new(0));
     let value = || Arc::new(Explosive(Arc::clone(&armed)));
     let explodes = |what: &str, act: &dyn Fn()| {
@@ -197,7 +203,10 @@ fn a_drop_that_panics_leaves_the_cache_whole() {
     explodes("evicted", &|| cache.insert(2, value()));
     explodes("removed", &|| drop(cache.remove(&2)));
     cache.insert(3, value());
-    explodes("swept", &|| cache.clear());
+    explodes("cleared", &|| {
+        cache.clear();
+        cache.purge();
+    });
     cache.insert(4, value());
     explodes("published over", &|| {
         if let ci_cache_core::Lookup::Lead(leader) = cache.lookup(&5, LookupOptions::new()) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ci_cache_core::{
-    Cache, CacheBuilder, InsertOptions, Lookup, LookupOptions, ManualClock, Scope, Stats, Ttl,
+    Cache, CacheBuilder, Eviction, InsertOptions, Lookup, LookupOptions, ManualClock, Scope, Stats, Ttl,
 };
 use proptest::prelude::*;
 
@@ -200,7 +200,12 @@ impl Naive {
 }
 
 /// Runs the operations on both and compares after each.
-fn duel<S: BuildHasher>(builder: CacheBuilder<S>, clock: &ManualClock, naive: Naive, ops: &[Op]) {
+fn duel<S: BuildHasher + Send + Sync + 'static>(
+    builder: CacheBuilder<u8, u32, S>,
+    clock: &ManualClock,
+    naive: Naive,
+    ops: &[Op],
+) {
     let cache: Cache<u8, u32, (), S> = builder.build().expect("drawn settings are valid");
     let scope = Scope::new();
     let mut naive = naive;
@@ -212,7 +217,7 @@ fn duel<S: BuildHasher>(builder: CacheBuilder<S>, clock: &ManualClock, naive: Na
         let entries = cache.entries(usize::MAX);
         let dump: Vec<_> = entries
             .iter()
-            .map(|entry| (entry.key, entry.value, entry.meta.hits))
+            .map(|entry| (entry.key, entry.value, entry.meta.hits.unwrap()))
             .collect();
         assert_eq!(dump, naive.live_rows(), "after {op:?}");
         assert_eq!(cache.len(), naive.rows.len(), "after {op:?}");
@@ -258,6 +263,7 @@ fn apply<S: BuildHasher>(
                     naive.insert(key, value, ttl, scoped);
                 }
                 Lookup::Wait(_) => panic!("nobody else loads"),
+                Lookup::Stale(..) => panic!("no window is open"),
             }
         }
         Op::Remove(key) => {
@@ -316,7 +322,11 @@ proptest! {
         colliding in any::<bool>(),
     ) {
         let clock = Arc::new(ManualClock::new());
-        let mut builder = CacheBuilder::new(capacity, clock.clone()).shards(1);
+        let mut builder = CacheBuilder::new(capacity, clock.clone())
+            .shards(1)
+            .eviction(Eviction::Lru)
+            .details(true)
+            .reclaim(0);
         if let Some(ttl) = default_ttl {
             builder = builder.default_ttl(Duration::from_micros(ttl));
         }

@@ -76,13 +76,13 @@ impl Tenant {
         let question = Question::Get(get.clone());
         let key = Key::new(self.id(), &question);
         match self.inner().cache.lookup(self.id(), &key, &question) {
-            Lookup::Hit(found) => Place::Answered(Answer {
+            Lookup::Hit(found) | Lookup::Stale(found, None) => Place::Answered(Answer {
                 value: found.value.answer().clone(),
                 source: Source::Hit,
                 age: self.inner().cache.age(&found),
             }),
             Lookup::Wait(waiter) => Place::Waits(waiter),
-            Lookup::Lead(leader) => {
+            Lookup::Lead(leader) | Lookup::Stale(_, Some(leader)) => {
                 missing.push((get.clone(), leader));
                 Place::Leads(missing.len() - 1)
             }
@@ -127,7 +127,9 @@ impl Tenant {
                 }
                 Err(error) => {
                     let error = Error::Store(error);
-                    leaders.into_iter().for_each(|leader| leader.fail(error.clone()));
+                    for leader in leaders {
+                        leader.fail(error.clone());
+                    }
                     Err(error)
                 }
             }

@@ -18,7 +18,7 @@ impl Tenant {
         let key = Key::new(self.id(), &question);
         loop {
             match self.inner().cache.lookup(self.id(), &key, &question) {
-                Lookup::Hit(found) => {
+                Lookup::Hit(found) | Lookup::Stale(found, None) => {
                     let age = self.inner().cache.age(&found);
                     return Ok(Answer {
                         value: found.value.answer().clone(),
@@ -26,7 +26,7 @@ impl Tenant {
                         age,
                     });
                 }
-                Lookup::Lead(leader) => {
+                Lookup::Lead(leader) | Lookup::Stale(_, Some(leader)) => {
                     let value = load_in_task(self.inner(), self.id(), question, leader).await?;
                     return Ok(loaded(value, Source::Miss));
                 }

@@ -48,7 +48,9 @@ impl<V: Rows, E> CiCache<V, E> {
     /// [`Error::InvalidConfig`] naming the setting, its value and what is allowed.
     pub fn new(config: CiCacheConfig, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         config.validate()?;
-        let builder = CacheBuilder::new(config.max_size, clock);
+        let builder = CacheBuilder::new(config.max_size, clock)
+            .eviction(config.eviction)
+            .details(true);
         let builder = match config.shards {
             Some(shards) => builder.shards(shards),
             None => builder,
@@ -93,7 +95,10 @@ impl<V: Rows, E> CiCache<V, E> {
         let lookup = self
             .engine
             .lookup_with(key, || (key.clone(), self.options(tenant, question)));
-        self.count(question.kind(), matches!(lookup, Lookup::Hit(_)));
+        self.count(
+            question.kind(),
+            matches!(lookup, Lookup::Hit(_) | Lookup::Stale(..)),
+        );
         lookup
     }
 
@@ -165,7 +170,9 @@ impl<V: Rows, E> CiCache<V, E> {
 
     /// Tells how long ago an entry was stored.
     pub fn age(&self, found: &CiFound<V>) -> Duration {
-        self.engine.now().saturating_since(found.meta.created)
+        self.engine
+            .now()
+            .saturating_since(found.meta.created.unwrap_or_default())
     }
 
     /// Gives the statistics. Locks each shard for a moment.
@@ -197,12 +204,12 @@ impl<V: Rows, E> CiCache<V, E> {
             tenant: entry.key.tenant().to_owned(),
             kind: entry.value.kind(),
             results: entry.value.rows(),
-            age: now.saturating_since(entry.meta.created),
+            age: now.saturating_since(entry.meta.created.unwrap_or_default()),
             expires_in: entry
                 .meta
                 .expires
                 .map_or(Duration::MAX, |at| at.saturating_since(now)),
-            hits: entry.meta.hits,
+            hits: entry.meta.hits.unwrap_or(0),
             filters: entry.value.filters(),
             keywords: entry.value.shown_keywords(),
         };

@@ -57,7 +57,7 @@ fn empty_answers_are_answers() {
     assert!(cache.publish(lead(&cache, &a, &get("gone")), &get("gone"), Vec::new()));
     let found = cache.get(&a, &get("gone")).unwrap();
     assert_eq!(
-        (found.value.rows(), found.value.kind(), found.meta.hits),
+        (found.value.rows(), found.value.kind(), found.meta.hits.unwrap()),
         (0, QuestionKind::Get, 1)
     );
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ci_model::{Question, QuestionKind};
 
 use crate::error::Error;
+use crate::policy::Eviction;
 
 /// The longest time to live that is accepted: a year. Longer is taken for a mistake in the unit.
 const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -15,6 +16,7 @@ const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub struct CiCacheConfig {
     pub(super) max_size: usize,
     pub(super) shards: Option<usize>,
+    pub(super) eviction: Eviction,
     pub(super) default_ttl: Duration,
     pub(super) keyword_ttl: Duration,
     pub(super) filter_ttl: Duration,
@@ -26,6 +28,7 @@ impl Default for CiCacheConfig {
         Self {
             max_size: 500,
             shards: None,
+            eviction: Eviction::Lru,
             default_ttl: Duration::from_secs(300),
             keyword_ttl: Duration::from_secs(600),
             filter_ttl: Duration::from_secs(300),
@@ -40,16 +43,22 @@ impl CiCacheConfig {
         Self::default()
     }
 
-    /// Sets the most entries, 1 to 2^32 - 1; default 500. Memory is taken as entries come.
+    /// Sets the most entries, 1 to 2^31; default 500. Memory is taken as entries come.
     pub fn max_size(mut self, entries: usize) -> Self {
         self.max_size = entries;
         self
     }
 
     /// Sets the number of shards; default as of [`CacheBuilder::shards`](crate::CacheBuilder::shards), which is one,
-    /// hence exact recency order, below 2,048 entries.
+    /// hence an exact recency order, below 1,024 entries.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
+        self
+    }
+
+    /// Chooses which answer leaves a full cache. Default: [`Eviction::Lru`], as the predecessor did.
+    pub fn eviction(mut self, eviction: Eviction) -> Self {
+        self.eviction = eviction;
         self
     }
 

@@ -1,8 +1,9 @@
 //! The scopes of each tenant: one for gets, one for all other questions.
 
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
 use ci_model::{QuestionKind, TenantId};
 use hashbrown::HashMap;
-use parking_lot::RwLock;
 
 use crate::scope::{Scope, Stamp};
 
@@ -57,26 +58,34 @@ impl Tenants {
         }
     }
 
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Stamps what begins now.
     pub(super) fn stamp(&self, tenant: &TenantId, kind: QuestionKind) -> Stamp {
-        if let Some(scopes) = self.known.read().scopes.get(tenant) {
+        if let Some(scopes) = self.read().scopes.get(tenant) {
             return scopes.of(kind).stamp();
         }
-        let mut known = self.known.write();
+        let mut known = self.write();
         known.sweep();
         known.scopes.entry(tenant.clone()).or_default().of(kind).stamp()
     }
 
     /// Invalidates everything but gets. A tenant that is not known has nothing to invalidate.
     pub(super) fn invalidate_questions(&self, tenant: &TenantId) {
-        if let Some(scopes) = self.known.read().scopes.get(tenant) {
+        if let Some(scopes) = self.read().scopes.get(tenant) {
             scopes.questions.invalidate();
         }
     }
 
     /// Invalidates everything.
     pub(super) fn invalidate(&self, tenant: &TenantId) {
-        if let Some(scopes) = self.known.read().scopes.get(tenant) {
+        if let Some(scopes) = self.read().scopes.get(tenant) {
             scopes.questions.invalidate();
             scopes.gets.invalidate();
         }
@@ -126,7 +135,7 @@ mod tests {
         for number in 0..5_000 {
             tenants.stamp(&tenant(number), QuestionKind::Get);
         }
-        assert!(tenants.known.read().scopes.len() <= FIRST_SWEEP);
+        assert!(tenants.read().scopes.len() <= FIRST_SWEEP);
         assert!(kept.is_live());
         tenants.invalidate_questions(&tenant("kept"));
         assert!(!kept.is_live());

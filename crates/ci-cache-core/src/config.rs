@@ -1,0 +1,133 @@
+//! What a cache was built with, validated, and how it turns a caller's wishes into an entry's life.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, Tick, TickCell};
+use crate::detail::Detail;
+use crate::entry::InsertOptions;
+use crate::expiry::{Ttl, Windows, shorten};
+use crate::listener::Listener;
+use crate::mark::Mark;
+use crate::policy::Eviction;
+use crate::shim::AtomicU64;
+
+/// Computes a weight; see [`CacheBuilder::weigher`](crate::CacheBuilder::weigher).
+pub(crate) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
+/// Computes a time to live; see [`CacheBuilder::expiry`](crate::CacheBuilder::expiry).
+pub(crate) type Expiry<K, V> = Arc<dyn Fn(&K, &V) -> Ttl + Send + Sync>;
+/// Hashes a resident key once more, for eviction and growth.
+pub(crate) type Rehash<K> = Box<dyn Fn(&K) -> u64 + Send + Sync>;
+
+/// The clock, and a short cut to its tick if it offers one: a look-up then costs a load instead of a call.
+#[derive(Debug, Clone)]
+pub(crate) struct Time {
+    clock: Arc<dyn Clock>,
+    cell: Option<Arc<TickCell>>,
+}
+
+impl Time {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            cell: clock.cell(),
+            clock,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Tick {
+        match &self.cell {
+            Some(cell) => cell.get(),
+            None => self.clock.now(),
+        }
+    }
+}
+
+/// The settings of a cache that its shards go by.
+pub(crate) struct Config<K, V> {
+    pub(crate) time: Time,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) windows: Windows,
+    /// The share of a time to live by which it may be shortened, in 1/65,536.
+    pub(crate) jitter: u32,
+    pub(crate) weigher: Option<Weigher<K, V>>,
+    pub(crate) expiry: Option<Expiry<K, V>>,
+    pub(crate) listener: Option<Listener<K, V>>,
+    pub(crate) rehash: Rehash<K>,
+    pub(crate) eviction: Eviction,
+    /// Keep a detail for every entry.
+    pub(crate) details: bool,
+    /// Let what a load cost count at eviction.
+    pub(crate) cost_aware: bool,
+    /// Slots that each insertion examines for entries past their time.
+    pub(crate) reclaim: usize,
+}
+
+/// What an entry starts its life with.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) mark: Mark,
+    pub(crate) detail: Option<Detail>,
+    pub(crate) weight: u32,
+    pub(crate) cost: u32,
+}
+
+impl<K, V> Config<K, V> {
+    /// Decides how long an entry lives and what it weighs. Runs the caller's weigher and expiry function.
+    pub(crate) fn life(&self, hash: u64, key: &K, value: &V, options: InsertOptions) -> Life {
+        let weight = options
+            .weight
+            .unwrap_or_else(|| self.weigher.as_ref().map_or(1, |weigh| weigh(key, value)));
+        let ttl = match (options.ttl, &self.expiry) {
+            (Ttl::Inherit, Some(expiry)) => expiry(key, value),
+            (ttl, _) => ttl,
+        };
+        let ttl = ttl.or(self.ttl);
+        let idle = options.idle.or(self.idle);
+        let windows = options.windows.or(self.windows);
+        let detailed = self.details || options.stamp.is_some() || idle.is_some() || windows.any();
+        // No expiry and no particulars: no clock is read.
+        let now = if detailed || ttl.is_some() {
+            self.time.now()
+        } else {
+            Tick::default()
+        };
+        let hard = ttl.map_or(Tick::NEVER, |ttl| {
+            now.saturating_add(shorten(ttl, self.jitter, hash ^ now.as_micros()))
+        });
+        let idle_micros = idle.map_or(0, crate::clock::micros);
+        let deadline = match idle {
+            Some(_) => hard.min(now.after_micros(idle_micros)),
+            None => hard,
+        };
+        let detail = detailed.then(|| Detail {
+            created: now,
+            hits: AtomicU64::new(0),
+            stamp: options.stamp,
+            hard,
+            idle_micros,
+            stale_until: windows
+                .revalidate
+                .map_or(hard, |window| hard.saturating_add(window)),
+            fallback_until: windows.error.map_or(hard, |window| hard.saturating_add(window)),
+        });
+        Life {
+            mark: Mark::new(deadline, detailed),
+            detail,
+            weight: weight.max(1),
+            cost: if self.cost_aware { options.cost } else { 0 },
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for Config<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("ttl", &self.ttl)
+            .field("idle", &self.idle)
+            .field("eviction", &self.eviction)
+            .finish_non_exhaustive()
+    }
+}

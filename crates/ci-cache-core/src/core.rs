@@ -1,0 +1,259 @@
+//! What a cache, its clones and its leaders share: the shards behind their locks.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hashbrown::Equivalent;
+
+use crate::config::Config;
+use crate::entry::InsertOptions;
+use crate::expiry::Ttl;
+use crate::flight::Flight;
+use crate::listener::Garbage;
+use crate::raw::BiasedLock;
+use crate::shard::{Look, Seen, Shard};
+use crate::shim::{AtomicU64, Ordering};
+use crate::stats::Stats;
+use crate::stripes::Stripes;
+
+/// The shared part of a cache.
+pub(crate) struct Core<K, V, E> {
+    shards: Box<[Line<K, V, E>]>,
+    pub(crate) config: Config<K, V>,
+    stripes: Stripes,
+    /// Raised by a clear: contents of shards in an older epoch are gone at once.
+    epoch: AtomicU64,
+    /// Misses of threads without a stripe.
+    stray_misses: AtomicU64,
+    /// The capacity in total weight. Outside the shards only a report.
+    capacity: AtomicU64,
+    /// Held while the capacity changes, so that two changes cannot mix.
+    resizing: std::sync::Mutex<()>,
+}
+
+/// A shard on cache lines of its own, so that neighbours' locks do not slow each other down.
+#[repr(align(128))]
+struct Line<K, V, E>(BiasedLock<Shard<K, V, E>>);
+
+/// Gives the shares of so many shards; the first take what does not divide evenly.
+fn shares(capacity: u64, shards: usize) -> impl Iterator<Item = u64> {
+    let count = shards as u64;
+    (0..count).map(move |index| (capacity / count + u64::from(index < capacity % count)).max(1))
+}
+
+impl<K, V, E> Core<K, V, E> {
+    pub(crate) fn new(capacity: u64, shards: usize, config: Config<K, V>) -> Self {
+        let shards = shares(capacity, shards)
+            .map(|share| Line(BiasedLock::new(Shard::new(share, &config))))
+            .collect();
+        Self {
+            shards,
+            config,
+            stripes: Stripes::new(),
+            epoch: AtomicU64::new(0),
+            stray_misses: AtomicU64::new(0),
+            capacity: AtomicU64::new(capacity),
+            resizing: std::sync::Mutex::new(()),
+        }
+    }
+
+    /// Counts the shards.
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Gives the capacity.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Finds the shard of a hash by bits 8 to 19: the table inside goes by the lowest eight and the highest, policies
+    /// sample by those in between.
+    #[inline]
+    fn lock_of(&self, hash: u64) -> &BiasedLock<Shard<K, V, E>> {
+        let index = (((hash >> 8) & 0xFFF) * self.shards.len() as u64) >> 12;
+        &self.shards[index as usize].0
+    }
+
+    /// The epoch now: what a look-up that begins now may see.
+    #[inline]
+    fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Visits a key's fresh entry under shared access. Counts a hit, not a miss.
+    #[inline]
+    pub(crate) fn look<Q, R>(
+        &self,
+        hash: u64,
+        key: &Q,
+        visit: impl FnOnce(&Seen<'_, K, V, E>) -> R,
+    ) -> Look<R>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let epoch = self.epoch();
+        self.lock_of(hash).read(&self.stripes, |shard, access| {
+            let look = shard.look((hash, key), epoch, &self.config, |seen| {
+                seen.hit(hash, &self.config);
+                shard.count_hit(access);
+                visit(&seen)
+            });
+            let hits = u64::from(matches!(look, Look::Hit(_)));
+            (look, hits)
+        })
+    }
+
+    /// Visits a key's fresh entry under shared access and counts nothing.
+    pub(crate) fn peek<Q, R>(
+        &self,
+        hash: u64,
+        key: &Q,
+        visit: impl FnOnce(&Seen<'_, K, V, E>) -> R,
+    ) -> Option<R>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let epoch = self.epoch();
+        self.lock_of(hash).read(&self.stripes, |shard, _| {
+            match shard.look((hash, key), epoch, &self.config, |seen| visit(&seen)) {
+                Look::Hit(result) => (Some(result), 0),
+                Look::Absent | Look::NotFresh => (None, 0),
+            }
+        })
+    }
+
+    /// Counts a look-up that found nothing.
+    #[inline]
+    pub(crate) fn miss(&self) {
+        match self.stripes.mine() {
+            Some(stripe) => stripe.miss(),
+            None => {
+                self.stray_misses.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Changes the shard of a hash; what leaves it is told of and dropped after its lock.
+    #[inline]
+    pub(crate) fn write<R>(
+        &self,
+        hash: u64,
+        act: impl FnOnce(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
+    ) -> R {
+        self.write_keeping(hash, act).0
+    }
+
+    /// Changes the shard of a hash and hands out what left it, after telling of it.
+    #[inline]
+    pub(crate) fn write_keeping<R>(
+        &self,
+        hash: u64,
+        act: impl FnOnce(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
+    ) -> (R, Garbage<K, V, E>) {
+        self.write_lock(self.lock_of(hash), act)
+    }
+
+    #[inline]
+    fn write_lock<R>(
+        &self,
+        lock: &BiasedLock<Shard<K, V, E>>,
+        act: impl FnOnce(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
+    ) -> (R, Garbage<K, V, E>) {
+        let mut out = Garbage::default();
+        let result = lock.write(&self.stripes, |shard| {
+            shard.sync(self.epoch(), &mut out);
+            act(shard, &self.config, &mut out)
+        });
+        out.tell(self.config.listener.as_ref());
+        (result, out)
+    }
+
+    /// Changes the shards one after the other.
+    pub(crate) fn write_each<R>(
+        &self,
+        mut act: impl FnMut(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
+    ) -> impl Iterator<Item = R> {
+        self.shards
+            .iter()
+            .map(move |line| self.write_lock(&line.0, &mut act).0)
+    }
+
+    /// Reads the shards one after the other, each at the epoch of that moment.
+    pub(crate) fn read_each<R>(
+        &self,
+        mut look: impl FnMut(&Shard<K, V, E>, u64, &Config<K, V>) -> R,
+    ) -> impl Iterator<Item = R> {
+        self.shards.iter().map(move |line| {
+            line.0.read(&self.stripes, |shard, _| {
+                (look(shard, self.epoch(), &self.config), 0)
+            })
+        })
+    }
+
+    /// Sums the counters.
+    pub(crate) fn stats(&self) -> Stats {
+        let (hits, misses) = self.stripes.counts();
+        let mut stats: Stats = self.read_each(|shard, epoch, _| shard.stats(epoch)).sum();
+        stats.hits += hits;
+        stats.misses += misses + self.stray_misses.load(Ordering::Relaxed);
+        stats
+    }
+
+    /// Makes everything that is there, and every flight under way, a thing of the past.
+    ///
+    /// `SeqCst`: a look-up that starts after this returned, on whatever thread, reads the new epoch.
+    pub(crate) fn clear(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Changes the capacity and evicts what is too much, a few entries at a time under each lock.
+    pub(crate) fn resize(&self, capacity: u64) {
+        /// Evictions in one go; some ten microseconds.
+        const AT_ONCE: usize = 128;
+        let _one = self
+            .resizing
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.capacity.store(capacity, Ordering::Relaxed);
+        for (line, share) in self.shards.iter().zip(shares(capacity, self.shards.len())) {
+            while self
+                .write_lock(&line.0, |shard, config, out| {
+                    shard.resize(share, AT_ONCE, config, out)
+                })
+                .0
+            {}
+        }
+    }
+}
+
+impl<K: Eq, V, E> Core<K, V, E> {
+    /// Stores a flight's value unless it was detached; says whether it was kept.
+    pub(crate) fn publish(
+        &self,
+        hash: u64,
+        flight: &Arc<Flight<V, E>>,
+        value: V,
+        ttl: Option<Ttl>,
+    ) -> (bool, Garbage<K, V, E>) {
+        let mut options: InsertOptions = flight.options.clone();
+        if let Some(ttl) = ttl {
+            options.ttl = ttl;
+        }
+        if self.config.cost_aware && options.cost == 0 {
+            let took = self.config.time.now().saturating_since(flight.begun);
+            options.cost = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        }
+        self.write_keeping(hash, |shard, config, out| {
+            shard.publish(hash, flight, value, options, config, out)
+        })
+    }
+}
+
+impl<K, V, E> fmt::Debug for Core<K, V, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

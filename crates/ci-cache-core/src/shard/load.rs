@@ -1,0 +1,281 @@
+//! Flights: which look-up begins one, which joins it, and what becomes of its value.
+
+use std::sync::Arc;
+
+use hashbrown::Equivalent;
+
+use super::{Look, Seen, Shard, write::Stored};
+use crate::clock::Tick;
+use crate::config::Config;
+use crate::detail::State;
+use crate::entry::{Found, Freshness, InsertOptions};
+use crate::flight::Flight;
+use crate::flights::FlightSlot;
+use crate::listener::Garbage;
+use crate::policy::Policy;
+use crate::scope::Stamp;
+
+/// The answer of one look-up that may begin or join a flight.
+#[derive(Debug)]
+pub(crate) enum Probe<V, E> {
+    /// A fresh entry.
+    Hit(Found<V>),
+    /// A stale one that may be served; the flight that loads it again, if this look-up began it.
+    Stale(Found<V>, Option<Arc<Flight<V, E>>>),
+    /// This look-up began a flight.
+    Lead(Arc<Flight<V, E>>),
+    /// Somebody's flight.
+    Join(Arc<Flight<V, E>>),
+}
+
+/// How a flight ended that left nothing to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The leader answered its waiters only.
+    Answered,
+    /// The leader was dropped.
+    Abandoned,
+}
+
+impl<K, V, E> Shard<K, V, E> {
+    /// Looks a key up under the exclusive lock and lets an exact policy know; a dead entry is taken out.
+    pub(crate) fn get<Q, R>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+        visit: impl FnOnce(&Seen<'_, K, V, E>) -> R,
+    ) -> Option<R>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let found = self.fresh(hash, key, config, visit);
+        if found.is_none() {
+            self.stats.misses += 1;
+            self.reap(hash, key, config, out);
+        }
+        found
+    }
+
+    /// Looks a key up and tells a stale value from a fresh one.
+    pub(crate) fn freshness<Q>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> Freshness<V>
+    where
+        Q: ?Sized + Equivalent<K>,
+        V: Clone,
+    {
+        if let Some(found) = self.fresh(hash, key, config, |seen| seen.found()) {
+            return Freshness::Fresh(found);
+        }
+        if let Some(found) = self.stale(hash, key, config) {
+            self.stats.stale_hits += 1;
+            return Freshness::Stale(found);
+        }
+        self.stats.misses += 1;
+        self.reap(hash, key, config, out);
+        Freshness::Absent
+    }
+
+    /// Visits a fresh entry and counts the hit.
+    fn fresh<Q, R>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+        config: &Config<K, V>,
+        visit: impl FnOnce(&Seen<'_, K, V, E>) -> R,
+    ) -> Option<R>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let visit = |seen: Seen<'_, K, V, E>| {
+            seen.hit(hash, config);
+            (seen.slot, visit(&seen))
+        };
+        let Look::Hit((slot, result)) = self.look((hash, key), self.epoch, config, visit) else {
+            return None;
+        };
+        self.policy.hit(slot);
+        self.stats.hits += 1;
+        Some(result)
+    }
+
+    /// Looks a key up and, if it is not fresh, joins its flight or begins one.
+    pub(crate) fn lookup<Q>(
+        &mut self,
+        (hash, key): (u64, &Q),
+        config: &Config<K, V>,
+        begin: impl FnOnce() -> (K, InsertOptions),
+        out: &mut Garbage<K, V, E>,
+    ) -> Probe<V, E>
+    where
+        Q: ?Sized + Equivalent<K>,
+        V: Clone,
+    {
+        if let Some(found) = self.fresh(hash, key, config, |seen| seen.found()) {
+            return Probe::Hit(found);
+        }
+        let stale = self.stale(hash, key, config);
+        if stale.is_some() {
+            self.stats.stale_hits += 1;
+        } else {
+            self.stats.misses += 1;
+            self.reap(hash, key, config, out);
+        }
+        let running = self.joinable(hash, key, out);
+        match (stale, running) {
+            (Some(found), Some(_)) => Probe::Stale(found, None),
+            (Some(found), None) => Probe::Stale(found, Some(self.begin(hash, config, begin))),
+            (None, Some(flight)) => {
+                self.stats.coalesced += 1;
+                Probe::Join(flight)
+            }
+            (None, None) => Probe::Lead(self.begin(hash, config, begin)),
+        }
+    }
+
+    /// Copies an entry that may be served while it is loaded again.
+    pub(crate) fn stale<Q>(&self, hash: u64, key: &Q, config: &Config<K, V>) -> Option<Found<V>>
+    where
+        Q: ?Sized + Equivalent<K>,
+        V: Clone,
+    {
+        let (slot, mark, _, value) = self.table.find(hash, key)?;
+        let reading = mark.read();
+        (self.state(slot, reading, config) == State::Stale).then(|| Found {
+            value: value.clone(),
+            meta: self.meta(slot, reading),
+        })
+    }
+
+    /// Begins a flight.
+    fn begin(
+        &mut self,
+        hash: u64,
+        config: &Config<K, V>,
+        begin: impl FnOnce() -> (K, InsertOptions),
+    ) -> Arc<Flight<V, E>> {
+        // The stamp is taken here, before the caller can start to load (see `Scope`).
+        let (key, options) = begin();
+        let begun = if config.cost_aware {
+            config.time.now()
+        } else {
+            Tick::default()
+        };
+        let flight = Arc::new(Flight::new(options, begun));
+        self.flights.attach(hash, key, Arc::clone(&flight));
+        self.stats.loads += 1;
+        flight
+    }
+
+    /// Finds a flight that this look-up may join; one whose scope was invalidated is detached instead.
+    fn joinable<Q>(&mut self, hash: u64, key: &Q, out: &mut Garbage<K, V, E>) -> Option<Arc<Flight<V, E>>>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        let flight = self.flights.of(hash, key)?;
+        if flight.is_live() || self.rules.join_older_flights() {
+            return Some(Arc::clone(flight));
+        }
+        out.flight = self.flights.detach(hash, key);
+        None
+    }
+
+    /// Detaches the flight of a key that a removal or insertion overtakes.
+    pub(super) fn overtake<Q: ?Sized + Equivalent<K>>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+    ) -> Option<FlightSlot<K, V, E>> {
+        if self.rules.removal_forgets_flights() {
+            None
+        } else {
+            self.flights.detach(hash, key)
+        }
+    }
+
+    /// Ends a flight without a value to keep.
+    pub(crate) fn abandon(
+        &mut self,
+        hash: u64,
+        flight: &Arc<Flight<V, E>>,
+        why: Ending,
+        out: &mut Garbage<K, V, E>,
+    ) {
+        if why == Ending::Abandoned {
+            self.stats.abandoned += 1;
+        }
+        out.flight = self.flights.land(hash, flight);
+    }
+
+    /// Ends a flight with an error; an attached one may still have a value to fall back on.
+    pub(crate) fn fail(
+        &mut self,
+        hash: u64,
+        flight: &Arc<Flight<V, E>>,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> Option<V>
+    where
+        K: Eq,
+        V: Clone,
+    {
+        self.stats.load_failures += 1;
+        out.flight = self.flights.land(hash, flight);
+        let key = out.flight.as_ref().map(|slot| &slot.key);
+        let fallback = key.and_then(|key| self.fallback(hash, key, config));
+        self.stats.fallbacks += u64::from(fallback.is_some());
+        fallback
+    }
+
+    /// Copies an entry that may be served because loading it again failed.
+    fn fallback(&self, hash: u64, key: &K, config: &Config<K, V>) -> Option<V>
+    where
+        K: Eq,
+        V: Clone,
+    {
+        let (slot, mark, _, value) = self.table.find(hash, key)?;
+        let state = self.state(slot, mark.read(), config);
+        (!matches!(state, State::Dead(_))).then(|| value.clone())
+    }
+
+    /// Tells whether a flight could still publish.
+    pub(crate) fn is_attached(&self, hash: u64, flight: &Arc<Flight<V, E>>) -> bool {
+        flight.is_live() && self.flights.holds(hash, flight)
+    }
+
+    /// Stores the value of a flight unless it was detached or its scope invalidated since it began.
+    ///
+    /// Says whether the value was kept.
+    pub(crate) fn publish(
+        &mut self,
+        hash: u64,
+        flight: &Arc<Flight<V, E>>,
+        value: V,
+        options: InsertOptions,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> bool
+    where
+        K: Eq,
+    {
+        let stamp = self.rules.stamp_to_publish(options.stamp.as_ref());
+        match self.flights.land(hash, flight) {
+            Some(slot) if stamp.as_ref().is_none_or(Stamp::is_live) => {
+                let options = InsertOptions { stamp, ..options };
+                self.insert(hash, slot.key, value, options, config, out) == Stored::Kept
+            }
+            slot => {
+                self.stats.refused += 1;
+                out.flight = slot;
+                out.value = Some(value);
+                false
+            }
+        }
+    }
+}

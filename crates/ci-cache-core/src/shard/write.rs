@@ -1,0 +1,395 @@
+//! Entries come and go: everything that changes a shard's table.
+
+use hashbrown::Equivalent;
+
+use super::{BROKEN, HEARD, Shard};
+use crate::config::{Config, Life};
+use crate::detail::{Death, State};
+use crate::entry::InsertOptions;
+use crate::listener::{Cause, Garbage, Gone, Rest};
+use crate::policy::Policy;
+use crate::shim::Ordering;
+
+/// What became of a value that was to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// It is resident.
+    Kept,
+    /// The policy gave its place to others, or it weighs more than the shard may hold.
+    Refused,
+}
+
+impl<K, V, E> Shard<K, V, E> {
+    /// Stores a pair and detaches the key's flight, whose load began earlier; evicts while the shard is too heavy.
+    pub(crate) fn insert(
+        &mut self,
+        hash: u64,
+        key: K,
+        value: V,
+        options: InsertOptions,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> Stored
+    where
+        K: Eq,
+    {
+        if let Some(slot) = self.overtake(hash, &key) {
+            out.flight = Some(slot);
+        }
+        let life = config.life(hash, &key, &value, options);
+        self.store(hash, key, value, life, config, out)
+    }
+
+    pub(super) fn store(
+        &mut self,
+        hash: u64,
+        key: K,
+        value: V,
+        life: Life,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> Stored
+    where
+        K: Eq,
+    {
+        self.stats.insertions += 1;
+        let resident = self.table.find(hash, &key).map(|(slot, ..)| slot);
+        if u64::from(life.weight) > self.capacity {
+            if let Some(slot) = resident {
+                self.take(hash, slot, Cause::Replaced, config, out);
+            }
+            return self.refuse(key, value, out);
+        }
+        let stored = match resident {
+            Some(slot) => {
+                self.overwrite(slot, key, value, life, config, out);
+                Some(slot)
+            }
+            None => self.place(hash, key, value, life, config, out),
+        };
+        let mut outcome = if stored.is_some() {
+            Stored::Kept
+        } else {
+            Stored::Refused
+        };
+        while self.weight > self.capacity {
+            let Some(victim) = self.evict(config, out) else {
+                break;
+            };
+            if stored == Some(victim) {
+                outcome = Stored::Refused;
+            }
+        }
+        outcome
+    }
+
+    /// Gives a pair back that cannot be stored.
+    fn refuse(&mut self, key: K, value: V, out: &mut Garbage<K, V, E>) -> Stored {
+        self.stats.rejections += 1;
+        out.push(Gone {
+            key,
+            value,
+            cause: Cause::Size,
+            _detail: None,
+        });
+        Stored::Refused
+    }
+
+    /// Replaces the value of a resident key.
+    fn overwrite(
+        &mut self,
+        slot: u32,
+        key: K,
+        value: V,
+        life: Life,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) {
+        let state = match self.table.get(slot) {
+            Some((mark, ..)) => self.state(slot, mark.read(), config),
+            None => return,
+        };
+        let before = self.columns.weight(slot);
+        let slots = self.table.slots();
+        let detail = self.columns.set(slot, slots, life.detail, life.weight, life.cost);
+        let Some((mark, _, place)) = self.table.get_mut(slot) else {
+            return;
+        };
+        // The policy knows the entry: what its hits have earned it stays with it, and this counts as one.
+        let hits = mark.read().hits();
+        *mark = life.mark;
+        mark.set_hits(hits.saturating_add(1));
+        let old = std::mem::replace(place, value);
+        self.weight = self.weight - u64::from(before) + u64::from(life.weight);
+        self.policy.reweighed(slot, before, life.weight);
+        if self.policy.is_exact() {
+            self.policy.hit(slot);
+        }
+        let cause = self.bury(state, Cause::Replaced);
+        out.push(Gone {
+            key,
+            value: old,
+            cause,
+            _detail: detail,
+        });
+    }
+
+    /// Places a new pair; nothing if the table cannot grow any more.
+    fn place(
+        &mut self,
+        hash: u64,
+        key: K,
+        value: V,
+        life: Life,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> Option<u32> {
+        self.sweep(config, out);
+        // What a panic in the hash of a key leaves half done goes out with the next write (`sync`).
+        let epoch = std::mem::replace(&mut self.epoch, BROKEN);
+        // Before anything moves: what was heard of is named by its slot.
+        self.hear(config);
+        if self.table.is_full() {
+            self.grow(config, out);
+        }
+        let placed = self.table.insert(hash, life.mark, key, value);
+        let slot = match placed {
+            Ok(slot) => {
+                let slots = self.table.slots();
+                self.columns.set(slot, slots, life.detail, life.weight, life.cost);
+                self.weight += u64::from(life.weight);
+                let view = super::View {
+                    table: &self.table,
+                    columns: &self.columns,
+                    rehash: &*config.rehash,
+                };
+                self.policy.insert(slot, hash, &view);
+                self.sample = self.policy.sample_mask().unwrap_or(u64::MAX);
+                Some(slot)
+            }
+            Err((key, value)) => {
+                self.refuse(key, value, out);
+                None
+            }
+        };
+        self.epoch = epoch;
+        slot
+    }
+
+    fn grow(&mut self, config: &Config<K, V>, out: &mut Garbage<K, V, E>) {
+        // Room for one more than the capacity: the newcomer is placed before the victim is chosen.
+        let limit = match &config.weigher {
+            None => usize::try_from(self.capacity)
+                .unwrap_or(usize::MAX)
+                .saturating_add(1),
+            Some(_) => usize::MAX,
+        };
+        if self.table.len() >= crate::table::MAX_ENTRIES {
+            return;
+        }
+        let (old, moved) = self.table.grow(limit, &config.rehash);
+        out.rest.push(Rest::Memory(Box::new(old)));
+        let slots = self.table.slots();
+        self.columns.renumber(&moved, slots);
+        if moved.is_empty() {
+            self.policy.reserve(slots);
+        } else {
+            self.policy.renumber(&moved, slots);
+        }
+        self.hand = 0;
+    }
+
+    /// Tells the policy of the sampled hits.
+    fn hear(&mut self, config: &Config<K, V>) {
+        let len = self.heard.len.load(Ordering::Relaxed) as usize;
+        if len == 0 {
+            return;
+        }
+        let view = super::View {
+            table: &self.table,
+            columns: &self.columns,
+            rehash: &*config.rehash,
+        };
+        let sampled = self.heard.slots.iter().zip(&self.heard.hashes);
+        for (slot, hash) in sampled.take(len.min(HEARD)) {
+            self.policy
+                .heard(slot.load(Ordering::Relaxed), hash.load(Ordering::Relaxed), &view);
+        }
+        self.heard.len.store(0, Ordering::Relaxed);
+    }
+
+    /// Lets the policy choose a victim and takes it out.
+    fn evict(&mut self, config: &Config<K, V>, out: &mut Garbage<K, V, E>) -> Option<u32> {
+        let epoch = std::mem::replace(&mut self.epoch, BROKEN);
+        let view = super::View {
+            table: &self.table,
+            columns: &self.columns,
+            rehash: &*config.rehash,
+        };
+        let victim = self.policy.evict(&view);
+        if let Some(slot) = victim
+            && let Some((mark, key, _)) = self.table.get(slot)
+        {
+            let (state, hash) = (self.state(slot, mark.read(), config), (config.rehash)(key));
+            self.unseat(hash, slot, state, Cause::Size, out);
+        }
+        self.epoch = epoch;
+        victim
+    }
+
+    /// Takes an entry out that the policy still holds; says whether it was fresh.
+    pub(super) fn take(
+        &mut self,
+        hash: u64,
+        slot: u32,
+        cause: Cause,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> bool {
+        let Some((mark, ..)) = self.table.get(slot) else {
+            return false;
+        };
+        let state = self.state(slot, mark.read(), config);
+        let epoch = std::mem::replace(&mut self.epoch, BROKEN);
+        let view = super::View {
+            table: &self.table,
+            columns: &self.columns,
+            rehash: &*config.rehash,
+        };
+        self.policy.remove(slot, &view);
+        self.unseat(hash, slot, state, cause, out);
+        self.epoch = epoch;
+        state == State::Fresh
+    }
+
+    /// Takes an entry out of table and columns that the policy has let go of.
+    fn unseat(&mut self, hash: u64, slot: u32, state: State, cause: Cause, out: &mut Garbage<K, V, E>) {
+        self.weight -= u64::from(self.columns.weight(slot));
+        let slots = self.table.slots();
+        let detail = self.columns.set(slot, slots, None, 1, 0);
+        if let Some((_, key, value)) = self.table.take(hash, slot) {
+            let cause = self.bury(state, cause);
+            out.push(Gone {
+                key,
+                value,
+                cause,
+                _detail: detail,
+            });
+        }
+    }
+
+    /// Counts an entry's end under what really ended it: one that was dead already was not evicted or replaced.
+    fn bury(&mut self, state: State, cause: Cause) -> Cause {
+        let cause = match state {
+            State::Fresh => cause,
+            State::Dead(Death::Invalidated) => Cause::Removed,
+            State::Stale | State::Fallback | State::Dead(Death::Expired) => Cause::Expired,
+        };
+        let counter = match cause {
+            Cause::Size => &mut self.stats.evictions,
+            Cause::Expired => &mut self.stats.expirations,
+            Cause::Replaced => &mut self.stats.replacements,
+            Cause::Removed | Cause::Cleared => &mut self.stats.invalidations,
+        };
+        *counter += 1;
+        cause
+    }
+
+    /// Takes the entry of a key out and detaches its flight; says whether it was fresh.
+    pub(crate) fn remove<Q>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> bool
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        if let Some(slot) = self.overtake(hash, key) {
+            out.flight = Some(slot);
+        }
+        match self.table.find(hash, key).map(|(slot, ..)| slot) {
+            Some(slot) => self.take(hash, slot, Cause::Removed, config, out),
+            None => false,
+        }
+    }
+
+    /// Takes a key's entry out if its time is over: a look-up met it.
+    pub(crate) fn reap<Q>(&mut self, hash: u64, key: &Q, config: &Config<K, V>, out: &mut Garbage<K, V, E>)
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        if let Some((slot, mark, ..)) = self.table.find(hash, key)
+            && let State::Dead(_) = self.state(slot, mark.read(), config)
+        {
+            self.take(hash, slot, Cause::Expired, config, out);
+        }
+    }
+
+    /// Takes out every entry and flight for which `matches` says so (a flight has no value yet), and every dead
+    /// entry met on the way; counts the fresh ones.
+    pub(crate) fn remove_where(
+        &mut self,
+        mut matches: impl FnMut(&K, Option<&V>) -> bool,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> usize {
+        let doomed: Vec<(u32, u64)> = self
+            .table
+            .iter()
+            .filter(|(slot, mark, key, value)| {
+                matches!(self.state(*slot, mark.read(), config), State::Dead(_)) || matches(key, Some(value))
+            })
+            .map(|(slot, _, key, _)| (slot, (config.rehash)(key)))
+            .collect();
+        let flights = self.flights.detach_where(|key| matches(key, None));
+        if !flights.is_empty() {
+            out.rest.push(Rest::Flights(flights));
+        }
+        let taken = doomed
+            .into_iter()
+            .map(|(slot, hash)| self.take(hash, slot, Cause::Removed, config, out));
+        taken.filter(|&fresh| fresh).count()
+    }
+
+    /// Examines the next few slots and takes out what is dead: so every place is reclaimed sooner or later, and no
+    /// thread has to see to it.
+    fn sweep(&mut self, config: &Config<K, V>, out: &mut Garbage<K, V, E>) {
+        let slots = self.table.slots() as u32;
+        for _ in 0..config.reclaim.min(slots as usize) {
+            let slot = self.hand;
+            self.hand = if slot + 1 >= slots { 0 } else { slot + 1 };
+            if let Some((mark, key, _)) = self.table.get(slot) {
+                let reading = mark.read();
+                if (reading.expires() || reading.is_detailed())
+                    && let State::Dead(_) = self.state(slot, reading, config)
+                {
+                    let hash = (config.rehash)(key);
+                    self.take(hash, slot, Cause::Expired, config, out);
+                }
+            }
+        }
+    }
+
+    /// Changes the capacity and evicts what is too much, at most `limit` entries; says whether more is to be done.
+    pub(crate) fn resize(
+        &mut self,
+        capacity: u64,
+        limit: usize,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> bool {
+        if self.capacity != capacity {
+            self.capacity = capacity;
+            self.policy.set_capacity(capacity);
+            self.sample = self.policy.sample_mask().unwrap_or(u64::MAX);
+        }
+        for _ in 0..limit {
+            if self.weight <= self.capacity || self.evict(config, out).is_none() {
+                return false;
+            }
+        }
+        self.weight > self.capacity
+    }
+}
