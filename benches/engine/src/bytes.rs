@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::contender::{Setup, Writes};
 use crate::field::{Builder, peers};
-use crate::ours::{self, Ours, Policy};
+use ci_cache_core::Eviction;
+
+use crate::ours::{self, Ours};
 use crate::peers::{Dash, Moka, Stretto, Tiny, dash, moka, stretto, tiny};
 use crate::random::Random;
 
@@ -64,11 +66,11 @@ fn contenders() -> Vec<(String, bool, Builder<dyn Fill>)> {
         (expiring(ours::NAME), true, |setup| {
             Ok(Box::new(Ours::<u64, u64>::new(
                 setup.with_ttl(),
-                Policy::Default,
+                Eviction::Adaptive,
             )?))
         }),
         (ours::NAME.to_owned(), true, |setup| {
-            Ok(Box::new(Ours::<u64, u64>::new(setup, Policy::Default)?))
+            Ok(Box::new(Ours::<u64, u64>::new(setup, Eviction::Adaptive)?))
         }),
     ];
     for (name, build) in peers!(dyn Fill, u64, u64) {

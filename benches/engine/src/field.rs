@@ -2,7 +2,9 @@
 
 use crate::contender::{HitSlice, LoadSlice, MixedSlice, Setup, Value};
 use crate::key::Key;
-use crate::ours::{self, Ours, Policy};
+use ci_cache_core::Eviction;
+
+use crate::ours::{self, Ours};
 use crate::peers::{Dash, Mini, Moka, Plain, Quick, Stretto, Timed};
 use crate::peers::{dash, mini, moka, plain, quick, stretto, timed};
 
@@ -63,7 +65,7 @@ fn named<S: ?Sized>(name: &'static str, slice: Box<S>) -> Named<S> {
 
 /// All caches but stretto, whose evictions take too long; ours with expiry, which the others have to do without.
 pub(crate) fn caches<K: Key>(setup: Setup) -> anyhow::Result<Vec<Named<dyn MixedSlice<K>>>> {
-    let ours = Ours::new(setup.with_ttl(), Policy::Default)?;
+    let ours = Ours::new(setup.with_ttl(), Eviction::Adaptive)?;
     let mut field: Vec<Named<dyn MixedSlice<K>>> = vec![named(ours::NAME, Box::new(ours))];
     for (name, build) in peers!(dyn MixedSlice<K>, K, Value) {
         field.push(named(name, build(setup)?));
@@ -106,7 +108,7 @@ pub(crate) fn expiring<K: Key>(keys: &[K]) -> anyhow::Result<Vec<Pair<K>>> {
     }
     let off = Setup::roomy(keys.len());
     let on = off.with_ttl();
-    let ours = |setup| anyhow::Ok(filled(Ours::<K, Value>::new(setup, Policy::Default)?, keys));
+    let ours = |setup| anyhow::Ok(filled(Ours::<K, Value>::new(setup, Eviction::Adaptive)?, keys));
     let stretto = |setup| anyhow::Ok(filled(Stretto::<K, Value>::new(setup)?, keys));
     Ok(vec![
         (ours::NAME, [ours(off)?, ours(on)?]),
@@ -149,7 +151,7 @@ pub(crate) fn loading<K: Key>(keys: &[K]) -> anyhow::Result<Vec<Named<dyn LoadSl
         named(quick::NAME, filled(Quick::<K, Value>::new(setup)?, keys)),
         named(
             ours::NAME,
-            filled(Ours::<K, Value>::new(setup.with_ttl(), Policy::Default)?, keys),
+            filled(Ours::<K, Value>::new(setup.with_ttl(), Eviction::Adaptive)?, keys),
         ),
         named(moka::NAME, filled(Moka::<K, Value>::new(setup), keys)),
         named(dash::NAME, filled(Dash::<K, Value>::new(setup), keys)),

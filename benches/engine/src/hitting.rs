@@ -5,7 +5,9 @@ use foldhash::fast::FixedState;
 
 use crate::contender::{HitSlice, MixedSlice, Setup, Value};
 use crate::key::{Key, keys};
-use crate::ours::{self, Ours, Policy};
+use ci_cache_core::Eviction;
+
+use crate::ours::{self, Ours};
 use crate::peers::{Plain, Quick, plain, quick};
 use crate::random::{Random, Zipf};
 
@@ -53,7 +55,7 @@ fn build<K: Key>(contender: &str, keys: &[K]) -> anyhow::Result<Box<dyn HitSlice
     // Where keys collide is chance; a fixed seed makes the count repeat.
     let hasher = FixedState::with_seed(1);
     let ours = |setup| -> anyhow::Result<Box<dyn HitSlice<K>>> {
-        let cache = Ours::<K, Value, _>::hashed_by(setup, Policy::Default, hasher.clone())?;
+        let cache = Ours::<K, Value, _>::hashed_by(setup, Eviction::Default, hasher.clone())?;
         cache.fill(keys);
         Ok(Box::new(cache))
     };

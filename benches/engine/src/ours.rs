@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ci_cache_core::{Cache, LookupOptions, ManualClock, Tick};
+use ci_cache_core::{Cache, CacheBuilder, Eviction, LookupOptions, ManualClock, Tick};
 use foldhash::fast::RandomState;
 
 use crate::contender::{Loads, Reads, Setup, Writes};
@@ -25,39 +25,48 @@ const TTL: Duration = Duration::from_secs(3_600);
 /// The coarse clock of all our caches; a [`Ticker`] advances it.
 static CLOCK: LazyLock<Arc<ManualClock>> = LazyLock::new(Arc::default);
 
-/// Our eviction policies, as far as the interface offers them.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Policy {
-    /// What a cache has whose builder names none.
-    Default,
-}
-
 /// The policies whose hit ratio is measured. The first is the default, which the verdict is about.
-pub(crate) const POLICIES: &[(&str, Policy)] = &[(NAME, Policy::Default)];
+pub(crate) const POLICIES: &[(&str, Eviction)] = &[
+    (NAME, Eviction::Adaptive),
+    ("ci-cache-core LRU", Eviction::Lru),
+    ("ci-cache-core S3-FIFO", Eviction::S3Fifo),
+    ("ci-cache-core SIEVE", Eviction::Sieve),
+    ("ci-cache-core W-TinyLFU", Eviction::TinyLfu),
+];
 
 /// Our cache.
 pub(crate) struct Ours<K, V, S = RandomState>(Cache<K, V, Infallible, S>);
 
-impl<K: Hash + Eq, V: Clone> Ours<K, V> {
-    /// Builds it; shards are the default's in any case.
-    pub(crate) fn new(setup: Setup, policy: Policy) -> Result<Self, ci_cache_core::Error> {
-        Self::hashed_by(setup, policy, RandomState::default())
+impl<K: Hash + Eq + 'static, V: Clone> Ours<K, V> {
+    /// Builds it; shards and hasher are the default's in any case.
+    pub(crate) fn new(setup: Setup, eviction: Eviction) -> Result<Self, ci_cache_core::Error> {
+        let builder = CacheBuilder::new(setup.capacity, CLOCK.clone());
+        Ok(Self(configured(builder, setup, eviction).build()?))
     }
 }
 
-impl<K: Hash + Eq, V: Clone, S: BuildHasher> Ours<K, V, S> {
+impl<K: Hash + Eq + 'static, V: Clone, S: BuildHasher + Send + Sync + 'static> Ours<K, V, S> {
     /// Builds it with another hasher than the default.
-    pub(crate) fn hashed_by(setup: Setup, policy: Policy, hasher: S) -> Result<Self, ci_cache_core::Error> {
-        let builder = Cache::<K, V>::builder(setup.capacity, CLOCK.clone()).hasher(hasher);
-        let builder = if setup.ttl {
-            builder.default_ttl(TTL)
-        } else {
-            builder
-        };
-        let builder = match policy {
-            Policy::Default => builder,
-        };
-        Ok(Self(builder.build()?))
+    pub(crate) fn hashed_by(
+        setup: Setup,
+        eviction: Eviction,
+        hasher: S,
+    ) -> Result<Self, ci_cache_core::Error> {
+        let builder = CacheBuilder::new(setup.capacity, CLOCK.clone()).hasher(hasher);
+        Ok(Self(configured(builder, setup, eviction).build()?))
+    }
+}
+
+fn configured<K, V, S>(
+    builder: CacheBuilder<K, V, S>,
+    setup: Setup,
+    eviction: Eviction,
+) -> CacheBuilder<K, V, S> {
+    let builder = builder.eviction(eviction);
+    if setup.ttl {
+        builder.default_ttl(TTL)
+    } else {
+        builder
     }
 }
 

@@ -1,6 +1,6 @@
 //! Shadow caches: what other rules would have done, tried on a sample of the keys.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::duo::{Duo, Rules, Uses};
 use super::{MAX_HITS, Residents};
@@ -24,8 +24,9 @@ pub(crate) struct Sample {
 struct Table {
     /// The key in each slot.
     prints: Vec<u32>,
-    /// The mark of each slot.
-    hits: Vec<Cell<u8>>,
+    /// The mark of each slot. Touched under the shard's exclusive lock only; atomic because [`Residents`] sets marks
+    /// through a shared reference, as readers of the real table do.
+    hits: Vec<AtomicU8>,
     /// What the key in each slot costs to load; empty until a cost is known.
     costs: Vec<u32>,
     /// Slots by key, linearly probed, never more than half full; a power of two long.
@@ -34,11 +35,11 @@ struct Table {
 
 impl Residents for Table {
     fn hits(&self, slot: u32) -> u8 {
-        self.hits[slot as usize].get()
+        self.hits[slot as usize].load(Ordering::Relaxed)
     }
 
     fn set_hits(&self, slot: u32, hits: u8) {
-        self.hits[slot as usize].set(hits);
+        self.hits[slot as usize].store(hits, Ordering::Relaxed);
     }
 
     fn hash(&self, slot: u32) -> u64 {
@@ -60,7 +61,7 @@ impl Table {
         let index = vec![FREE; (2 * slots).next_power_of_two()];
         Self {
             prints: vec![0; slots],
-            hits: vec![Cell::new(0); slots],
+            hits: (0..slots).map(|_| AtomicU8::new(0)).collect(),
             costs: Vec::new(),
             index,
         }
@@ -88,7 +89,7 @@ impl Table {
         let (place, _) = self.find(sample.print);
         self.index[place] = slot;
         self.prints[usize::from(slot)] = sample.print;
-        self.hits[usize::from(slot)].set(0);
+        *self.hits[usize::from(slot)].get_mut() = 0;
         if sample.cost > 0 && self.costs.is_empty() {
             self.costs = vec![0; self.prints.len()];
         }
@@ -141,7 +142,10 @@ impl Shadow {
     pub(crate) fn replay(&mut self, sample: Sample, rules: Rules, in_order: bool, uses: &mut Uses) -> bool {
         if let (_, Some(slot)) = self.table.find(sample.print) {
             let mark = &self.table.hits[usize::from(slot)];
-            mark.set((mark.get() + 1).min(MAX_HITS));
+            mark.store(
+                (mark.load(Ordering::Relaxed) + 1).min(MAX_HITS),
+                Ordering::Relaxed,
+            );
             if rules.recency && in_order {
                 self.duo.touch(u32::from(slot), uses, &self.table);
             }
