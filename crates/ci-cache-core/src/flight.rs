@@ -207,7 +207,7 @@ impl<V, E> fmt::Debug for Waiter<V, E> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use tokio_test::{assert_pending, assert_ready_eq, task};

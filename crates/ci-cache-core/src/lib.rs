@@ -66,6 +66,8 @@ mod leader;
 mod listener;
 mod load;
 mod mark;
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
 mod policy;
 mod raw;
 mod rules;

@@ -1,6 +1,39 @@
-//! The rules of the flight protocol that the tests break on purpose: two twins with the same functions.
+//! The rules of the lock and of the flight protocol that the tests break on purpose: twins with the same functions.
 //!
-//! The checkers of flight and removal have to notice each broken rule, or they prove nothing.
+//! The checkers have to notice each broken rule, or they prove nothing. The flights' rules are broken cache by cache in any test;
+//! the lock's only in the models, process by process: see [`crate::models`].
+
+/// A rule of the lock that a model can break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockRule {
+    /// A reader passes a fence between showing itself and looking at the bias again.
+    ReadersFence,
+    /// A reader looks at the bias again once it shows itself.
+    SecondLook,
+    /// Taking the bias back waits for the readers on display.
+    RevokingWaits,
+    /// Releasing passes a fence before it looks for sleepers.
+    ReleaseFences,
+    /// Releasing looks for sleepers and wakes one.
+    ReleaseWakes,
+    /// Waking passes through the queue's mutex.
+    WakingQueues,
+}
+
+impl LockRule {
+    /// Tells whether the running model broke it: never in what ships.
+    #[cfg(not(all(test, any(loom, shuttle))))]
+    #[inline]
+    pub(crate) const fn is_broken(self) -> bool {
+        false
+    }
+
+    /// Tells whether the running model broke it.
+    #[cfg(all(test, any(loom, shuttle)))]
+    pub(crate) fn is_broken(self) -> bool {
+        crate::models::planted() == Some(format!("{self:?}").as_str())
+    }
+}
 
 #[cfg(not(test))]
 pub(crate) use kept::Rules;

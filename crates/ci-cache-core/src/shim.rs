@@ -34,7 +34,7 @@ mod loom_backed {
 
     /// Lets another thread run: a spin loop never ends otherwise.
     pub(crate) fn spin_hint() {
-        loom::thread::yield_now();
+        yield_now();
     }
 }
 
@@ -47,7 +47,7 @@ mod shuttle_backed {
 
     /// Lets another thread run: a spin loop never ends otherwise.
     pub(crate) fn spin_hint() {
-        shuttle::thread::yield_now();
+        yield_now();
     }
 }
 
