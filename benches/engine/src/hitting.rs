@@ -55,7 +55,7 @@ fn build<K: Key>(contender: &str, keys: &[K]) -> anyhow::Result<Box<dyn HitSlice
     // Where keys collide is chance; a fixed seed makes the count repeat.
     let hasher = FixedState::with_seed(1);
     let ours = |setup| -> anyhow::Result<Box<dyn HitSlice<K>>> {
-        let cache = Ours::<K, Value, _>::hashed_by(setup, Eviction::Default, hasher.clone())?;
+        let cache = Ours::<K, Value, _>::hashed_by(setup, Eviction::Adaptive, hasher.clone())?;
         cache.fill(keys);
         Ok(Box::new(cache))
     };

@@ -21,7 +21,7 @@ use crate::table::MAX_ENTRIES;
 const MAX_SHARDS: usize = 1_024;
 /// The default gives each shard at least this many entries: below, a shard's share of the capacity and of the keys
 /// differ too much, which costs hits.
-const ENTRIES_PER_SHARD: u64 = 512;
+const ENTRIES_PER_SHARD: u64 = 1_280;
 /// The default for a cache that weighs: entries weigh any number of units, and none may be heavier than its shard.
 const WEIGHT_PER_SHARD: u64 = 1 << 22;
 /// Slots that each insertion examines for dead entries.
@@ -249,7 +249,14 @@ where
             reason = "a share from 0 to 1 of 65,536"
         )]
         let jitter = (self.jitter * f64::from(WHOLE)) as u32;
+        let plain = self.weigher.is_none()
+            && self.expiry.is_none()
+            && self.idle.is_none()
+            && !self.windows.any()
+            && !self.details
+            && jitter == 0;
         let config = Config {
+            plain,
             time: Time::new(self.clock),
             ttl: self.ttl,
             idle: self.idle,
@@ -273,11 +280,15 @@ where
 }
 
 /// Spreads the bits of a hasher that is not known to do so: table and shards go by the upper ones.
-#[inline]
+#[inline(always)]
 pub(crate) fn mix(hash: u64, mixed: bool) -> u64 {
-    if mixed {
-        return hash;
-    }
+    if mixed { hash } else { mix_again(hash) }
+}
+
+/// Out of the way: as a conditional move it would delay those who do not need it.
+#[cold]
+#[inline(never)]
+fn mix_again(hash: u64) -> u64 {
     let product = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     product ^ (product >> 32)
 }

@@ -113,16 +113,14 @@ where
             .write(hash, |shard, config, out| shard.freshness(hash, key, config, out))
     }
 
-    #[inline]
+    #[inline(always)]
     fn visit<Q, R>(&self, key: &Q, visit: impl FnOnce(&Seen<'_, K, V, E>) -> R) -> Option<R>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let hash = self.hash(key);
         if self.exact {
-            return self.core.write(hash, |shard, config, out| {
-                shard.get(hash, key, config, out, visit)
-            });
+            return self.visit_alone(hash, key, visit);
         }
         match self.core.look(hash, key, visit) {
             Look::Hit(result) => return Some(result),
@@ -131,6 +129,17 @@ where
         }
         self.core.miss();
         None
+    }
+
+    /// Visits under the exclusive lock, for a policy that must know each hit at once.
+    #[inline(never)]
+    fn visit_alone<Q, R>(&self, hash: u64, key: &Q, visit: impl FnOnce(&Seen<'_, K, V, E>) -> R) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.core.write(hash, |shard, config, out| {
+            shard.get(hash, key, config, out, visit)
+        })
     }
 
     /// Takes out an entry whose time was over when it was met.
@@ -161,6 +170,7 @@ where
     }
 
     /// Stores a value with the cache's defaults and no scope; see [`insert_with`](Self::insert_with).
+    #[inline]
     pub fn insert(&self, key: K, value: V) {
         self.insert_with(key, value, InsertOptions::new());
     }
@@ -170,10 +180,11 @@ where
     /// An existing value of the key is replaced. While the shard then holds more than its share of the capacity, it
     /// evicts, which may hit the newcomer (its admission was refused). A value heavier than the share is not kept. A
     /// running flight of the key is detached, for its load began before this insertion.
+    #[inline]
     pub fn insert_with(&self, key: K, value: V, options: InsertOptions) -> bool {
         let hash = self.hash(&key);
         let stored = self.core.write(hash, |shard, config, out| {
-            shard.insert(hash, key, value, options, config, out)
+            shard.insert(hash, key, value, &options, config, out)
         });
         stored == Stored::Kept
     }
@@ -230,7 +241,7 @@ where
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hash<Q: ?Sized + Hash>(&self, key: &Q) -> u64 {
         mix(self.hasher.hash_one(key), self.mixed)
     }

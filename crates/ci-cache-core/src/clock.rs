@@ -43,7 +43,9 @@ impl Tick {
 
 /// Converts a duration to whole microseconds, rounded up so that no positive duration becomes zero.
 pub(crate) fn micros(by: Duration) -> u64 {
-    u64::try_from(by.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX)
+    by.as_secs()
+        .saturating_mul(1_000_000)
+        .saturating_add(by.subsec_nanos().div_ceil(1_000).into())
 }
 
 /// Where the engine reads the time from.

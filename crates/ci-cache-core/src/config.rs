@@ -22,9 +22,10 @@ pub(crate) type Rehash<K> = Box<dyn Fn(&K) -> u64 + Send + Sync>;
 
 /// The clock, and a short cut to its tick if it offers one: a look-up then costs a load instead of a call.
 #[derive(Debug, Clone)]
+#[repr(C)]
 pub(crate) struct Time {
-    clock: Arc<dyn Clock>,
     cell: Option<Arc<TickCell>>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Time {
@@ -45,6 +46,7 @@ impl Time {
 }
 
 /// The settings of a cache that its shards go by.
+#[repr(C)]
 pub(crate) struct Config<K, V> {
     pub(crate) time: Time,
     pub(crate) ttl: Option<Duration>,
@@ -63,6 +65,8 @@ pub(crate) struct Config<K, V> {
     pub(crate) cost_aware: bool,
     /// Slots that each insertion examines for entries past their time.
     pub(crate) reclaim: usize,
+    /// Nothing above makes an entry more than a pair with a time to live: most insertions take a short cut then.
+    pub(crate) plain: bool,
 }
 
 /// What an entry starts its life with.
@@ -76,7 +80,26 @@ pub(crate) struct Life {
 
 impl<K, V> Config<K, V> {
     /// Decides how long an entry lives and what it weighs. Runs the caller's weigher and expiry function.
-    pub(crate) fn life(&self, hash: u64, key: &K, value: &V, options: InsertOptions) -> Life {
+    #[inline]
+    pub(crate) fn life(&self, hash: u64, key: &K, value: &V, options: &InsertOptions) -> Life {
+        if self.plain && options.is_plain() {
+            let deadline = match self.ttl {
+                None => Tick::NEVER,
+                Some(ttl) => self.time.now().saturating_add(ttl),
+            };
+            return Life {
+                mark: Mark::new(deadline, false),
+                detail: None,
+                weight: 1,
+                cost: 0,
+            };
+        }
+        self.full_life(hash, key, value, options)
+    }
+
+    /// The general case of [`life`](Self::life).
+    #[inline(never)]
+    fn full_life(&self, hash: u64, key: &K, value: &V, options: &InsertOptions) -> Life {
         let weight = options
             .weight
             .unwrap_or_else(|| self.weigher.as_ref().map_or(1, |weigh| weigh(key, value)));
@@ -105,7 +128,7 @@ impl<K, V> Config<K, V> {
         let detail = detailed.then(|| Detail {
             created: now,
             hits: AtomicU64::new(0),
-            stamp: options.stamp,
+            stamp: options.stamp.clone(),
             hard,
             idle_micros,
             stale_until: windows

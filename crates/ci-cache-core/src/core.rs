@@ -16,13 +16,14 @@ use crate::shim::{AtomicU64, Ordering};
 use crate::stats::Stats;
 use crate::stripes::Stripes;
 
-/// The shared part of a cache.
+/// The shared part of a cache. What a hit reads comes first.
+#[repr(C)]
 pub(crate) struct Core<K, V, E> {
     shards: Box<[Line<K, V, E>]>,
-    pub(crate) config: Config<K, V>,
     stripes: Stripes,
     /// Raised by a clear: contents of shards in an older epoch are gone at once.
     epoch: AtomicU64,
+    pub(crate) config: Config<K, V>,
     /// Misses of threads without a stripe.
     stray_misses: AtomicU64,
     /// The capacity in total weight. Outside the shards only a report.
@@ -82,7 +83,7 @@ impl<K, V, E> Core<K, V, E> {
     }
 
     /// Visits a key's fresh entry under shared access. Counts a hit, not a miss.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn look<Q, R>(
         &self,
         hash: u64,
@@ -92,16 +93,17 @@ impl<K, V, E> Core<K, V, E> {
     where
         Q: ?Sized + Equivalent<K>,
     {
-        let epoch = self.epoch();
-        self.lock_of(hash).read(&self.stripes, |shard, access| {
-            let look = shard.look((hash, key), epoch, &self.config, |seen| {
-                seen.hit(hash, &self.config);
-                shard.count_hit(access);
-                visit(&seen)
-            });
-            let hits = u64::from(matches!(look, Look::Hit(_)));
-            (look, hits)
-        })
+        let mut shard = self.lock_of(hash).share(&self.stripes);
+        let access = shard.access();
+        let look = shard.look((hash, key), self.epoch(), &self.config, |seen| {
+            seen.hit(hash, &self.config);
+            visit(&seen)
+        });
+        if let Look::Hit(_) = look {
+            shard.count_hit(access);
+            shard.count(1);
+        }
+        look
     }
 
     /// Visits a key's fresh entry under shared access and counts nothing.
@@ -114,13 +116,11 @@ impl<K, V, E> Core<K, V, E> {
     where
         Q: ?Sized + Equivalent<K>,
     {
-        let epoch = self.epoch();
-        self.lock_of(hash).read(&self.stripes, |shard, _| {
-            match shard.look((hash, key), epoch, &self.config, |seen| visit(&seen)) {
-                Look::Hit(result) => (Some(result), 0),
-                Look::Absent | Look::NotFresh => (None, 0),
-            }
-        })
+        let shard = self.lock_of(hash).share(&self.stripes);
+        match shard.look((hash, key), self.epoch(), &self.config, |seen| visit(&seen)) {
+            Look::Hit(result) => Some(result),
+            Look::Absent | Look::NotFresh => None,
+        }
     }
 
     /// Counts a look-up that found nothing.
@@ -141,7 +141,7 @@ impl<K, V, E> Core<K, V, E> {
         hash: u64,
         act: impl FnOnce(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
     ) -> R {
-        self.write_keeping(hash, act).0
+        self.write_lock(self.lock_of(hash), &mut Garbage::default(), act)
     }
 
     /// Changes the shard of a hash and hands out what left it, after telling of it.
@@ -151,22 +151,24 @@ impl<K, V, E> Core<K, V, E> {
         hash: u64,
         act: impl FnOnce(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
     ) -> (R, Garbage<K, V, E>) {
-        self.write_lock(self.lock_of(hash), act)
+        let mut out = Garbage::default();
+        let result = self.write_lock(self.lock_of(hash), &mut out, act);
+        (result, out)
     }
 
     #[inline]
     fn write_lock<R>(
         &self,
         lock: &BiasedLock<Shard<K, V, E>>,
+        out: &mut Garbage<K, V, E>,
         act: impl FnOnce(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
-    ) -> (R, Garbage<K, V, E>) {
-        let mut out = Garbage::default();
+    ) -> R {
         let result = lock.write(&self.stripes, |shard| {
-            shard.sync(self.epoch(), &mut out);
-            act(shard, &self.config, &mut out)
+            shard.sync(self.epoch(), out);
+            act(shard, &self.config, out)
         });
         out.tell(self.config.listener.as_ref());
-        (result, out)
+        result
     }
 
     /// Changes the shards one after the other.
@@ -176,7 +178,7 @@ impl<K, V, E> Core<K, V, E> {
     ) -> impl Iterator<Item = R> {
         self.shards
             .iter()
-            .map(move |line| self.write_lock(&line.0, &mut act).0)
+            .map(move |line| self.write_lock(&line.0, &mut Garbage::default(), &mut act))
     }
 
     /// Reads the shards one after the other, each at the epoch of that moment.
@@ -185,9 +187,8 @@ impl<K, V, E> Core<K, V, E> {
         mut look: impl FnMut(&Shard<K, V, E>, u64, &Config<K, V>) -> R,
     ) -> impl Iterator<Item = R> {
         self.shards.iter().map(move |line| {
-            line.0.read(&self.stripes, |shard, _| {
-                (look(shard, self.epoch(), &self.config), 0)
-            })
+            let shard = line.0.share(&self.stripes);
+            look(&shard, self.epoch(), &self.config)
         })
     }
 
@@ -217,12 +218,9 @@ impl<K, V, E> Core<K, V, E> {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         self.capacity.store(capacity, Ordering::Relaxed);
         for (line, share) in self.shards.iter().zip(shares(capacity, self.shards.len())) {
-            while self
-                .write_lock(&line.0, |shard, config, out| {
-                    shard.resize(share, AT_ONCE, config, out)
-                })
-                .0
-            {}
+            while self.write_lock(&line.0, &mut Garbage::default(), |shard, config, out| {
+                shard.resize(share, AT_ONCE, config, out)
+            }) {}
         }
     }
 }

@@ -109,22 +109,27 @@ impl Columns {
         self.costs.get(slot as usize).copied().unwrap_or(0)
     }
 
-    /// Writes what is known of an entry and gives the detail it had.
-    pub(crate) fn set(
-        &mut self,
-        slot: u32,
-        slots: usize,
-        detail: Option<Detail>,
-        weight: u32,
-        cost: u32,
-    ) -> Option<Detail> {
+    /// Writes what is known of an entry.
+    #[inline]
+    pub(crate) fn set(&mut self, slot: u32, slots: usize, detail: Option<Detail>, weight: u32, cost: u32) {
+        let unused = self.details.is_empty() && self.weights.is_empty() && self.costs.is_empty();
+        if unused && detail.is_none() && weight <= 1 && cost == 0 {
+            return;
+        }
+        self.set_all(slot, slots, detail, weight, cost);
+    }
+
+    #[inline(never)]
+    fn set_all(&mut self, slot: u32, slots: usize, detail: Option<Detail>, weight: u32, cost: u32) {
         set(&mut self.weights, slot, slots, weight, weight > 1);
         set(&mut self.costs, slot, slots, cost, cost > 0);
         if detail.is_some() && self.details.len() < slots {
             self.details.resize_with(slots, || None);
         }
-        let place = self.details.get_mut(slot as usize)?;
-        std::mem::replace(place, detail)
+        // What a detail holds runs no user code when it is dropped: it may be done here, under the lock.
+        if let Some(place) = self.details.get_mut(slot as usize) {
+            *place = detail;
+        }
     }
 
     /// Follows a table that grew.

@@ -74,6 +74,17 @@ impl InsertOptions {
         Self::default()
     }
 
+    /// Tells whether nothing was asked for.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.ttl, Ttl::Inherit)
+            && self.idle.is_none()
+            && !self.windows.any()
+            && self.weight.is_none()
+            && self.cost == 0
+            && self.stamp.is_none()
+    }
+
     /// Sets the time to live.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.ttl = ttl.into();

@@ -29,8 +29,6 @@ pub(crate) struct Gone<K, V> {
     pub(crate) key: K,
     pub(crate) value: V,
     pub(crate) cause: Cause,
-    /// What else the entry held and must be dropped outside the lock (a stamp is shared with others).
-    pub(crate) _detail: Option<crate::detail::Detail>,
 }
 
 /// What leaves a shard in one operation, to be told of and dropped without its lock: a value whose drop calls the cache must
@@ -38,13 +36,18 @@ pub(crate) struct Gone<K, V> {
 #[must_use = "bind it so that it is dropped after the lock"]
 pub(crate) struct Garbage<K, V, E> {
     first: Option<Gone<K, V>>,
-    more: Vec<Gone<K, V>>,
     /// A value that was not kept.
     pub(crate) value: Option<V>,
     /// The flight that the operation detached or landed.
     pub(crate) flight: Option<crate::flights::FlightSlot<K, V, E>>,
-    /// Memory, flights and whole tables.
-    pub(crate) rest: Vec<Rest<K, V, E>>,
+    /// What few operations leave, out of the way of the others.
+    rare: Option<Box<Rare<K, V, E>>>,
+}
+
+/// More pairs than one; memory, flights and whole tables.
+struct Rare<K, V, E> {
+    more: Vec<Gone<K, V>>,
+    rest: Vec<Rest<K, V, E>>,
 }
 
 /// Larger things that leave a shard. Held to be dropped, most of them.
@@ -63,34 +66,58 @@ pub(crate) enum Rest<K, V, E> {
 }
 
 impl<K, V, E> Default for Garbage<K, V, E> {
+    #[inline]
     fn default() -> Self {
         Self {
             first: None,
-            more: Vec::new(),
             value: None,
             flight: None,
-            rest: Vec::new(),
+            rare: None,
         }
     }
 }
 
 impl<K, V, E> Garbage<K, V, E> {
     /// Takes a pair that left.
+    #[inline]
     pub(crate) fn push(&mut self, gone: Gone<K, V>) {
         if self.first.is_none() {
             self.first = Some(gone);
         } else {
-            self.more.push(gone);
+            self.rare().more.push(gone);
         }
     }
 
+    /// Takes something larger.
+    #[cold]
+    pub(crate) fn push_rest(&mut self, rest: Rest<K, V, E>) {
+        self.rare().rest.push(rest);
+    }
+
+    #[cold]
+    fn rare(&mut self) -> &mut Rare<K, V, E> {
+        self.rare.get_or_insert_with(|| {
+            Box::new(Rare {
+                more: Vec::new(),
+                rest: Vec::new(),
+            })
+        })
+    }
+
     /// Tells the listener of every pair that left; outside the lock, before anything is dropped.
+    #[inline]
     pub(crate) fn tell(&self, listener: Option<&Listener<K, V>>) {
-        let Some(listener) = listener else { return };
-        for gone in self.first.iter().chain(&self.more) {
+        if let Some(listener) = listener {
+            self.tell_all(listener);
+        }
+    }
+
+    fn tell_all(&self, listener: &Listener<K, V>) {
+        let more = self.rare.iter().flat_map(|rare| &rare.more);
+        for gone in self.first.iter().chain(more) {
             listener(&gone.key, &gone.value, gone.cause);
         }
-        for rest in &self.rest {
+        for rest in self.rare.iter().flat_map(|rare| &rare.rest) {
             if let Rest::Contents(table, ..) = rest {
                 for (_, _, key, value) in table.iter() {
                     listener(key, value, Cause::Cleared);
@@ -109,7 +136,7 @@ impl<K, V, E> Garbage<K, V, E> {
 impl<K, V, E> fmt::Debug for Garbage<K, V, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Garbage")
-            .field("pairs", &(usize::from(self.first.is_some()) + self.more.len()))
+            .field("any", &self.first.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -37,6 +37,7 @@
     reason = "measured gains: the bias 1.3 to 2 times, the compare 1.15 times the hits; loom, shuttle and fuzzing cover both"
 )]
 
+use crate::rules::LockRule;
 use crate::shim::{
     AtomicBool, AtomicU32, Condvar, Mutex, Ordering, lock as lock_mutex, spin_hint, yield_now,
 };
@@ -67,19 +68,21 @@ pub(crate) enum Access {
 }
 
 /// See the module's page.
+#[repr(C)]
 pub(crate) struct BiasedLock<T> {
-    /// 1 while somebody holds the word.
-    held: AtomicU32,
-    /// Threads that sleep, or are about to, until `held` is 0.
-    sleepers: AtomicU32,
     /// Readers need not take the word. Set by a holder that reads, cleared by a holder that is about to write.
     biased: AtomicBool,
+    /// 1 while somebody holds the word.
+    held: AtomicU32,
     /// Reads under the word since the last write. Written by holders only.
     quiet: AtomicU32,
+    /// Threads that sleep, or are about to, until `held` is 0.
+    sleepers: AtomicU32,
+    /// Right behind the word, in the order of declaration: its first fields share its cache line.
+    data: RawCell<T>,
     /// What sleepers wait on.
     queue: Mutex<()>,
     released: Condvar,
-    data: RawCell<T>,
 }
 
 // SAFETY: `read` hands out `&T` to several threads at a time, which needs `T: Sync`; `write` hands out `&mut T` to one
@@ -102,43 +105,66 @@ impl<T> BiasedLock<T> {
         }
     }
 
-    /// Runs `look` on the value, beside other readers if the lock is biased. `look` says also how many hits to
-    /// count on the stripe (0 or 1), which is done if it ran [`Access::Beside`] others.
+    /// Lets the caller read the value until the guard is dropped, beside other readers if the lock is biased.
     ///
-    /// `look` must not use the lock; another lock with the same stripes may be read.
-    #[inline]
-    pub(crate) fn read<R>(&self, stripes: &Stripes, look: impl FnOnce(&T, Access) -> (R, u64)) -> R {
-        if self.biased.load(Ordering::Relaxed)
-            && let Some(stripe) = stripes.mine()
-        {
-            let mut section = Section::enter(stripe);
-            barrier::light();
-            // Acquire: sees what the last writer wrote before the bias was set.
-            if self.biased.load(Ordering::Acquire) {
-                // SAFETY: no `&mut T` exists until `section` ends. A writer first clears `biased` and passes a heavy fence; since
-                // `biased` was still set after our light fence, the writer's look at our stripe comes after our `enter` and it
-                // waits (module page). Should the section be nested (`enter` found the sequence odd), the outer section is what
-                // the writer waits for, whichever lock it was entered for: writers wait for every odd stripe.
-                let (result, hits) = self.data.with(|value| look(unsafe { &*value }, Access::Beside));
-                section.hits = hits;
-                return result;
-            }
+    /// Under the guard the lock must not be used; another lock with the same stripes may be read. (A guard that is
+    /// forgotten holds up writers for ever, as a forgotten guard of any lock does.)
+    #[inline(always)]
+    pub(crate) fn share<'a>(&'a self, stripes: &'a Stripes) -> ReadGuard<'a, T> {
+        let pass = match self.enter(stripes) {
+            Some(section) => Pass::Beside(section),
+            None => Pass::Alone(self.take_to_read()),
+        };
+        ReadGuard {
+            value: Peek(self.data.get()),
+            pass,
         }
-        self.read_alone(look)
     }
 
-    /// Reads under the word, and biases the lock after enough reads without a write.
-    fn read_alone<R>(&self, look: impl FnOnce(&T, Access) -> (R, u64)) -> R {
-        let _held = self.take();
+    /// Runs `look` on the value under a guard; it says also how many hits to count.
+    #[cfg(test)]
+    pub(crate) fn read<R>(&self, stripes: &Stripes, look: impl FnOnce(&T, Access) -> (R, u64)) -> R {
+        let mut guard = self.share(stripes);
+        let (result, hits) = look(&guard, guard.access());
+        guard.count(hits);
+        result
+    }
+
+    /// Goes on display as a reader, if the lock is biased and the thread has a stripe.
+    #[inline(always)]
+    fn enter<'a>(&self, stripes: &'a Stripes) -> Option<Section<'a>> {
+        if !self.biased.load(Ordering::Relaxed) {
+            return None;
+        }
+        let section = Section::enter(stripes.mine()?)?;
+        if !LockRule::ReadersFence.is_broken() {
+            barrier::light();
+        }
+        // Acquire: sees what the last writer wrote before the bias was set.
+        let biased = self.biased.load(Ordering::Acquire) || LockRule::SecondLook.is_broken();
+        biased.then_some(section)
+    }
+
+    /// Takes the word to read, and biases the lock after enough reads without a write.
+    #[inline]
+    fn take_to_read(&self) -> Held<'_, T> {
+        let held = self.take();
         let quiet = self.quiet.load(Ordering::Relaxed) + 1;
         if quiet < QUIET_READS {
             self.quiet.store(quiet, Ordering::Relaxed);
-        } else if !self.biased.load(Ordering::Relaxed) && barrier::is_available() {
-            // Release: biased readers must see the last write. Nobody writes while we hold the word.
+        } else {
+            self.bias();
+        }
+        held
+    }
+
+    /// Biases the lock. Called under the word: nobody writes.
+    #[cold]
+    fn bias(&self) {
+        if barrier::is_available() {
+            // Release: biased readers must see the last write.
             self.biased.store(true, Ordering::Release);
         }
-        // SAFETY: a `&mut T` exists only under the word, which we hold; biased readers beside us have `&T` as we do.
-        self.data.with(|value| look(unsafe { &*value }, Access::Alone)).0
     }
 
     /// Runs `act` on the value, alone. `stripes` must be those of every reader of this lock.
@@ -167,7 +193,7 @@ impl<T> BiasedLock<T> {
             self.biased.store(true, Ordering::Relaxed);
             panic!("membarrier was available when the process registered and is refused now");
         }
-        for stripe in stripes.iter() {
+        for stripe in stripes.iter().filter(|_| !LockRule::RevokingWaits.is_broken()) {
             let seen = stripe.sequence();
             let mut tries = 0;
             while seen % 2 == 1 && stripe.sequence() == seen {
@@ -236,7 +262,9 @@ impl<T> BiasedLock<T> {
     #[cold]
     fn wake(&self) {
         // Under the mutex, so that whoever decided to sleep does so first.
-        drop(lock_mutex(&self.queue));
+        if !LockRule::WakingQueues.is_broken() {
+            drop(lock_mutex(&self.queue));
+        }
         self.released.notify_one();
     }
 }
@@ -258,38 +286,123 @@ impl<T> Drop for Held<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.0.held.store(0, Ordering::Release);
-        barrier::light();
-        if self.0.sleepers.load(Ordering::Relaxed) != 0 {
+        if !LockRule::ReleaseFences.is_broken() {
+            barrier::light();
+        }
+        if self.0.sleepers.load(Ordering::Relaxed) != 0 && !LockRule::ReleaseWakes.is_broken() {
             self.0.wake();
         }
     }
 }
 
-/// A reader on display, off again on drop, by a panic too.
+/// Shared access to the value. The pointer goes before the pass: fields are dropped in order.
+pub(crate) struct ReadGuard<'a, T> {
+    value: Peek<T>,
+    pass: Pass<'a, T>,
+}
+
+impl<T> ReadGuard<'_, T> {
+    /// Tells how the reader got in.
+    #[inline]
+    pub(crate) fn access(&self) -> Access {
+        self.pass.access()
+    }
+
+    /// Counts hits (0 or 1) on the reader's stripe when it leaves, if it reads [`Access::Beside`] others.
+    #[inline]
+    pub(crate) fn count(&mut self, hits: u64) {
+        self.pass.count(hits);
+    }
+}
+
+impl<T> std::ops::Deref for ReadGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: no `&mut T` exists until `pass` is dropped. Under the word: a `&mut T` exists only under the word. Beside
+        // others: a writer first clears `biased` and passes a heavy fence; since `biased` was still set after our light
+        // fence, the writer's look at our stripe comes after our `enter` and it waits (module page).
+        unsafe { self.value.as_ref() }
+    }
+}
+
+/// How a reader got in, and out again on drop.
+enum Pass<'a, T> {
+    Beside(Section<'a>),
+    Alone(#[expect(dead_code, reason = "held until dropped")] Held<'a, T>),
+}
+
+impl<T> Pass<'_, T> {
+    #[inline]
+    fn access(&self) -> Access {
+        match self {
+            Self::Beside(_) => Access::Beside,
+            Self::Alone(_) => Access::Alone,
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, hits: u64) {
+        if let Self::Beside(section) = self {
+            section.hits = hits;
+        }
+    }
+}
+
+/// A reader on display, off again on drop, by a panic too. A thread that reads another lock meanwhile takes that
+/// one's word: a stripe shows one section at a time, so that it does not matter which of two guards is dropped first.
 struct Section<'a> {
     stripe: &'a Stripe,
-    /// Where to return to; nothing in a nested section.
-    entered: Option<u64>,
+    /// Where to return to.
+    entered: u64,
     hits: u64,
 }
 
 impl<'a> Section<'a> {
     #[inline]
-    fn enter(stripe: &'a Stripe) -> Self {
-        Self {
+    fn enter(stripe: &'a Stripe) -> Option<Self> {
+        Some(Self {
+            entered: stripe.enter()?,
             stripe,
-            entered: stripe.enter(),
             hits: 0,
-        }
+        })
     }
 }
 
 impl Drop for Section<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(entered) = self.entered {
-            self.stripe.leave(entered, self.hits);
-        }
+        self.stripe.leave(self.entered, self.hits);
+    }
+}
+
+/// A pointer to the value that is only read through; neither sent to nor shared with other threads.
+#[cfg(not(loom))]
+struct Peek<T>(*const T);
+
+#[cfg(not(loom))]
+impl<T> Peek<T> {
+    /// # Safety
+    /// No `&mut T` may exist as long as the reference lives.
+    #[inline]
+    unsafe fn as_ref(&self) -> &T {
+        // SAFETY: the pointer comes from the cell of a lock that outlives the guard; the rest is the caller's promise.
+        unsafe { &*self.0 }
+    }
+}
+
+/// The same, watched by loom until it is dropped.
+#[cfg(loom)]
+struct Peek<T>(loom::cell::ConstPtr<T>);
+
+#[cfg(loom)]
+impl<T> Peek<T> {
+    /// # Safety
+    /// No `&mut T` may exist as long as the reference lives.
+    unsafe fn as_ref(&self) -> &T {
+        // SAFETY: the caller's promise, which loom checks.
+        unsafe { self.0.deref() }
     }
 }
 
@@ -308,8 +421,8 @@ impl<T> RawCell<T> {
     }
 
     #[inline]
-    fn with<R>(&self, look: impl FnOnce(*const T) -> R) -> R {
-        look(self.0.get())
+    fn get(&self) -> *const T {
+        self.0.get()
     }
 
     #[inline]

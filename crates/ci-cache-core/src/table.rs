@@ -88,6 +88,7 @@ pub(crate) enum Slot<K, V> {
 
 /// See the module's page.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Table<K, V> {
     groups: Box<[Group]>,
     slots: Box<[Slot<K, V>]>,
@@ -143,7 +144,7 @@ impl<K, V> Table<K, V> {
     }
 
     /// Finds the slot of a key.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find<Q: ?Sized + Equivalent<K>>(&self, hash: u64, key: &Q) -> Option<(u32, &Mark, &K, &V)> {
         let tag = tag_of(hash);
         let mut at = self.home(hash);

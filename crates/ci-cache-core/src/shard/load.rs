@@ -268,7 +268,7 @@ impl<K, V, E> Shard<K, V, E> {
         match self.flights.land(hash, flight) {
             Some(slot) if stamp.as_ref().is_none_or(Stamp::is_live) => {
                 let options = InsertOptions { stamp, ..options };
-                self.insert(hash, slot.key, value, options, config, out) == Stored::Kept
+                self.insert(hash, slot.key, value, &options, config, out) == Stored::Kept
             }
             slot => {
                 self.stats.refused += 1;

@@ -29,37 +29,41 @@ use crate::stats::Stats;
 use crate::table::Table;
 
 /// Sampled hits that wait for the policy to hear of them; more are dropped.
-const HEARD: usize = 32;
+const HEARD: usize = if cfg!(any(loom, shuttle)) { 2 } else { 32 };
 /// The epoch of a shard in the middle of a change: what a panic in user code leaves behind is never served.
 const BROKEN: u64 = u64::MAX;
 
 /// See the module's page. Fields of atomic types are written by readers too.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Shard<K, V, E> {
+    // What a hit reads comes first: with the lock's word it fills one cache line.
     /// The cache's epoch these contents belong to: in another epoch they are gone, whether or not they were dropped.
     epoch: u64,
     /// Bits of a hash that are all zero if the policy wants to hear of the hit.
     sample: u64,
     table: Table<K, V>,
+    // What a hit under the word, or a sampled one, writes.
+    /// Hits under the word by readers (those beside it are on the stripes).
+    hits: AtomicU64,
+    heard: Heard,
     columns: Columns,
-    policy: AnyPolicy,
-    flights: Flights<K, V, E>,
     /// The weight of all entries.
     weight: u64,
     /// The most weight; at least 1.
     capacity: u64,
     /// Where the next sweep for dead entries begins.
     hand: u32,
+    policy: AnyPolicy,
+    flights: Flights<K, V, E>,
     stats: Stats,
-    /// Hits under the word by readers (those beside it are on the stripes).
-    hits: AtomicU64,
-    heard: Heard,
     /// The rules of the protocol that tests break on purpose.
     pub(crate) rules: Rules,
 }
 
 /// Slots and hashes of sampled hits. Readers beside each other may overwrite one another's: it is a sample.
 #[derive(Debug)]
+#[repr(C)]
 struct Heard {
     len: AtomicU32,
     slots: [AtomicU32; HEARD],
@@ -153,7 +157,7 @@ impl<K, V, E> Shard<K, V, E> {
     }
 
     /// Looks a key up under shared access; `visit` runs on a fresh entry.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn look<Q, R>(
         &self,
         (hash, key): (u64, &Q),
@@ -300,7 +304,7 @@ impl<K, V, E> Shard<K, V, E> {
             Box::new(std::mem::take(&mut self.columns)),
             Box::new(std::mem::take(&mut self.flights)),
         );
-        out.rest.push(contents);
+        out.push_rest(contents);
         self.policy.clear();
         self.weight = 0;
         self.hand = 0;
@@ -365,15 +369,20 @@ pub(crate) struct Seen<'a, K, V, E> {
 
 impl<K, V, E> Seen<'_, K, V, E> {
     /// Counts a hit of the entry: its mark, its detail, and the policy's sample.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hit(&self, hash: u64, config: &Config<K, V>) {
         self.mark.hit(self.reading);
         if hash & self.shard.sample == 0 {
             self.shard.heard.push(self.slot, hash);
         }
-        if self.reading.is_detailed()
-            && let Some(detail) = self.shard.columns.detail(self.slot)
-        {
+        if self.reading.is_detailed() {
+            self.hit_detail(config);
+        }
+    }
+
+    #[cold]
+    fn hit_detail(&self, config: &Config<K, V>) {
+        if let Some(detail) = self.shard.columns.detail(self.slot) {
             detail.hit(self.mark, || config.time.now());
         }
     }

@@ -7,7 +7,7 @@ use crate::config::{Config, Life};
 use crate::detail::{Death, State};
 use crate::entry::InsertOptions;
 use crate::listener::{Cause, Garbage, Gone, Rest};
-use crate::policy::Policy;
+use crate::policy::{Eviction, Policy};
 use crate::shim::Ordering;
 
 /// What became of a value that was to be stored.
@@ -26,7 +26,7 @@ impl<K, V, E> Shard<K, V, E> {
         hash: u64,
         key: K,
         value: V,
-        options: InsertOptions,
+        options: &InsertOptions,
         config: &Config<K, V>,
         out: &mut Garbage<K, V, E>,
     ) -> Stored
@@ -90,7 +90,6 @@ impl<K, V, E> Shard<K, V, E> {
             key,
             value,
             cause: Cause::Size,
-            _detail: None,
         });
         Stored::Refused
     }
@@ -111,7 +110,7 @@ impl<K, V, E> Shard<K, V, E> {
         };
         let before = self.columns.weight(slot);
         let slots = self.table.slots();
-        let detail = self.columns.set(slot, slots, life.detail, life.weight, life.cost);
+        self.columns.set(slot, slots, life.detail, life.weight, life.cost);
         let Some((mark, _, place)) = self.table.get_mut(slot) else {
             return;
         };
@@ -121,8 +120,10 @@ impl<K, V, E> Shard<K, V, E> {
         mark.set_hits(hits.saturating_add(1));
         let old = std::mem::replace(place, value);
         self.weight = self.weight - u64::from(before) + u64::from(life.weight);
-        self.policy.reweighed(slot, before, life.weight);
-        if self.policy.is_exact() {
+        if before != life.weight {
+            self.policy.reweighed(slot, before, life.weight);
+        }
+        if config.eviction == Eviction::Lru {
             self.policy.hit(slot);
         }
         let cause = self.bury(state, Cause::Replaced);
@@ -130,7 +131,6 @@ impl<K, V, E> Shard<K, V, E> {
             key,
             value: old,
             cause,
-            _detail: detail,
         });
     }
 
@@ -188,7 +188,7 @@ impl<K, V, E> Shard<K, V, E> {
             return;
         }
         let (old, moved) = self.table.grow(limit, &config.rehash);
-        out.rest.push(Rest::Memory(Box::new(old)));
+        out.push_rest(Rest::Memory(Box::new(old)));
         let slots = self.table.slots();
         self.columns.renumber(&moved, slots);
         if moved.is_empty() {
@@ -266,15 +266,10 @@ impl<K, V, E> Shard<K, V, E> {
     fn unseat(&mut self, hash: u64, slot: u32, state: State, cause: Cause, out: &mut Garbage<K, V, E>) {
         self.weight -= u64::from(self.columns.weight(slot));
         let slots = self.table.slots();
-        let detail = self.columns.set(slot, slots, None, 1, 0);
+        self.columns.set(slot, slots, None, 1, 0);
         if let Some((_, key, value)) = self.table.take(hash, slot) {
             let cause = self.bury(state, cause);
-            out.push(Gone {
-                key,
-                value,
-                cause,
-                _detail: detail,
-            });
+            out.push(Gone { key, value, cause });
         }
     }
 
@@ -345,7 +340,7 @@ impl<K, V, E> Shard<K, V, E> {
             .collect();
         let flights = self.flights.detach_where(|key| matches(key, None));
         if !flights.is_empty() {
-            out.rest.push(Rest::Flights(flights));
+            out.push_rest(Rest::Flights(flights));
         }
         let taken = doomed
             .into_iter()
