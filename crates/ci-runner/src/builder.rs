@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ci_cache_core::ci::{CiCache, CiCacheConfig};
-use ci_cache_core::{Clock, SystemClock};
+use ci_cache_core::{Clock, Eviction, SystemClock};
 use ci_store::Store;
 
 use crate::invalidate::Invalidating;
@@ -27,7 +27,9 @@ impl RunnerBuilder {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
-            config: CiCacheConfig::new().max_size(MAX_ENTRIES),
+            config: CiCacheConfig::new()
+                .max_size(MAX_ENTRIES)
+                .eviction(Eviction::Adaptive),
             clock: None,
         }
     }
