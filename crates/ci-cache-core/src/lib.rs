@@ -47,6 +47,7 @@
 //! # Ok::<(), ci_cache_core::Error>(())
 //! ```
 
+mod batch;
 mod builder;
 mod cache;
 #[cfg(feature = "ci")]
@@ -62,6 +63,8 @@ mod flight;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod flight_tests;
 mod flights;
+#[cfg(feature = "async")]
+mod future;
 mod leader;
 mod listener;
 mod load;
@@ -79,6 +82,7 @@ mod stripes;
 mod table;
 mod whole;
 
+pub use batch::BatchError;
 pub use builder::CacheBuilder;
 pub use cache::Cache;
 pub use clock::{Clock, ManualClock, SystemClock, Tick, TickCell};
@@ -86,6 +90,8 @@ pub use entry::{EntrySnapshot, Found, Freshness, InsertOptions, LookupOptions, M
 pub use error::Error;
 pub use expiry::Ttl;
 pub use flight::{Outcome, Waiter};
+#[cfg(feature = "async")]
+pub use future::Awaiting;
 /// Key equivalence across borrowed forms; implemented for everything a key can be borrowed as.
 pub use hashbrown::Equivalent;
 pub use leader::{Leader, Lookup};
