@@ -15,6 +15,7 @@ use crate::core::Core;
 use crate::entry::{Found, Freshness, InsertOptions, LookupOptions};
 use crate::flight::Waiter;
 use crate::leader::{Leader, Lookup};
+use crate::listener::Cause;
 use crate::policy::Eviction;
 use crate::shard::{Look, Probe, Seen, Stored};
 
@@ -198,7 +199,7 @@ where
         let (fresh, mut garbage) = self
             .core
             .write_keeping(hash, |shard, config, out| shard.remove(hash, key, config, out));
-        garbage.take_removed().filter(|_| fresh)
+        garbage.take_first(Cause::Removed).filter(|_| fresh)
     }
 
     /// Looks a key up and, if it is not fresh, joins its flight or begins one, in one step.

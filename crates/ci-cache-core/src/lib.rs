@@ -53,6 +53,7 @@ mod cache;
 #[cfg(feature = "ci")]
 pub mod ci;
 mod clock;
+mod compute;
 mod config;
 mod core;
 mod detail;
@@ -86,6 +87,7 @@ pub use batch::BatchError;
 pub use builder::CacheBuilder;
 pub use cache::Cache;
 pub use clock::{Clock, ManualClock, SystemClock, Tick, TickCell};
+pub use compute::{Compute, Computed};
 pub use entry::{EntrySnapshot, Found, Freshness, InsertOptions, LookupOptions, Meta};
 pub use error::Error;
 pub use expiry::Ttl;

@@ -126,10 +126,10 @@ impl<K, V, E> Garbage<K, V, E> {
         }
     }
 
-    /// Takes the value of a removed pair out again, for the caller who asked for it.
-    pub(crate) fn take_removed(&mut self) -> Option<V> {
-        let removed = self.first.take_if(|gone| gone.cause == Cause::Removed)?;
-        Some(removed.value)
+    /// Takes the value of the pair that left first out again, for the caller who asked for it, if it left for this cause.
+    pub(crate) fn take_first(&mut self, cause: Cause) -> Option<V> {
+        let gone = self.first.take_if(|gone| gone.cause == cause)?;
+        Some(gone.value)
     }
 }
 

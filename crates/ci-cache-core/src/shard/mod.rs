@@ -6,13 +6,16 @@
 //! - `mod.rs`: the parts, and what is done under shared access: looking.
 //! - `write.rs`: entries come and go.
 //! - `load.rs`: flights.
+//! - `step.rs`: what `compute` and the snapshots need.
 
 mod load;
+mod step;
 mod write;
 
 use hashbrown::Equivalent;
 
 pub(crate) use load::{Ending, Probe};
+pub(crate) use step::Particulars;
 pub(crate) use write::Stored;
 
 use crate::config::Config;
