@@ -12,7 +12,7 @@ use crate::flight::Flight;
 use crate::listener::Garbage;
 use crate::raw::BiasedLock;
 use crate::shard::{Look, Seen, Shard};
-use crate::shim::{AtomicU64, Ordering};
+use crate::shim::{AtomicU64, Mutex, Ordering, lock};
 use crate::stats::Stats;
 use crate::stripes::Stripes;
 
@@ -29,7 +29,7 @@ pub(crate) struct Core<K, V, E> {
     /// The capacity in total weight. Outside the shards only a report.
     capacity: AtomicU64,
     /// Held while the capacity changes, so that two changes cannot mix.
-    resizing: std::sync::Mutex<()>,
+    resizing: Mutex<()>,
 }
 
 /// A shard on cache lines of its own, so that neighbours' locks do not slow each other down.
@@ -54,7 +54,7 @@ impl<K, V, E> Core<K, V, E> {
             epoch: AtomicU64::new(0),
             stray_misses: AtomicU64::new(0),
             capacity: AtomicU64::new(capacity),
-            resizing: std::sync::Mutex::new(()),
+            resizing: Mutex::new(()),
         }
     }
 
@@ -212,10 +212,7 @@ impl<K, V, E> Core<K, V, E> {
     pub(crate) fn resize(&self, capacity: u64) {
         /// Evictions in one go; some ten microseconds.
         const AT_ONCE: usize = 128;
-        let _one = self
-            .resizing
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one = lock(&self.resizing);
         self.capacity.store(capacity, Ordering::Relaxed);
         for (line, share) in self.shards.iter().zip(shares(capacity, self.shards.len())) {
             while self.write_lock(&line.0, &mut Garbage::default(), |shard, config, out| {

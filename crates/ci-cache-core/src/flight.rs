@@ -7,6 +7,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
+#[cfg(not(any(loom, shuttle)))]
 use std::time::Duration;
 
 use crate::clock::Tick;

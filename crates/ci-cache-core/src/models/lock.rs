@@ -58,7 +58,7 @@ fn join(threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {
 
 #[test]
 fn a_reader_and_a_writer() {
-    explore(4, || {
+    explore(5, || {
         let guarded = Guarded::new(true);
         let reader = spawn(&guarded, |guarded| {
             let first = guarded.read();
@@ -74,7 +74,7 @@ fn a_reader_and_a_writer() {
 
 #[test]
 fn two_readers_and_a_writer() {
-    explore(2, || {
+    explore(3, || {
         let guarded = Guarded::new(true);
         let readers = [(); 2].map(|()| {
             spawn(&guarded, |guarded| {
@@ -89,7 +89,7 @@ fn two_readers_and_a_writer() {
 
 #[test]
 fn two_writers_and_a_reader() {
-    explore(2, || {
+    explore(3, || {
         let guarded = Guarded::new(false);
         let writer = spawn(&guarded, Guarded::add);
         let reader = spawn(&guarded, |guarded| {
@@ -116,7 +116,11 @@ fn writers_wake_each_other() {
 fn breaches_of_exclusion_are_noticed() {
     for rule in ["ReadersFence", "SecondLook", "RevokingWaits"] {
         catches("models::lock::a_reader_and_a_writer", rule, "Causality violation");
-        catches("models::lock::two_readers_and_a_writer", rule, "Causality violation");
+        catches(
+            "models::lock::two_readers_and_a_writer",
+            rule,
+            "Causality violation",
+        );
     }
 }
 

@@ -43,7 +43,10 @@ fn catches(model: &str, rule: &str, symptom: &str) {
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     assert!(said.contains("running 1 test"), "{model} is no model: {said}");
-    assert!(!output.status.success(), "{model} does not notice that {rule} is broken");
+    assert!(
+        !output.status.success(),
+        "{model} does not notice that {rule} is broken"
+    );
     assert!(
         said.contains(symptom),
         "{model} with {rule} broken does not say {symptom:?} but: {said}"
