@@ -1,4 +1,4 @@
-//! Project commands: `cargo xtask test`, `tidy`, `demo`, `doc`, `bench`, `postgres`.
+//! Project commands: `cargo xtask test`, `check`, `tidy`, `demo`, `doc`, `bench`, `postgres`.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -7,6 +7,7 @@
 
 mod bench;
 mod bench_engine;
+mod check;
 mod counts;
 mod demo;
 mod doc;
@@ -39,6 +40,8 @@ struct Arguments {
 enum Task {
     /// Check and test everything: tidy, format, clippy, docs, engine alone, then all tests on both databases
     Test(test::Options),
+    /// Run the engine's models of threads under loom or shuttle (`test` does it too)
+    Check(check::Options),
     /// Check the rules of the house that the compiler does not know
     Tidy,
     /// Serve a generated estate from an embedded database and print commands to try
@@ -84,6 +87,7 @@ fn run(task: Task) -> anyhow::Result<u8> {
     let root = process::workspace_root()?;
     match task {
         Task::Test(options) => test::command(&root, &options),
+        Task::Check(options) => check::command(&root, &options),
         Task::Tidy => tidy::run(&root).map(|()| 0),
         Task::Demo { arguments } => demo::command(&root, &arguments),
         Task::Doc { open } => doc::build(&root, open).map(|()| 0),

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{bail, ensure};
 
+use crate::check::{self, Tool};
 use crate::counts::Counts;
 use crate::postgres::{self, Server};
 use crate::{process, tidy};
@@ -15,8 +16,8 @@ use crate::{process, tidy};
 /// second.
 const LONG_ENV: &[(&str, &str)] = &[("CI_CACHE_TEST_LONG", "1"), ("PROPTEST_CASES", "10000")];
 
-/// How many crates the engine may pull in: hashbrown with its hasher, parking_lot with the five it is made of.
-const MAX_CORE_CRATES: usize = 8;
+/// How many crates the engine may pull in, in an ordinary build (loom and shuttle are for its models).
+const MAX_CORE_CRATES: usize = 6;
 
 /// What to run.
 #[derive(Debug, clap::Args)]
@@ -55,17 +56,21 @@ const CHECKS: &[Step] = &[
     ("docs", |run| crate::doc::build(run.root, false)),
     ("engine alone", |run| run.engine_alone()),
 ];
+const MODELS: [Step; 2] = [
+    ("models under loom", |run| run.models(Tool::Loom)),
+    ("models under shuttle", |run| run.models(Tool::Shuttle)),
+];
 const TESTS: Step = ("tests", |run| run.tests());
 
 /// Runs all steps up to the first that fails; the last line says how many tests passed and failed.
 pub(crate) fn command(root: &Path, options: &Options) -> anyhow::Result<u8> {
     let mut steps = if options.filter.is_empty() {
-        CHECKS.to_vec()
+        [CHECKS, &MODELS].concat()
     } else {
         Vec::new()
     };
     if !options.filter.is_empty() {
-        let left_out: Vec<&str> = CHECKS.iter().map(|(name, _)| *name).collect();
+        let left_out: Vec<&str> = CHECKS.iter().chain(&MODELS).map(|(name, _)| *name).collect();
         println!("a filter was given: {} are left out", left_out.join(", "));
     }
     steps.push(TESTS);
@@ -136,6 +141,11 @@ impl Run<'_> {
             "ci-cache-core may pull at most {MAX_CORE_CRATES} crates"
         );
         Ok(())
+    }
+
+    /// What threads may do to each other in the engine.
+    fn models(&mut self, tool: Tool) -> anyhow::Result<()> {
+        check::models(self.root, tool, self.options.long, &mut self.counts)
     }
 
     fn tests(&mut self) -> anyhow::Result<()> {
