@@ -215,7 +215,8 @@ where
     }
 }
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::{Arc, Barrier};
@@ -232,6 +233,7 @@ mod tests {
         (cache, clock)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the shape of a load")]
     fn tens(keys: &[&u32]) -> Result<Vec<u32>, &'static str> {
         Ok(keys.iter().map(|&key| key * 10).collect())
     }

@@ -1,4 +1,4 @@
-//! What can go wrong when a cache is built; a built cache has no errors of its own.
+//! What can go wrong when a cache is built or a snapshot imported; nothing else fails but loads.
 
 use std::fmt;
 
@@ -15,13 +15,23 @@ pub enum Error {
         /// What is allowed instead.
         reason: &'static str,
     },
+    /// A snapshot was written in a format that this version does not read; start cold.
+    SnapshotFormat {
+        /// The format's number.
+        found: u32,
+    },
+    /// Bytes are no snapshot, or not all of one, or changed since; start cold.
+    SnapshotDamaged {
+        /// What is wrong with them.
+        reason: &'static str,
+    },
 }
 
 impl Error {
-    /// Tells whether the same call may succeed later; a wrong setting never will.
+    /// Tells whether the same call may succeed later; none of these will.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::InvalidConfig { .. } => false,
+            Self::InvalidConfig { .. } | Self::SnapshotFormat { .. } | Self::SnapshotDamaged { .. } => false,
         }
     }
 
@@ -39,6 +49,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidConfig { field, value, reason } => write!(f, "accept {field} = {value}: {reason}"),
+            Self::SnapshotFormat { found } => {
+                write!(f, "import a snapshot of format {found}: this version reads 1")
+            }
+            Self::SnapshotDamaged { reason } => write!(f, "import a snapshot: {reason}"),
         }
     }
 }

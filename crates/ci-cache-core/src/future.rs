@@ -130,7 +130,8 @@ impl<K, V, E, S> fmt::Debug for Awaiting<'_, K, V, E, S> {
     }
 }
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
 mod tests {
     use std::pin::Pin;
     use std::sync::Arc;
