@@ -110,6 +110,28 @@ impl<K, V, S> CacheBuilder<K, V, S> {
 
     /// Lets values be served for so long after their time to live while somebody loads them again. Default: not.
     /// Costs a detail per entry.
+    ///
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use ci_cache_core::{Cache, Lookup, LookupOptions, ManualClock};
+    /// let clock = Arc::new(ManualClock::new());
+    /// let cache: Cache<String, u32> = Cache::<String, u32>::builder(100, clock.clone())
+    ///     .default_ttl(Duration::from_secs(60))
+    ///     .stale_while_revalidate(Duration::from_secs(30))
+    ///     .build()?;
+    /// cache.insert("answer".to_owned(), 41);
+    /// clock.advance(Duration::from_secs(70));
+    /// assert_eq!(cache.get("answer"), None);
+    /// match cache.lookup("answer", LookupOptions::new()) {
+    ///     Lookup::Stale(found, Some(leader)) => {
+    ///         assert_eq!(found.value, 41); // serve this now,
+    ///         leader.publish(42); // and this, perhaps from another thread, from here on
+    ///     }
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// assert_eq!(cache.get("answer"), Some(42));
+    /// # Ok::<(), ci_cache_core::Error>(())
+    /// ```
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.windows.revalidate = Some(window);
         self
@@ -137,6 +159,26 @@ impl<K, V, S> CacheBuilder<K, V, S> {
 
     /// Weighs entries: the capacity is then in the weigher's units, not in entries. A weight of 0 counts as 1. An entry heavier
     /// than its shard's share of the capacity is not kept. Runs under the shard's lock, once per insertion.
+    ///
+    /// ```
+    /// # use std::sync::{Arc, atomic::{AtomicUsize, Ordering::Relaxed}};
+    /// # use ci_cache_core::{Cache, Cause, ManualClock};
+    /// let freed = Arc::new(AtomicUsize::new(0));
+    /// let counter = Arc::clone(&freed);
+    /// let cache: Cache<u32, String> = Cache::<u32, String>::builder(1_000, Arc::new(ManualClock::new()))
+    ///     .weigher(|_, text| u32::try_from(text.len()).unwrap_or(u32::MAX))
+    ///     .listener(move |_, text, cause| {
+    ///         if cause == Cause::Size {
+    ///             counter.fetch_add(text.len(), Relaxed);
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// for key in 0..10 {
+    ///     cache.insert(key, "x".repeat(150));
+    /// }
+    /// assert_eq!((cache.len(), cache.weight(), freed.load(Relaxed)), (6, 900, 600));
+    /// # Ok::<(), ci_cache_core::Error>(())
+    /// ```
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Arc::new(weigher));
         self
@@ -160,6 +202,17 @@ impl<K, V, S> CacheBuilder<K, V, S> {
     /// Lets what loading an entry cost count at eviction: an entry that took 80 ms to load is worth more than one of
     /// 0.2 ms. The cost is the time a flight took, or what the insertion says. Default: no. Policies that keep no frequencies
     /// ([`Eviction::Lru`], [`Eviction::Sieve`]) ignore it.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use ci_cache_core::{Cache, InsertOptions, ManualClock};
+    /// let cache: Cache<u32, u32> =
+    ///     Cache::<u32, u32>::builder(100, Arc::new(ManualClock::new())).cost_aware(true).build()?;
+    /// // A flight is timed by itself; an insertion says what loading took, here in microseconds.
+    /// cache.insert_with(1, 10, InsertOptions::new().cost(80_000));
+    /// cache.insert_with(2, 20, InsertOptions::new().cost(200));
+    /// # Ok::<(), ci_cache_core::Error>(())
+    /// ```
     pub fn cost_aware(mut self, cost_aware: bool) -> Self {
         self.cost_aware = cost_aware;
         self

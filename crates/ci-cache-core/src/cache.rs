@@ -75,6 +75,15 @@ where
     /// Looks a key up and visits its value in place, if that is fresh, which saves copying it: counts a hit or miss.
     ///
     /// The visitor holds up writers of the shard: keep it short.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use ci_cache_core::{Cache, ManualClock};
+    /// let cache: Cache<String, Vec<u8>> = Cache::<String, Vec<u8>>::builder(100, Arc::new(ManualClock::new())).build()?;
+    /// cache.insert("rows".to_owned(), vec![1, 2, 3]);
+    /// assert_eq!(cache.get_with("rows", Vec::len), Some(3));
+    /// # Ok::<(), ci_cache_core::Error>(())
+    /// ```
     #[inline]
     pub fn get_with<Q, R>(&self, key: &Q, visit: impl FnOnce(&V) -> R) -> Option<R>
     where

@@ -9,8 +9,8 @@
 //!
 //! # The nouns
 //!
-//! - A [`Cache`] maps keys to values (cloned out, so use an `Arc` for large ones), evicting the least recently used
-//!   at capacity and serving nothing beyond its time to live by the [`Clock`] it was given.
+//! - A [`Cache`] maps keys to values (cloned out, so use an `Arc` for large ones), evicting at capacity by the chosen
+//!   [`Eviction`] and serving nothing beyond its time to live by the [`Clock`] it was given.
 //! - A flight is one load that many look-ups share: its [`Leader`] loads, [`Waiter`]s await it or block on it.
 //! - A [`Scope`] groups entries and flights to be invalidated together in constant time.
 //!
@@ -26,8 +26,14 @@
 //! # Limits
 //!
 //! No I/O, no runtime, no threads, no clock of its own; expiry is decided at look-up and dead entries keep their
-//! place until they are met. Recency is exact within a shard (one shard: exact overall). Values are not weighed.
-//! A look-up of a key from within its own load waits for itself. Feature `ci` adds the cache of CI questions.
+//! place until they are met. Recency is exact within a shard (one shard: exact overall).
+//! A look-up of a key from within its own load waits for itself.
+//!
+//! # Beyond one key at a time
+//!
+//! [`Cache::compute`] reads and changes an entry in one step, [`Cache::get_or_load_many`] loads many keys in one go, and
+//! [`Cache::export`] and [`Cache::import`] carry entries over a restart. Feature `async` adds `Cache::awaiting`, the
+//! same loads for any runtime; feature `ci` the cache of CI questions.
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
