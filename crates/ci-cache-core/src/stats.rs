@@ -51,6 +51,11 @@ impl Stats {
         self.replacements + self.evictions + self.rejections + self.expirations + self.invalidations
     }
 
+    /// Counts the insertions whose value is there still, in the table or lost in a panic.
+    pub(crate) fn unended(&self) -> u64 {
+        self.insertions.saturating_sub(self.ended())
+    }
+
     /// Counts the look-ups.
     pub fn requests(&self) -> u64 {
         self.hits

@@ -250,7 +250,7 @@ impl<K, V, E> Shard<K, V, E> {
         let mut stats = self.stats;
         stats.hits += self.hits.load(Ordering::Relaxed);
         if self.epoch != epoch {
-            stats.invalidations += self.table.len() as u64;
+            stats.invalidations += stats.unended();
         }
         stats
     }
@@ -301,7 +301,9 @@ impl<K, V, E> Shard<K, V, E> {
         if self.epoch == BROKEN {
             self.stats.faults += 1;
         }
-        self.stats.invalidations += self.table.len() as u64;
+        // What the table holds, and what a panic dropped on its way there.
+        self.stats.invalidations += self.stats.unended();
+        self.heard.len.store(0, Ordering::Relaxed);
         let contents = Rest::Contents(
             Box::new(std::mem::take(&mut self.table)),
             Box::new(std::mem::take(&mut self.columns)),

@@ -52,16 +52,18 @@ impl<K, V, E> Shard<K, V, E> {
     where
         K: Eq,
     {
-        self.stats.insertions += 1;
+        // Insertions are counted where no code of the caller's can panic before the shard has an end or a place for them.
         let resident = self.table.find(hash, &key).map(|(slot, ..)| slot);
         if u64::from(life.weight) > self.capacity {
             if let Some(slot) = resident {
                 self.take(hash, slot, Cause::Replaced, config, out);
             }
+            self.stats.insertions += 1;
             return self.refuse(key, value, out);
         }
         let stored = match resident {
             Some(slot) => {
+                self.stats.insertions += 1;
                 self.overwrite(slot, key, value, life, config, out);
                 Some(slot)
             }
@@ -147,6 +149,7 @@ impl<K, V, E> Shard<K, V, E> {
         self.sweep(config, out);
         // What a panic in the hash of a key leaves half done goes out with the next write (`sync`).
         let epoch = std::mem::replace(&mut self.epoch, BROKEN);
+        self.stats.insertions += 1;
         // Before anything moves: what was heard of is named by its slot.
         self.hear(config);
         if self.table.is_full() {
