@@ -61,7 +61,8 @@ impl Detail {
         if !reading.is_over(now) {
             return State::Fresh;
         }
-        let idled_out = now < self.hard;
+        // By the deadline, not by the moment: what idled out must not come back when its time to live ends.
+        let idled_out = self.idle_micros > 0 && reading.deadline() < self.hard;
         if !idled_out && now < self.stale_until {
             State::Stale
         } else if !idled_out && now < self.fallback_until {
