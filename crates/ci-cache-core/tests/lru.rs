@@ -1,4 +1,8 @@
 //! LRU mode equals a naive reference on ten million random operations: every answer, the whole order, every structure.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests panic where something is not as it should be"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -200,7 +204,7 @@ impl Duel {
     }
 
     fn step(&mut self, value: u64) {
-        let key = self.random.below(16) as u8;
+        let key = u8::try_from(self.random.below(16)).unwrap();
         match self.random.below(64) {
             0..=23 => assert_eq!(self.cache.get(&key), self.naive.get(key)),
             24..=27 => assert_eq!(self.cache.peek(&key), self.naive.peek(key)),

@@ -1,4 +1,8 @@
 //! Races that other caches lose, each with threads in lock step: nothing sleeps, nothing is left to luck.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests panic where something is not as it should be"
+)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
