@@ -107,8 +107,9 @@ impl<T> BiasedLock<T> {
 
     /// Lets the caller read the value until the guard is dropped, beside other readers if the lock is biased.
     ///
-    /// Under the guard the lock must not be used; another lock with the same stripes may be read. (A guard that is
-    /// forgotten holds up writers for ever, as a forgotten guard of any lock does.)
+    /// Under the guard neither the lock nor another with the same stripes may be used: that one's writer may hold its word and
+    /// wait for this thread to go off display, while this thread waits for the word (the loom models found it). A guard that
+    /// is forgotten holds up writers for ever, as a forgotten guard of any lock does.
     #[inline(always)]
     pub(crate) fn share<'a>(&'a self, stripes: &'a Stripes) -> ReadGuard<'a, T> {
         let pass = match self.enter(stripes) {
