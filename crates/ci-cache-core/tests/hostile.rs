@@ -1,8 +1,4 @@
 //! What users' types and threads may do to a cache: hashes that panic or collide, values of no size, more threads than stripes.
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests panic where something is not as it should be"
-)]
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hash, Hasher};

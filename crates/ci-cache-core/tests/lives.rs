@@ -285,7 +285,8 @@ proptest! {
         if let Some(found) = cache.get_found(&key) {
             let expires = found.meta.expires.expect("it has a time to live").as_micros();
             prop_assert!(expires <= ttl);
-            prop_assert!(expires as f64 >= (ttl as f64 * (1.0 - share)).floor(), "{} of {}", expires, ttl);
+            let least = micros(ttl).mul_f64(1.0 - share).saturating_sub(micros(1));
+            prop_assert!(micros(expires) >= least, "{} of {}", expires, ttl);
         } else {
             prop_assert!(share > 0.0);
         }

@@ -217,7 +217,7 @@ fn duel<S: BuildHasher + Send + Sync + 'static>(
         let entries = cache.entries(usize::MAX);
         let dump: Vec<_> = entries
             .iter()
-            .map(|entry| (entry.key, entry.value, entry.meta.hits.unwrap()))
+            .map(|entry| (entry.key, entry.value, entry.meta.hits.expect("details are kept")))
             .collect();
         assert_eq!(dump, naive.live_rows(), "after {op:?}");
         assert_eq!(cache.len(), naive.rows.len(), "after {op:?}");

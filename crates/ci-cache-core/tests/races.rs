@@ -35,7 +35,7 @@ fn gate() -> (Gate, Receiver<()>, Sender<()>) {
 fn overtaken_by(cache: &TestCache, scope: &Scope, overtake: impl FnOnce()) -> (u64, Outcome<u64, usize>) {
     let (gate, reads, goes) = gate();
     std::thread::scope(|threads| {
-        let loader = threads.spawn(|| {
+        let first = threads.spawn(|| {
             cache.get_or_load(&1, LookupOptions::new().scope(scope), move || {
                 gate.has_read.send(()).unwrap();
                 gate.go_on.recv().unwrap();
@@ -52,7 +52,7 @@ fn overtaken_by(cache: &TestCache, scope: &Scope, overtake: impl FnOnce()) -> (u
             panic!("should begin a flight of its own");
         };
         goes.send(()).unwrap();
-        let loaded = loader.join().unwrap().unwrap();
+        let loaded = first.join().unwrap().unwrap();
         assert_eq!(cache.get(&1), None, "the overtaken value was kept");
         let joined = cache.lookup(&1, LookupOptions::new().scope(scope));
         assert!(younger.publish(2), "the older flight's end touched the younger");
@@ -71,7 +71,7 @@ fn overtaken_by(cache: &TestCache, scope: &Scope, overtake: impl FnOnce()) -> (u
 #[test]
 fn a_load_overtaken_by_an_invalidation_of_its_key_is_answered_and_not_kept() {
     let (cache, scope) = (cache(), Scope::new());
-    let answers = overtaken_by(&cache, &scope, || drop(cache.remove(&1)));
+    let answers = overtaken_by(&cache, &scope, || assert_eq!(cache.remove(&1), None));
     assert_eq!(answers, (1, Outcome::Loaded(1)));
     assert_eq!((cache.stats().refused, cache.stats().loads), (1, 2));
 }
@@ -100,7 +100,7 @@ fn stampede(failures: usize) -> (usize, Vec<Result<u64, usize>>) {
     // A load ends once everybody who takes part in it has looked up: nobody is late for it.
     let waiting = |joined: u64| {
         while cache.stats().coalesced < joined {
-            std::thread::yield_now()
+            std::thread::yield_now();
         }
     };
     let ask = || {
