@@ -78,6 +78,10 @@ pub(crate) const INSERT: u32 = 1 << 31;
 pub(crate) trait HitSlice<K>: Send + Sync {
     /// Looks the keys up in the given order and counts the hits.
     fn hits(&self, keys: &[K], order: &[u32]) -> usize;
+
+    /// Does the same, but which key comes next depends on the value before it: no look-up can begin before the last has
+    /// ended, as in a program that uses what it got.
+    fn chained_hits(&self, keys: &[K], order: &[u32]) -> usize;
 }
 
 impl<K: Key, C: Reads<K, Value>> HitSlice<K> for C {
@@ -87,6 +91,18 @@ impl<K: Key, C: Reads<K, Value>> HitSlice<K> for C {
             if let Some(value) = self.get(&keys[number as usize]) {
                 hits += 1;
                 black_box(&value);
+            }
+        }
+        hits
+    }
+
+    fn chained_hits(&self, keys: &[K], order: &[u32]) -> usize {
+        let (mut hits, mut carry) = (0, 0);
+        for &number in order {
+            if let Some(value) = self.get(&keys[(number ^ carry) as usize]) {
+                hits += 1;
+                // Zero, since values are small; the compiler and the processor cannot know.
+                carry = (*value >> 32) as u32;
             }
         }
         hits

@@ -133,6 +133,12 @@ fn of_throughput(cells: &[Cell]) -> Vec<Line> {
 }
 
 fn of_latency(cells: &[Cell]) -> Vec<Line> {
+    let cells: Vec<Cell> = cells
+        .iter()
+        .filter(|cell| cell.table == latency::CHAINED)
+        .cloned()
+        .collect();
+    let cells = &cells;
     let small = ratios(cells, quick::NAME, |column| column.ends_with("10 k"));
     let large = ratios(cells, quick::NAME, |column| column.ends_with("1 M"));
     let judged = [

@@ -21,7 +21,7 @@ use crate::table::MAX_ENTRIES;
 const MAX_SHARDS: usize = 1_024;
 /// The default gives each shard at least this many entries: below, a shard's share of the capacity and of the keys
 /// differ too much, which costs hits.
-const ENTRIES_PER_SHARD: u64 = 1_280;
+const ENTRIES_PER_SHARD: u64 = 4_096;
 /// The default for a cache that weighs: entries weigh any number of units, and none may be heavier than its shard.
 const WEIGHT_PER_SHARD: u64 = 1 << 22;
 /// Slots that each insertion examines for dead entries.
