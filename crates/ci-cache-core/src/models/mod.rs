@@ -12,13 +12,15 @@ mod flights;
 mod lock;
 #[cfg(shuttle)]
 mod storm;
+mod tests;
 
 use std::hash::{BuildHasher, Hasher};
-use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
 use crate::rules::Rules;
 use crate::{Cache, CacheBuilder, Eviction, ManualClock};
+
+use tests::catches;
 
 /// Names the rule to break, in the environment of a process that is to notice.
 const PLANTED: &str = "CI_CACHE_PLANTED_DEFECT";
@@ -27,30 +29,6 @@ const PLANTED: &str = "CI_CACHE_PLANTED_DEFECT";
 pub(crate) fn planted() -> Option<&'static str> {
     static NAME: LazyLock<Option<String>> = LazyLock::new(|| std::env::var(PLANTED).ok());
     NAME.as_deref()
-}
-
-/// Runs a model of this program with a rule broken.
-///
-/// # Panics
-/// If the model does not end by a panic that says `symptom`.
-fn catches(model: &str, rule: &str, symptom: &str) {
-    let program = std::env::current_exe().unwrap();
-    let output = Command::new(program)
-        .args([model, "--exact", "--nocapture"])
-        .env(PLANTED, rule)
-        .output()
-        .unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(said.contains("running 1 test"), "{model} is no model: {said}");
-    assert!(
-        !output.status.success(),
-        "{model} does not notice that {rule} is broken"
-    );
-    assert!(
-        said.contains(symptom),
-        "{model} with {rule} broken does not say {symptom:?} but: {said}"
-    );
 }
 
 /// Hashes by the bytes alone: an exploration must run the same way each time.
