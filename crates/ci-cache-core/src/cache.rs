@@ -16,7 +16,6 @@ use crate::entry::{Found, Freshness, InsertOptions, LookupOptions};
 use crate::flight::Waiter;
 use crate::leader::{Leader, Lookup};
 use crate::listener::Cause;
-use crate::policy::Eviction;
 use crate::shard::{Look, Probe, Seen, Stored};
 
 /// A bounded concurrent map with expiry, eviction, single flight and scoped invalidation.
@@ -49,7 +48,7 @@ impl<K, V, E, S> Cache<K, V, E, S> {
     /// Puts the parts together.
     pub(crate) fn assemble(core: Core<K, V, E>, hasher: Arc<S>, mixed: bool) -> Self {
         Self {
-            exact: core.config.eviction == Eviction::Lru,
+            exact: core.config.eviction.is_exact(),
             core: Arc::new(core),
             hasher,
             mixed,
@@ -190,6 +189,7 @@ where
     /// An existing value of the key is replaced. While the shard then holds more than its share of the capacity, it
     /// evicts, which may hit the newcomer (its admission was refused). A value heavier than the share is not kept. A
     /// running flight of the key is detached, for its load began before this insertion.
+    #[expect(clippy::needless_pass_by_value, reason = "options are made for the call")]
     #[inline]
     pub fn insert_with(&self, key: K, value: V, options: InsertOptions) -> bool {
         let hash = self.hash(&key);

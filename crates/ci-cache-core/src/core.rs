@@ -240,7 +240,7 @@ impl<K: Eq, V, E> Core<K, V, E> {
             options.cost = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         }
         self.write_keeping(hash, |shard, config, out| {
-            shard.publish(hash, flight, value, options, config, out)
+            shard.publish(hash, flight, value, &options, config, out)
         })
     }
 }

@@ -36,6 +36,7 @@ impl Error {
     }
 
     /// Rejects `value` of `field`.
+    #[expect(clippy::needless_pass_by_value, reason = "numbers")]
     pub(crate) fn invalid(field: &'static str, value: impl ToString, reason: &'static str) -> Self {
         Self::InvalidConfig {
             field,

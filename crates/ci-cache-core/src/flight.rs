@@ -208,7 +208,8 @@ impl<V, E> fmt::Debug for Waiter<V, E> {
     }
 }
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
 mod tests {
     use super::*;
     use tokio_test::{assert_pending, assert_ready_eq, task};

@@ -53,6 +53,15 @@
 //! # Ok::<(), ci_cache_core::Error>(())
 //! ```
 
+#![allow(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method's path has one lifetime, the closure is general"
+)]
+#![allow(
+    clippy::inline_always,
+    reason = "a hit is compiled into its caller, else the closures it is made of become calls"
+)]
+
 mod batch;
 mod builder;
 mod cache;
@@ -67,7 +76,8 @@ mod entry;
 mod error;
 mod expiry;
 mod flight;
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
 mod flight_tests;
 mod flights;
 #[cfg(feature = "async")]

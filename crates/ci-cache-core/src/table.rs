@@ -7,6 +7,11 @@
 //! Shi, 2019). So slots stay where they are however long entries come and go, and the policies can name entries by
 //! slot number.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "slot numbers fit 32 bits (MAX_ENTRIES), tags and counts are bytes on purpose"
+)]
+
 use hashbrown::Equivalent;
 
 use crate::mark::Mark;

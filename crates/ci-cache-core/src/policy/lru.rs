@@ -20,6 +20,7 @@ impl Lru {
 }
 
 impl Policy for Lru {
+    #[cfg(test)]
     fn is_exact(&self) -> bool {
         true
     }

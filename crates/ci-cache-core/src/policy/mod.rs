@@ -51,7 +51,7 @@ pub(crate) trait Residents {
 /// - [`insert`](Self::insert) once per entry placed, its mark set to 0 before; then [`evict`](Self::evict) while the shard is over its capacity;
 /// - [`remove`](Self::remove) while the entry is still readable; never after `evict` named the slot, which is then already unlinked;
 /// - [`reweighed`](Self::reweighed) when an overwrite changes the weight of a resident entry;
-/// - a hit only bumps the mark. If [`is_exact`](Self::is_exact), each hit calls [`hit`](Self::hit) instead. A hit whose hash passes
+/// - a hit only bumps the mark. With [`Eviction::Lru`] each hit calls [`hit`](Self::hit) instead. A hit whose hash passes
 ///   [`sample_mask`](Self::sample_mask) is also remembered with its slot (a bounded number, the rest is dropped) and told by [`heard`](Self::heard), in
 ///   order, before the next insert and before the next [`renumber`](Self::renumber), so that no slot has been given to another entry meanwhile;
 /// - the mask is read again after each insert or eviction, which may change it; the shard of a key must not depend on bits 20 to 50 of its hash, of
@@ -59,7 +59,8 @@ pub(crate) trait Residents {
 ///
 /// Duties of the implementor: constant amortised time per call, a bounded scan per eviction, no panic, and the same answers for the same calls.
 pub(crate) trait Policy {
-    /// Tells whether every hit must be reported at once, under the exclusive lock.
+    /// Tells whether every hit must be reported at once: what [`Eviction::is_exact`] says of the policy's name.
+    #[cfg(test)]
     fn is_exact(&self) -> bool {
         false
     }
@@ -161,6 +162,13 @@ macro_rules! each {
     };
 }
 
+impl Eviction {
+    /// Tells whether every hit must be reported at once, under the exclusive lock.
+    pub(crate) fn is_exact(self) -> bool {
+        self == Self::Lru
+    }
+}
+
 impl AnyPolicy {
     /// Makes the policy of one shard that may hold `capacity` in total weight.
     pub(crate) fn new(eviction: Eviction, capacity: u64) -> Self {
@@ -175,10 +183,6 @@ impl AnyPolicy {
 }
 
 impl Policy for AnyPolicy {
-    fn is_exact(&self) -> bool {
-        each!(self, policy => policy.is_exact())
-    }
-
     fn sample_mask(&self) -> Option<u64> {
         each!(self, policy => policy.sample_mask())
     }

@@ -162,12 +162,12 @@ impl<K, V, E> Shard<K, V, E> {
     ) -> Arc<Flight<V, E>> {
         // The stamp is taken here, before the caller can start to load (see `Scope`).
         let (key, options) = begin();
-        let begun = if config.cost_aware {
+        let since = if config.cost_aware {
             config.time.now()
         } else {
             Tick::default()
         };
-        let flight = Arc::new(Flight::new(options, begun));
+        let flight = Arc::new(Flight::new(options, since));
         self.flights.attach(hash, key, Arc::clone(&flight));
         self.stats.loads += 1;
         flight
@@ -257,7 +257,7 @@ impl<K, V, E> Shard<K, V, E> {
         hash: u64,
         flight: &Arc<Flight<V, E>>,
         value: V,
-        options: InsertOptions,
+        options: &InsertOptions,
         config: &Config<K, V>,
         out: &mut Garbage<K, V, E>,
     ) -> bool
@@ -267,7 +267,10 @@ impl<K, V, E> Shard<K, V, E> {
         let stamp = self.rules.stamp_to_publish(options.stamp.as_ref());
         match self.flights.land(hash, flight) {
             Some(slot) if stamp.as_ref().is_none_or(Stamp::is_live) => {
-                let options = InsertOptions { stamp, ..options };
+                let options = InsertOptions {
+                    stamp,
+                    ..options.clone()
+                };
                 self.insert(hash, slot.key, value, &options, config, out) == Stored::Kept
             }
             slot => {

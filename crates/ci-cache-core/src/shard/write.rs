@@ -7,7 +7,7 @@ use crate::config::{Config, Life};
 use crate::detail::{Death, State};
 use crate::entry::InsertOptions;
 use crate::listener::{Cause, Garbage, Gone, Rest};
-use crate::policy::{Eviction, Policy};
+use crate::policy::Policy;
 use crate::shim::Ordering;
 
 /// What became of a value that was to be stored.
@@ -125,7 +125,7 @@ impl<K, V, E> Shard<K, V, E> {
         if before != life.weight {
             self.policy.reweighed(slot, before, life.weight);
         }
-        if config.eviction == Eviction::Lru {
+        if config.eviction.is_exact() {
             self.policy.hit(slot);
         }
         let cause = self.bury(state, Cause::Replaced);
@@ -354,8 +354,8 @@ impl<K, V, E> Shard<K, V, E> {
     /// Examines the next few slots and takes out what is dead: so every place is reclaimed sooner or later, and no
     /// thread has to see to it.
     fn sweep(&mut self, config: &Config<K, V>, out: &mut Garbage<K, V, E>) {
-        let slots = self.table.slots() as u32;
-        for _ in 0..config.reclaim.min(slots as usize) {
+        let slots = u32::try_from(self.table.slots()).unwrap_or(u32::MAX);
+        for _ in 0..config.reclaim.min(self.table.slots()) {
             let slot = self.hand;
             self.hand = if slot + 1 >= slots { 0 } else { slot + 1 };
             if let Some((mark, key, _)) = self.table.get(slot) {
