@@ -24,6 +24,7 @@ const RULES: &[fn(&Tree, &mut Report)] = &[
     text::length,
     text::leftovers,
     text::sleeping,
+    text::unchecked_blocks,
     text::home_paths,
     manifests::inheritance,
     floors::imports,

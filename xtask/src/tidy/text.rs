@@ -131,6 +131,22 @@ pub(crate) fn sleeping(tree: &Tree, report: &mut Report) {
     }
 }
 
+/// The one file that may: each block in it comes with its proof, and models check it.
+const UNSAFE_FILE: &str = "crates/ci-cache-core/src/raw.rs";
+
+/// `unsafe` stays in one file. The compiler's lint is only `deny`, so that this file can allow it; this rule is what forbids it
+/// everywhere else.
+pub(crate) fn unchecked_blocks(tree: &Tree, report: &mut Report) {
+    for (file, source) in tree.sources().filter(|(file, _)| file.path != UNSAFE_FILE) {
+        for (line, code) in source.numbered() {
+            if has_word(code, "unsafe") || code.contains("(unsafe_code") {
+                let cure = "write it in safe code; if a large gain was measured and models cover it, it belongs in raw.rs";
+                report.add(&file.path, line, format!("`unsafe` outside {UNSAFE_FILE}"), cure);
+            }
+        }
+    }
+}
+
 /// Somebody's home folder is of no use to anybody else.
 pub(crate) fn home_paths(tree: &Tree, report: &mut Report) {
     // In pieces, so that this file does not find itself.
@@ -202,6 +218,16 @@ mod tests {
         assert_eq!(judge(701, Some(700)), 1, "it grew");
         assert_eq!(judge(699, Some(700)), 1, "it shrank, the number must too");
         assert_eq!(judge(600, None), 0);
+    }
+
+    #[test]
+    fn finds_unsafe_outside_its_file() {
+        let text = "//! unsafe\nfn a() { unsafe { b() } }\nlet unsafe_code_of = \"unsafe\";\n#[allow(unsafe_code)]\n";
+        assert_eq!(places(unchecked_blocks, &[("a.rs", text)]), ["a.rs:2", "a.rs:4"]);
+        assert_eq!(
+            places(unchecked_blocks, &[(UNSAFE_FILE, text)]),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
