@@ -83,7 +83,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
     ///
     /// Each shard has its own lock, its share of the capacity and its own eviction, so one shard makes
     /// [`Eviction::Lru`] exact over the whole cache. Default: sixteen times the processors, as a power of two, but at least
-    /// 512 entries each (or, in a cache that weighs, 4,194,304 units), hence a single shard below 1,024 entries.
+    /// 4,096 entries each (or, in a cache that weighs, 4,194,304 units), hence a single shard below 8,192 entries.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self

@@ -62,20 +62,26 @@ where
     /// ```
     pub fn compute(&self, key: K, act: impl FnOnce(Option<&V>) -> Compute<V>) -> Computed<V> {
         let hash = self.hash(&key);
+        // Lent to the section below: a key that is not stored is dropped outside it, after a panic too.
+        let mut held = Some(key);
         let (done, mut garbage) = self.core.write_keeping(hash, |shard, config, out| {
+            let Some(key) = &held else { return Done::Nothing };
             let mut act = Some(act);
-            let seen = shard.look_here(hash, &key, config, |value| act.take().map(|act| act(Some(value))));
+            let seen = shard.look_here(hash, key, config, |value| act.take().map(|act| act(Some(value))));
             let decided = match seen {
                 Look::Hit(decided) => decided,
                 Look::Absent | Look::NotFresh => act.take().map(|act| act(None)),
             };
             let (value, options) = match decided {
                 None | Some(Compute::Keep) => return Done::Nothing,
-                Some(Compute::Remove) => return Done::Removed(shard.remove(hash, &key, config, out)),
+                Some(Compute::Remove) => return Done::Removed(shard.remove(hash, key, config, out)),
                 Some(Compute::Put(value)) => (value, InsertOptions::new()),
                 Some(Compute::PutWith(value, options)) => (value, options),
             };
-            Done::Put(shard.insert(hash, key, value, &options, config, out))
+            match held.take() {
+                Some(key) => Done::Put(shard.insert(hash, key, value, &options, config, out)),
+                None => Done::Nothing,
+            }
         });
         match done {
             Done::Nothing => Computed::Unchanged,

@@ -67,11 +67,16 @@ impl<K, V, E> Leader<K, V, E> {
 
     /// Takes the flight out of its shard, then tells the waiters.
     fn settle(&mut self, why: Ending, outcome: Outcome<V, E>) {
+        // This may be the drop, after which nobody could tell the waiters: they are told even if a listener panics.
+        let telling = Telling {
+            flight: Arc::clone(&self.flight),
+            outcome: Some(outcome),
+        };
+        self.settled = true;
         let ((), garbage) = self.core.write_keeping(self.hash, |shard, _, out| {
             shard.abandon(self.hash, &self.flight, why, out);
         });
-        self.settled = true;
-        self.flight.settle(outcome);
+        drop(telling);
         drop(garbage);
     }
 }
@@ -116,6 +121,20 @@ impl<K: Eq, V: Clone, E> Leader<K, V, E> {
         });
         drop(garbage);
         fallback
+    }
+}
+
+/// Tells the waiters of a flight when it is dropped, by a panic too.
+struct Telling<V, E> {
+    flight: Arc<Flight<V, E>>,
+    outcome: Option<Outcome<V, E>>,
+}
+
+impl<V, E> Drop for Telling<V, E> {
+    fn drop(&mut self) {
+        if let Some(outcome) = self.outcome.take() {
+            self.flight.settle(outcome);
+        }
     }
 }
 

@@ -20,7 +20,7 @@
 //!   it, nor joins a flight that began before it; a load overtaken by one is answered but not kept.
 //! - Per key there is one flight to join at a time, and every waiter ends: a leader that is dropped or panics
 //!   wakes its waiters, and one of them takes over.
-//! - Never more entries than the capacity; overwriting a key evicts nobody; keys and values are dropped outside
+//! - Never more entries than the capacity; overwriting a key evicts nobody (unless it grew heavier); keys and values are dropped outside
 //!   the locks.
 //!
 //! # Limits

@@ -34,7 +34,7 @@ impl<K, V, E, S> Cache<K, V, E, S> {
     }
 
     /// Gives the weight of the resident entries; never above the capacity, unless a [`resize`](Self::resize) is
-    /// under way. Without a weigher it is [`len`](Self::len).
+    /// under way. Without a weigher, and without weights given at insertion, it is [`len`](Self::len).
     pub fn weight(&self) -> u64 {
         self.core.read_each(|shard, epoch, _| shard.weight(epoch)).sum()
     }

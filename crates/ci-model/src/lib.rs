@@ -29,6 +29,7 @@
 //! Limits are constants in [`limits`]. Modules in reading order: [`limits`], [`fold`], [`json`], [`filter`].
 
 mod answer;
+mod change;
 mod ci;
 mod error;
 mod field;
@@ -46,9 +47,11 @@ mod selection;
 mod tenant;
 mod text;
 mod timestamp;
+mod version;
 mod view;
 
 pub use answer::{Graph, Group, GroupValue, Groups, ListPage, Node, PathAnswer, Route};
+pub use change::{Change, CiChange, Event, Image, RelationChange, RelationImage};
 pub use ci::{CiCode, CiDetail, CiDraft, CiId, CiRecord, CiRef, CiSummary, Criticality};
 pub use error::Error;
 pub use field::{Column, DocumentPath, Field, FieldKind};
@@ -56,7 +59,6 @@ pub use filter::Filter;
 pub use json::Document;
 pub use key::Key;
 pub use outcome::{CiOutcome, Effect, Rejection, RelationOutcome};
-pub use predicate::RowImage;
 pub use query::{
     Aggregate, AggregateBuilder, Distinct, Expand, ExpandBuilder, Get, List, ListBuilder, Order, Path,
     PathBuilder, Search, SearchBuilder, Sort, SortColumn,
@@ -66,4 +68,5 @@ pub use relation::{Direction, Relation, RelationDraft, RelationRecord, RelationT
 pub use selection::{KeywordMode, Selection};
 pub use tenant::TenantId;
 pub use timestamp::Timestamp;
+pub use version::{Epoch, Origin, Token, TxSnapshot, Version};
 pub use view::{View, ViewPolicy};

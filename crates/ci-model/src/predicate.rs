@@ -1,91 +1,33 @@
 //! The predicate on a row image: does this CI belong to that selection?
 //!
 //! It agrees with the SQL that `ci-store` makes of the same selection; the store's contract suite holds the two
-//! against each other. It is the oracle of matching and a building block of invalidation.
+//! against each other. It is the oracle of matching and a building block of invalidation: what an image does not know
+//! counts as matching, so that a selection may match too much but never too little.
 
+use std::borrow::Cow;
+
+use crate::change::Image;
 use crate::filter::{Condition, Filter, Operator, Value};
 use crate::fold::fold;
 use crate::json::{Document, scalar_text};
-use crate::{CiDetail, Column, Field, KeywordMode, Selection, Timestamp};
-
-/// The columns of one row that questions look at, before or after a change.
-#[derive(Debug, Clone, Copy)]
-pub struct RowImage<'a> {
-    /// `ci_code`
-    pub code: &'a str,
-    /// `ci_name`
-    pub name: &'a str,
-    /// `ci_type`
-    pub ci_type: &'a str,
-    /// `ci_subtype`
-    pub subtype: Option<&'a str>,
-    /// `ci_category`
-    pub category: Option<&'a str>,
-    /// `status`
-    pub status: Option<&'a str>,
-    /// `location`
-    pub location: Option<&'a str>,
-    /// `owner`
-    pub owner: Option<&'a str>,
-    /// `criticality`
-    pub criticality: Option<u8>,
-    /// `created_at`
-    pub created_at: Timestamp,
-    /// `updated_at`
-    pub updated_at: Timestamp,
-    /// Whether `deleted_at` has a value.
-    pub deleted: bool,
-    /// `tags`
-    pub tags: &'a Document,
-    /// `attributes`
-    pub attributes: &'a Document,
-}
-
-impl<'a> From<&'a CiDetail> for RowImage<'a> {
-    fn from(ci: &'a CiDetail) -> Self {
-        let summary = &ci.summary;
-        Self {
-            code: summary.ci_code.as_str(),
-            name: &summary.ci_name,
-            ci_type: &summary.ci_type,
-            subtype: summary.ci_subtype.as_deref(),
-            category: summary.ci_category.as_deref(),
-            status: summary.status.as_deref(),
-            location: summary.location.as_deref(),
-            owner: summary.owner.as_deref(),
-            criticality: ci.criticality.map(crate::Criticality::get),
-            created_at: ci.created_at,
-            updated_at: ci.updated_at,
-            deleted: ci.deleted_at.is_some(),
-            tags: &ci.tags,
-            attributes: &ci.attributes,
-        }
-    }
-}
+use crate::{Column, Field, KeywordMode, Selection, Timestamp};
 
 impl Selection {
-    /// Tells whether a row of the same tenant belongs to the selection.
+    /// Tells whether a row belongs to this selection; true also where the image does not know enough.
     ///
-    /// Cost: folds the searched columns once if there are keywords; a look-up per filter.
-    pub fn matches(&self, row: &RowImage<'_>) -> bool {
+    /// Cost: a substring search per keyword and a comparison per filter; filters on columns allocate only for
+    /// `contains`.
+    pub fn matches(&self, row: &Image) -> bool {
         (self.include_deleted() || !row.deleted)
             && self.filters().iter().all(|filter| filter.matches(row))
             && self.keywords_match(row)
     }
 
-    fn keywords_match(&self, row: &RowImage<'_>) -> bool {
+    fn keywords_match(&self, row: &Image) -> bool {
         if self.keywords().is_empty() {
             return true;
         }
-        let columns = [
-            Some(row.code),
-            Some(row.name),
-            Some(row.ci_type),
-            row.subtype,
-            row.category,
-        ];
-        let folded: Vec<String> = columns.into_iter().flatten().map(fold).collect();
-        let found = |keyword: &String| folded.iter().any(|text| text.contains(keyword.as_str()));
+        let found = |keyword: &String| row.search_text().contains(keyword.as_str());
         match self.mode() {
             KeywordMode::All => self.keywords().iter().all(found),
             KeywordMode::Any => self.keywords().iter().any(found),
@@ -93,62 +35,85 @@ impl Selection {
     }
 }
 
-/// A field's value in a row: nothing, something that only exists, or something to compare.
-enum Found {
+/// A field of a row, as a filter sees it.
+enum Found<'a> {
+    /// The image does not tell.
+    Unknown,
+    /// NULL, or not in the document.
     Absent,
+    /// An array or object: there, but never equal or unequal to anything.
     Opaque,
-    Value(Value),
+    Text(Cow<'a, str>),
+    Criticality(u8),
+    Moment(Timestamp),
 }
 
-impl Filter {
-    /// Tells whether the condition holds for a row. An absent value is neither equal nor unequal to anything.
-    pub fn matches(&self, row: &RowImage<'_>) -> bool {
-        let found = value_of(self.field(), row);
-        match (self.condition(), &found) {
-            (Condition::Exists(yes), found) => *yes != matches!(found, Found::Absent),
-            (Condition::Contains(part), Found::Value(Value::Text(text))) => {
-                fold(text).contains(part.as_str())
-            }
-            (_, Found::Absent | Found::Opaque) | (Condition::Contains(_), Found::Value(_)) => false,
-            (Condition::Compare(operator, value), Found::Value(found)) => compare(found, *operator, value),
-            (Condition::In(values), Found::Value(found)) => values.contains(found),
+impl Found<'_> {
+    /// Tells whether the two are of one kind and how they compare.
+    fn compare(&self, value: &Value) -> Option<std::cmp::Ordering> {
+        match (self, value) {
+            (Self::Text(text), Value::Text(value)) => Some(text.as_ref().cmp(value)),
+            (Self::Criticality(number), Value::Criticality(value)) => Some(number.cmp(&value.get())),
+            (Self::Moment(moment), Value::Moment(value)) => Some(moment.cmp(value)),
+            _ => None,
         }
     }
 }
 
-fn compare(found: &Value, operator: Operator, value: &Value) -> bool {
+impl Filter {
+    /// Tells whether a row satisfies this filter; true also where the image does not know the field.
+    pub fn matches(&self, row: &Image) -> bool {
+        let found = value_of(self.field(), row);
+        match (self.condition(), &found) {
+            (_, Found::Unknown) => true,
+            (Condition::Exists(yes), found) => *yes != matches!(found, Found::Absent),
+            (Condition::Contains(part), Found::Text(text)) => fold(text).contains(part.as_str()),
+            (Condition::Compare(operator, value), found) => {
+                found.compare(value).is_some_and(|order| holds(*operator, order))
+            }
+            (Condition::In(values), found) => values
+                .iter()
+                .any(|value| found.compare(value) == Some(std::cmp::Ordering::Equal)),
+            (Condition::Contains(_), _) => false,
+        }
+    }
+}
+
+fn holds(operator: Operator, order: std::cmp::Ordering) -> bool {
     match operator {
-        Operator::Eq => found == value,
-        Operator::Ne => found != value,
-        Operator::Lt => found < value,
-        Operator::Le => found <= value,
-        Operator::Gt => found > value,
-        Operator::Ge => found >= value,
+        Operator::Eq => order.is_eq(),
+        Operator::Ne => order.is_ne(),
+        Operator::Lt => order.is_lt(),
+        Operator::Le => order.is_le(),
+        Operator::Gt => order.is_gt(),
+        Operator::Ge => order.is_ge(),
+        // These have conditions of their own and never stand in a comparison.
         Operator::Contains | Operator::In | Operator::Exists => false,
     }
 }
 
-fn value_of(field: &Field, row: &RowImage<'_>) -> Found {
-    let text = |value: Option<&str>| value.map_or(Found::Absent, |v| Found::Value(Value::Text(v.into())));
+fn value_of<'a>(field: &Field, row: &'a Image) -> Found<'a> {
+    let text = |value: Option<&'a String>| value.map_or(Found::Absent, |v| Found::Text(v.as_str().into()));
+    let moment = |value: Option<Timestamp>| value.map_or(Found::Unknown, Found::Moment);
     match field {
-        Field::Column(Column::CiType) => text(Some(row.ci_type)),
-        Field::Column(Column::CiSubtype) => text(row.subtype),
-        Field::Column(Column::CiCategory) => text(row.category),
-        Field::Column(Column::Status) => text(row.status),
-        Field::Column(Column::Location) => text(row.location),
-        Field::Column(Column::Owner) => text(row.owner),
-        Field::Column(Column::Criticality) => row
-            .criticality
-            .and_then(|value| crate::Criticality::new(value.into()).ok())
-            .map_or(Found::Absent, |value| Found::Value(Value::Criticality(value))),
-        Field::Column(Column::CreatedAt) => Found::Value(Value::Moment(row.created_at)),
-        Field::Column(Column::UpdatedAt) => Found::Value(Value::Moment(row.updated_at)),
-        Field::Tag(path) => document_value(row.tags, path.segments()),
-        Field::Attribute(path) => document_value(row.attributes, path.segments()),
+        Field::Column(Column::CiType) => text(Some(&row.ci_type)),
+        Field::Column(Column::CiSubtype) => text(row.subtype.as_ref()),
+        Field::Column(Column::CiCategory) => text(row.category.as_ref()),
+        Field::Column(Column::Status) => text(row.status.as_ref()),
+        Field::Column(Column::Location) => text(row.location.as_ref()),
+        Field::Column(Column::Owner) => text(row.owner.as_ref()),
+        Field::Column(Column::Criticality) => row.criticality.map_or(Found::Absent, Found::Criticality),
+        Field::Column(Column::CreatedAt) => moment(row.created_at),
+        Field::Column(Column::UpdatedAt) => moment(row.updated_at),
+        Field::Tag(path) => document_value(row.tags.as_ref(), path.segments()),
+        Field::Attribute(path) => document_value(row.attributes.as_ref(), path.segments()),
     }
 }
 
-fn document_value(document: &Document, path: &[String]) -> Found {
+fn document_value<'a>(document: Option<&'a Document>, path: &[String]) -> Found<'a> {
+    let Some(document) = document else {
+        return Found::Unknown;
+    };
     let mut value = path.first().and_then(|key| document.get(key));
     for key in path.iter().skip(1) {
         value = value
@@ -157,7 +122,8 @@ fn document_value(document: &Document, path: &[String]) -> Found {
     }
     match value {
         None | Some(serde_json::Value::Null) => Found::Absent,
-        Some(value) => scalar_text(value).map_or(Found::Opaque, |text| Found::Value(Value::Text(text))),
+        Some(serde_json::Value::String(text)) => Found::Text(text.as_str().into()),
+        Some(value) => scalar_text(value).map_or(Found::Opaque, |text| Found::Text(text.into())),
     }
 }
 
@@ -168,22 +134,19 @@ mod tests {
 
     fn matches(keywords: &[&str], filters: &[&str], deleted: bool) -> bool {
         let tags = json!({"env": "prod", "n": 8, "none": null, "list": ["a"], "net": {"ip": "10.0.0.1"}});
-        let row = RowImage {
-            code: "APP-Größe-01",
-            name: "50%_off",
-            ci_type: "SW",
-            subtype: Some("app"),
-            category: None,
-            status: Some("active"),
-            location: None,
-            owner: Some("Ops"),
+        let mut row = Image {
+            subtype: Some("app".into()),
+            status: Some("active".into()),
+            owner: Some("Ops".into()),
             criticality: Some(4),
-            created_at: "2026-01-31".parse().unwrap(),
-            updated_at: "2026-02-01".parse().unwrap(),
+            created_at: "2026-01-31".parse().ok(),
+            updated_at: "2026-02-01".parse().ok(),
             deleted,
-            tags: tags.as_object().unwrap(),
-            attributes: &Document::new(),
+            tags: tags.as_object().cloned(),
+            attributes: Some(Document::new()),
+            ..Image::new("APP-Größe-01".into(), "50%_off".into(), "SW".into())
         };
+        row.fold();
         let filters = filters.iter().map(|f| Filter::parse(f).unwrap()).collect();
         Selection::new(keywords, filters, false).unwrap().matches(&row)
     }
@@ -222,5 +185,22 @@ mod tests {
         ] {
             assert_eq!(matches(&[], &[filter], false), expected, "{filter}");
         }
+    }
+
+    #[test]
+    fn what_is_not_known_matches() {
+        let mut row = Image::new("c".into(), "n".into(), "SW".into());
+        let matches = |row: &Image, filter: &str| Filter::parse(filter).unwrap().matches(row);
+        for filter in [
+            "tags.a=x",
+            "tags.a exists false",
+            "attributes.b!=x",
+            "created_at>2026-01-01",
+        ] {
+            assert!(matches(&row, filter), "{filter}");
+        }
+        row.tags = Some(Document::new());
+        assert!(!matches(&row, "tags.a=x"));
+        assert!(!matches(&row, "status=x"), "a column is known to be absent");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ci_model::{
     Aggregate, CiDetail, CiRef, CiSummary, Column, Direction, Expand, Field, Graph, Group, GroupValue,
-    Groups, List, ListPage, Node, Order, Path, PathAnswer, Relation, RelationType, Route, RowImage, Search,
+    Groups, Image, List, ListPage, Node, Order, Path, PathAnswer, Relation, RelationType, Route, Search,
     Selection, SortColumn, fold::fold, json::scalar_text,
 };
 
@@ -38,7 +38,7 @@ fn selected<'a>(world: &'a World, selection: &'a Selection) -> impl Iterator<Ite
     world
         .cis
         .iter()
-        .filter(move |ci| ci.tenant_id == tenant && selection.matches(&RowImage::from(*ci)))
+        .filter(move |ci| ci.tenant_id == tenant && selection.matches(&Image::from(*ci)))
 }
 
 /// Absent values last, whichever the order.

@@ -7,7 +7,7 @@ use crate::clock::Tick;
 use crate::config::Config;
 use crate::detail::State;
 use crate::entry::InsertOptions;
-use crate::listener::Garbage;
+use crate::listener::{Garbage, Rest};
 
 /// What a snapshot says of an entry besides key and value. Times are left over at the moment of the export, in
 /// microseconds; `u64::MAX` is "none" or "no end".
@@ -60,6 +60,7 @@ impl<K, V, E> Shard<K, V, E> {
             && !matches!(self.state(slot, mark.read(), config), State::Dead(_))
         {
             out.value = Some(value);
+            out.push_rest(Rest::Key(key));
             return None;
         }
         let life = config.life(hash, &key, &value, options);
