@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ci_model::{
-    Aggregate, CiDetail, CiOutcome, CiRecord, CiRef, CiSummary, Expand, Get, Graph, Groups, List, ListPage,
-    Path, PathAnswer, Rejection, RelationOutcome, RelationRecord, Search, TenantId,
+    Aggregate, CiDetail, CiOutcome, CiRecord, CiRef, CiSummary, Epoch, Expand, Get, Graph, Groups, List,
+    ListPage, Path, Rejection, RelationOutcome, RelationRecord, Search, TenantId, Version,
 };
-use ci_store::{Error, Result, Snapshot, Store, WriteOptions};
+use ci_store::{Error, Feed, PathTrace, Result, Snapshot, Store, WriteOptions};
 use tokio::sync::{Semaphore, oneshot};
 
 /// What the wrapper sees and does; shared with the test.
@@ -202,6 +203,19 @@ impl Store for Observed {
         self.inner.analyze().await
     }
 
+    fn feed(&self) -> Option<Box<dyn Feed>> {
+        self.inner.feed()
+    }
+
+    async fn ring(&self) {
+        self.inner.ring().await;
+    }
+
+    async fn retain(&self, older_than: Duration) -> Result<u64> {
+        self.control.call()?;
+        self.inner.retain(older_than).await
+    }
+
     async fn ping(&self) -> Result<()> {
         self.control.call()?;
         self.inner.ping().await
@@ -248,9 +262,14 @@ impl Snapshot for ObservedSnapshot {
         self.inner.expand(tenant, expand).await
     }
 
-    async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<Option<PathAnswer>> {
+    async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
         self.control.read().await?;
         self.inner.path(tenant, path).await
+    }
+
+    async fn version(&mut self) -> Result<Option<(Epoch, Version)>> {
+        self.control.call()?;
+        self.inner.version().await
     }
 
     fn statements(&self) -> u32 {

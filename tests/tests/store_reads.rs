@@ -146,7 +146,7 @@ async fn expansions_and_paths_agree_with_the_reference() {
                 assert!(snapshot.statements() - before <= 1 + u32::from(question.depth()));
                 let question = questions::path_between(&mut random, &world);
                 let before = snapshot.statements();
-                let answer = snapshot.path(&tenant(), &question).await.unwrap();
+                let answer = snapshot.path(&tenant(), &question).await.unwrap().answer;
                 assert_eq!(
                     answer,
                     reference::path(&world, &question),
@@ -198,12 +198,12 @@ async fn a_hub_is_cut_where_it_is_read_and_a_ci_is_its_own_path() {
         assert_eq!(snapshot.statements(), 3);
         let code = |n: usize| CiCode::new(format!("dep-{n:05}")).unwrap();
         let between = Path::builder(code(17), code(4_711)).build().unwrap();
-        let Some(PathAnswer::Found(route)) = snapshot.path(&tenant(), &between).await.unwrap() else {
+        let Some(PathAnswer::Found(route)) = snapshot.path(&tenant(), &between).await.unwrap().answer else {
             panic!("two dependants of one hub are two steps apart");
         };
         assert_eq!((route.hops, route.items[1].ci_id), (2, hub.ci_id));
         let itself = Path::builder(code(1), code(1)).direction(Direction::Out).build().unwrap();
-        let Some(PathAnswer::Found(route)) = snapshot.path(&tenant(), &itself).await.unwrap() else {
+        let Some(PathAnswer::Found(route)) = snapshot.path(&tenant(), &itself).await.unwrap().answer else {
             panic!("a CI is its own path");
         };
         assert_eq!((route.hops, route.items.len(), route.relations.len()), (0, 1, 0));

@@ -135,7 +135,7 @@ async fn uncached(snapshot: &mut dyn Snapshot, tenant: &TenantId, question: &Que
             format!("{:?}", snapshot.aggregate(tenant, aggregate).await.unwrap())
         }
         Question::Expand(expand) => format!("{:?}", snapshot.expand(tenant, expand).await.unwrap()),
-        Question::Path(path) => format!("{:?}", snapshot.path(tenant, path).await.unwrap()),
+        Question::Path(path) => format!("{:?}", snapshot.path(tenant, path).await.unwrap().answer),
     }
 }
 

@@ -34,6 +34,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ci_cache_core::ci::CiCache;
@@ -41,7 +42,7 @@ use ci_model::{
     CiOutcome, CiRecord, CiRef, Effect, Get, Key, Question, Rejection, RelationOutcome, RelationRecord,
     TenantId,
 };
-use ci_store::{Error as StoreError, Result, Snapshot, Store, WriteOptions};
+use ci_store::{Error as StoreError, Feed, Result, Snapshot, Store, WriteOptions};
 use tracing::Instrument;
 
 use crate::Error;
@@ -248,6 +249,18 @@ impl Store for Invalidating {
 
     async fn analyze(&self) -> Result<()> {
         self.inner.analyze().await
+    }
+
+    fn feed(&self) -> Option<Box<dyn Feed>> {
+        self.inner.feed()
+    }
+
+    async fn ring(&self) {
+        self.inner.ring().await;
+    }
+
+    async fn retain(&self, older_than: Duration) -> Result<u64> {
+        self.inner.retain(older_than).await
     }
 
     async fn ping(&self) -> Result<()> {

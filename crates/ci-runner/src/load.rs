@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ci_cache_core::{Lookup, Outcome};
-use ci_model::{Key, PathAnswer, Question, TenantId};
+use ci_model::{Key, Question, TenantId};
 use ci_store::Snapshot;
 use tracing::Instrument;
 
@@ -95,7 +95,7 @@ async fn ask(snapshot: &mut dyn Snapshot, tenant: &TenantId, question: &Question
         Question::Aggregate(aggregate) => Cached::Groups(snapshot.aggregate(tenant, aggregate).await?.into()),
         Question::Expand(expand) => Cached::Graph(snapshot.expand(tenant, expand).await?.map(Arc::new)),
         Question::Path(path) => {
-            let found: Option<PathAnswer> = snapshot.path(tenant, path).await?;
+            let found = snapshot.path(tenant, path).await?.answer;
             Cached::Path(found.map(Arc::new))
         }
     })

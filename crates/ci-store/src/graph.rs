@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::decode::{corrupt, present, summary};
 use crate::source::{Cells, Source};
 use crate::sql::{graph, select};
-use crate::{Error, Result};
+use crate::{Error, PathTrace, Result, TRACE_CIS};
 
 /// Most CIs that a path search looks at before it gives up, over both of its sides: about 200 MB.
 const PATH_CIS: usize = 2_000_000;
@@ -160,35 +160,38 @@ impl Growth {
 }
 
 /// See [`crate::Snapshot::path`].
-pub(crate) async fn path<S: Source>(
-    source: &mut S,
-    tenant: &TenantId,
-    path: &Path,
-) -> Result<Option<PathAnswer>> {
+pub(crate) async fn path<S: Source>(source: &mut S, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
     let targets = [path.from(), path.to()];
     let rows = source
         .rows(select::summaries(S::DIALECT, tenant, targets.into_iter(), false))
         .await?;
     let ends: Vec<CiSummary> = rows.iter().map(|row| summary(row, 0)).collect::<Result<_>>()?;
     let end = |target: &CiRef| ends.iter().find(|ci| is_named(ci, target)).cloned();
+    let trace = |answer, visited| Ok(PathTrace { answer, visited });
+    let met = Some(ends.iter().map(|ci| ci.ci_id).collect());
     let (Some(from), Some(to)) = (end(path.from()), end(path.to())) else {
-        return Ok(None);
+        return trace(None, met);
     };
     if from.ci_id == to.ci_id {
-        return Ok(Some(PathAnswer::Found(Route {
+        let itself = Route {
             items: vec![from],
             relations: Vec::new(),
             hops: 0,
-        })));
+        };
+        return trace(Some(PathAnswer::Found(itself)), met);
     }
-    let Some(ids) = shortest(source, tenant, path, from.ci_id.0, to.ci_id.0).await? else {
-        return Ok(Some(PathAnswer::NoPath));
+    let mut sides = Sides::new(from.ci_id.0, to.ci_id.0, path.direction());
+    let ids = sides.shortest(source, tenant, path).await?;
+    let visited = sides.visited();
+    let Some(ids) = ids else {
+        return trace(Some(PathAnswer::NoPath), visited);
     };
     let rows = source
         .rows(graph::route(S::DIALECT, tenant, &ids, path.rel_types()))
         .await?;
     let (nodes, edges) = split(&rows)?;
-    route(&ids, nodes, &edges, path.direction()).map(|route| Some(PathAnswer::Found(route)))
+    let route = route(&ids, nodes, &edges, path.direction())?;
+    trace(Some(PathAnswer::Found(route)), visited)
 }
 
 fn is_named(ci: &CiSummary, target: &CiRef) -> bool {
@@ -250,40 +253,64 @@ struct Neighbour {
     code: String,
 }
 
-/// The ids of the answer's CIs from start to end; nothing when there is no path within the bounds.
-async fn shortest<S: Source>(
-    source: &mut S,
-    tenant: &TenantId,
-    path: &Path,
-    from: Uuid,
-    to: Uuid,
-) -> Result<Option<Vec<Uuid>>> {
-    let mut start = Side::new(from, path.direction(), true);
-    let mut end = Side::new(to, reversed(path.direction()), false);
-    for hop in 1..=path.max_hops() {
-        let (near, far) = if start.frontier.len() <= end.frontier.len() {
-            (&mut start, &end)
-        } else {
-            (&mut end, &start)
-        };
-        let step = graph::Step {
-            direction: near.direction,
-            rel_types: path.rel_types(),
-            frontier: &near.frontier,
-            // The last step only matters where it meets the other side.
-            only: (hop == path.max_hops()).then_some(&far.frontier),
-        };
-        let room = PATH_CIS.saturating_sub(near.nearer.len() + far.nearer.len());
-        let neighbours = neighbours(source, graph::step(S::DIALECT, tenant, &step), room).await?;
-        near.advance(neighbours);
-        if near.frontier.is_empty() {
-            return Ok(None);
-        }
-        if let Some(ids) = meeting(&start, &end) {
-            return Ok(Some(ids));
+/// The two sides of a search, which grow towards each other.
+struct Sides {
+    start: Side,
+    end: Side,
+}
+
+impl Sides {
+    fn new(from: Uuid, to: Uuid, direction: Direction) -> Self {
+        Self {
+            start: Side::new(from, direction, true),
+            end: Side::new(to, reversed(direction), false),
         }
     }
-    Ok(None)
+
+    /// The ids of the answer's CIs from start to end; nothing when there is no path within the bounds.
+    async fn shortest<S: Source>(
+        &mut self,
+        source: &mut S,
+        tenant: &TenantId,
+        path: &Path,
+    ) -> Result<Option<Vec<Uuid>>> {
+        for hop in 1..=path.max_hops() {
+            let (near, far) = if self.start.frontier.len() <= self.end.frontier.len() {
+                (&mut self.start, &self.end)
+            } else {
+                (&mut self.end, &self.start)
+            };
+            let step = graph::Step {
+                direction: near.direction,
+                rel_types: path.rel_types(),
+                frontier: &near.frontier,
+                // The last step only matters where it meets the other side.
+                only: (hop == path.max_hops()).then_some(&far.frontier),
+            };
+            let room = PATH_CIS.saturating_sub(near.nearer.len() + far.nearer.len());
+            let neighbours = neighbours(source, graph::step(S::DIALECT, tenant, &step), room).await?;
+            near.advance(neighbours);
+            if near.frontier.is_empty() {
+                return Ok(None);
+            }
+            if let Some(ids) = meeting(&self.start, &self.end) {
+                return Ok(Some(ids));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every CI of both sides; nothing when they are too many to be of use.
+    fn visited(&self) -> Option<Vec<CiId>> {
+        let reached: HashSet<Uuid> = self
+            .start
+            .nearer
+            .keys()
+            .chain(self.end.nearer.keys())
+            .copied()
+            .collect();
+        (reached.len() <= TRACE_CIS).then(|| reached.into_iter().map(CiId).collect())
+    }
 }
 
 async fn neighbours<S: Source>(

@@ -42,6 +42,7 @@ mod decode;
 mod error;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod fault;
+mod feed;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod graph;
 pub mod import;
@@ -61,9 +62,10 @@ mod store;
 mod write;
 
 pub use error::{Error, Result};
+pub use feed::{BlindReason, EpochReason, Feed, POLL_CHANGES, Polled, Start};
 pub use open::{StoreOptions, open};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
-pub use store::{OnRejection, Snapshot, Store, WriteOptions};
+pub use store::{OnRejection, PathTrace, Snapshot, Store, TRACE_CIS, WriteOptions};

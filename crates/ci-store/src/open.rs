@@ -25,6 +25,9 @@ pub struct StoreOptions {
     pub mmap_bytes: u64,
     /// Whether a missing SQLite file is created; yes.
     pub create_if_missing: bool,
+    /// Whether [`Store::ring`] rings and feeds listen (PostgreSQL: a second connection per feed); no. Feeds that are
+    /// polled every few milliseconds gain nothing by it. SQLite tells readers of every commit anyway.
+    pub doorbell: bool,
 }
 
 impl Default for StoreOptions {
@@ -37,6 +40,7 @@ impl Default for StoreOptions {
             cache_bytes: 16 << 20,
             mmap_bytes: 1 << 30,
             create_if_missing: true,
+            doorbell: false,
         }
     }
 }
@@ -63,6 +67,12 @@ impl StoreOptions {
     /// Sets the longest wait for another writing process.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout;
+        self
+    }
+
+    /// Sets whether writers ring and feeds listen.
+    pub fn doorbell(mut self, yes: bool) -> Self {
+        self.doorbell = yes;
         self
     }
 

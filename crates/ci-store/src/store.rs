@@ -12,14 +12,16 @@
 //! Duties of a caller: drop a snapshot soon (on PostgreSQL it holds back vacuum, on SQLite the checkpoint).
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ci_model::{
-    Aggregate, CiDetail, CiOutcome, CiRecord, CiRef, CiSummary, Expand, Get, Graph, Groups, List, ListPage,
-    Path, PathAnswer, Rejection, RelationOutcome, RelationRecord, Search, TenantId, Timestamp,
+    Aggregate, CiDetail, CiId, CiOutcome, CiRecord, CiRef, CiSummary, Epoch, Expand, Get, Graph, Groups,
+    List, ListPage, Path, PathAnswer, Rejection, RelationOutcome, RelationRecord, Search, TenantId,
+    Timestamp, Version,
 };
 
-use crate::Result;
+use crate::{Feed, Result};
 
 /// What a batch does about rows whose form is right but which cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,6 +110,28 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// A new consumer's view of what changes, from now on; none where the store does not record changes. It connects
+    /// when it is used first.
+    fn feed(&self) -> Option<Box<dyn Feed>> {
+        None
+    }
+
+    /// Wakes the feeds of other processes, after a write. Only a matter of speed, so it has no result; nothing unless
+    /// [`StoreOptions::doorbell`](crate::StoreOptions::doorbell) is on. PostgreSQL: a notification outside of any
+    /// transaction, because one inside would make the commits of all writers queue.
+    async fn ring(&self) {}
+
+    /// Forgets recorded changes that are older than this, a bounded number per call, and tells how many rows went: 0
+    /// when there is nothing to do, or another process is at it. A feed that had not polled them gets a gap.
+    ///
+    /// To be called now and then (once a minute is plenty) by any number of processes.
+    ///
+    /// # Errors
+    /// Transient ones when the database does not answer.
+    async fn retain(&self, _older_than: Duration) -> Result<u64> {
+        Ok(0)
+    }
+
     /// Asks the database for a sign of life: one round trip.
     async fn ping(&self) -> Result<()>;
 
@@ -116,6 +140,19 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Waits for running statements and closes every connection. Later calls fail.
     async fn close(&self);
+}
+
+/// Most CIs that [`PathTrace::visited`] names.
+pub const TRACE_CIS: usize = 4_096;
+
+/// A path's answer, and what it depends on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PathTrace {
+    /// The answer; none when one of the ends is not there.
+    pub answer: Option<PathAnswer>,
+    /// Every CI that the search reached from either end, those two included, in no order. A change that touches none of
+    /// them, nor makes one of the two ends, leaves the answer as it is. `None` when there are more than [`TRACE_CIS`].
+    pub visited: Option<Vec<CiId>>,
 }
 
 /// One state of the database, for as long as it is held. All answers of one snapshot belong together.
@@ -139,8 +176,16 @@ pub trait Snapshot: Send {
     /// The graph around a CI; nothing when the root is not there.
     async fn expand(&mut self, tenant: &TenantId, expand: &Expand) -> Result<Option<Graph>>;
 
-    /// A shortest path; nothing when one of the ends is not there.
-    async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<Option<PathAnswer>>;
+    /// A shortest path (no answer when one of the ends is not there), and which CIs the search came by.
+    async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace>;
+
+    /// The state that this snapshot is of, and the history that it belongs to; none where the store has no feed.
+    ///
+    /// Read in the snapshot's own transaction: its answers are true at exactly this version. One statement of some
+    /// 0.1 ms, not counted in [`statements`](Self::statements).
+    async fn version(&mut self) -> Result<Option<(Epoch, Version)>> {
+        Ok(None)
+    }
 
     /// How many statements this snapshot has run, its own begin and end not counted.
     fn statements(&self) -> u32;

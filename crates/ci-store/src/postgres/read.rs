@@ -4,8 +4,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 use ci_model::{
-    Aggregate, CiDetail, CiSummary, Expand, Get, Graph, Groups, List, ListPage, Path, PathAnswer, Search,
-    TenantId, Timestamp,
+    Aggregate, CiDetail, CiSummary, Expand, Get, Graph, Groups, List, ListPage, Path, Search, TenantId,
+    Timestamp,
 };
 use futures_util::TryStreamExt as _;
 use sqlx::encode::{Encode, IsNull};
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{PostgresStore, connect};
 use crate::source::{Cells, Source};
 use crate::sql::{Argument, Dialect, Statement};
-use crate::{Error, Result, Snapshot, answers, graph};
+use crate::{Error, PathTrace, Result, Snapshot, answers, graph};
 
 /// The state is that of the first read, so one is made at once, in the same round trip.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1";
@@ -176,7 +176,7 @@ impl Snapshot for PostgresSnapshot {
         graph::expand(self, tenant, expand).await
     }
 
-    async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<Option<PathAnswer>> {
+    async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
         graph::path(self, tenant, path).await
     }
 

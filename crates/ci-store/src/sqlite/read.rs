@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ci_model::{
-    Aggregate, CiDetail, CiSummary, Expand, Get, Graph, Groups, List, ListPage, Path, PathAnswer, Search,
-    TenantId, Timestamp,
+    Aggregate, CiDetail, CiSummary, Expand, Get, Graph, Groups, List, ListPage, Path, Search, TenantId,
+    Timestamp,
 };
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -20,7 +20,7 @@ use super::SqliteStore;
 use crate::decode::corrupt;
 use crate::source::{Cells, Source};
 use crate::sql::{Argument, Dialect, Statement};
-use crate::{Error, Result, Snapshot, answers, graph};
+use crate::{Error, PathTrace, Result, Snapshot, answers, graph};
 
 /// The state is that of the first read, so one is made at once.
 const BEGIN: &str = "BEGIN; SELECT 1 FROM ci_meta LIMIT 1";
@@ -214,7 +214,7 @@ impl Snapshot for SqliteSnapshot {
         graph::expand(self, tenant, expand).await
     }
 
-    async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<Option<PathAnswer>> {
+    async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
         graph::path(self, tenant, path).await
     }
 
