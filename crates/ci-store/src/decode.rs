@@ -55,13 +55,23 @@ fn document(text: Option<String>, column: &str) -> Result<Document> {
     let Some(text) = text else {
         return Ok(Document::new());
     };
-    match serde_json::from_str(&text) {
-        Ok(Value::Object(document)) => Ok(document
-            .into_iter()
-            .map(|(key, value)| (key, plain(value)))
-            .collect()),
-        Ok(Value::Null) => Ok(Document::new()),
-        _ => Err(corrupt(column)),
+    serde_json::from_str(&text)
+        .ok()
+        .and_then(object)
+        .ok_or_else(|| corrupt(column))
+}
+
+/// A document from its value; JSON null is the empty document, every other value is none.
+pub(crate) fn object(value: Value) -> Option<Document> {
+    match value {
+        Value::Object(document) => Some(
+            document
+                .into_iter()
+                .map(|(key, value)| (key, plain(value)))
+                .collect(),
+        ),
+        Value::Null => Some(Document::new()),
+        _ => None,
     }
 }
 

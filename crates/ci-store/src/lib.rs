@@ -36,15 +36,21 @@
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod answers;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod changes;
 mod clock;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod decode;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod epoch;
 mod error;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod fault;
 mod feed;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod graph;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod image;
 pub mod import;
 mod open;
 #[cfg(feature = "postgres")]

@@ -5,13 +5,26 @@ use ci_model::fold::FOLD_VERSION;
 use crate::{Error, Result};
 
 /// Version of the tables. A database with a lower one is migrated, one with a higher one is left alone.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 /// `ci_meta` key of [`SCHEMA_VERSION`].
 pub(crate) const SCHEMA_KEY: &str = "schema_version";
 /// `ci_meta` key of the folding table's version: search texts are made again when it differs.
 pub(crate) const FOLD_KEY: &str = "fold_version";
 /// `ci_meta` key of the database's own random name.
 pub(crate) const UUID_KEY: &str = "uuid";
+
+/// `ci_meta` key of a random name that is changed when the database was found to be an older one (SQLite).
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(dead_code, reason = "PostgreSQL has a table for it")
+)]
+pub(crate) const HISTORY_KEY: &str = "history";
+/// `ci_meta` key of the last change that was deleted because it was old: a number in the order of `ci_change`.
+pub(crate) const FLOOR_KEY: &str = "change_floor";
+/// Changes that are deleted at a time.
+pub(crate) const RETAIN_ROWS: i64 = 10_000;
+/// Most tenants that a poll of many changes tells, each with the transaction that changed it.
+pub(crate) const POLL_TENANTS: usize = 100_000;
 
 /// How a database stands to this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 
-use super::{PostgresStore, migrate};
+use super::feed::Access;
+use super::{PostgresStore, feed_sql, migrate};
 use crate::{Error, Result, StoreOptions};
 
 /// Set on every connection, after connecting and not at its start: connection poolers refuse unknown start options.
@@ -29,6 +30,7 @@ impl PostgresStore {
         let mut first = within(options.acquire_timeout, PgConnection::connect_with(&server)).await?;
         migrate::run(&mut first).await?;
         first.close().await?;
+        let feeds = server.clone();
         let statement_timeout = options.statement_timeout.as_millis().to_string();
         let pool = PgPoolOptions::new()
             .max_connections(options.connections.max(1))
@@ -43,12 +45,18 @@ impl PostgresStore {
             // A connection is tested when it returns; testing it again would add a round trip to every question.
             .test_before_acquire(false)
             .connect_lazy_with(server);
-        Ok(Self { pool })
+        let access = Access {
+            server: feeds,
+            acquire_timeout: options.acquire_timeout,
+            statement_timeout: options.statement_timeout,
+            doorbell: options.doorbell,
+        };
+        Ok(Self { pool, access })
     }
 }
 
 /// Ends with [`Error::Timeout`] when the server takes longer to let us in.
-async fn within<T>(limit: Duration, future: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
+pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
     match tokio::time::timeout(limit, future).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(Error::Timeout("the server did not let us in".into())),
@@ -89,5 +97,12 @@ pub(super) async fn ping(pool: &PgPool) -> Result<()> {
             Err(error) if ended > 0 && is_ended(&error) => ended -= 1,
             result => return Ok(result.map(drop)?),
         }
+    }
+}
+
+/// Wakes whoever listens, if it can be done: a bell that does not ring costs a few milliseconds.
+pub(super) async fn ring(pool: &PgPool) {
+    if let Err(error) = sqlx::query(feed_sql::RING).execute(pool).await {
+        tracing::debug!(error = %Error::from(error), "the doorbell did not ring");
     }
 }

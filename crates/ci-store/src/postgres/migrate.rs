@@ -3,6 +3,7 @@
 use ci_model::fold;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
+use super::feed_schema;
 use crate::schema::{self, FOLD_KEY, SCHEMA_KEY, SCHEMA_VERSION, State, UUID_KEY};
 use crate::{Error, Result};
 
@@ -75,9 +76,11 @@ const EXT_FAULTS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Brings the database to this program's schema; does nothing when it is there already.
+/// Brings the database to this program's schema; does nothing when it is there already. What records changes is made
+/// again when a part of it is gone or switched off.
 pub(super) async fn run(connection: &mut PgConnection) -> Result<()> {
-    if schema::state(&meta(connection).await?)? == State::Current {
+    let current = schema::state(&meta(connection).await?)? == State::Current;
+    if current && feed_schema::is_whole(connection).await? {
         return Ok(());
     }
     check_server(connection).await?;
@@ -89,6 +92,9 @@ pub(super) async fn run(connection: &mut PgConnection) -> Result<()> {
         .await?;
     if schema::state(&meta(&mut transaction).await?)? != State::Current {
         apply(&mut transaction).await?;
+    } else if !feed_schema::is_whole(&mut transaction).await? {
+        settle(&mut transaction).await?;
+        feed_schema::apply(&mut transaction).await?;
     }
     transaction.commit().await?;
     Ok(())
@@ -132,6 +138,7 @@ async fn apply(connection: &mut PgConnection) -> Result<()> {
         .execute(&mut *connection)
         .await
         .map_err(refused)?;
+    feed_schema::apply(connection).await?;
     record(connection).await
 }
 
@@ -190,7 +197,7 @@ async fn refold(connection: &mut PgConnection) -> Result<()> {
 }
 
 /// A statement of the schema failed: the tables of another program are in its way.
-fn refused(error: sqlx::Error) -> Error {
+pub(super) fn refused(error: sqlx::Error) -> Error {
     match Error::from(error) {
         Error::Database(what) => Error::Schema(
             format!("its tables could not be completed ({what}); an object of another program may have the same name")

@@ -1,21 +1,30 @@
 //! The store in a PostgreSQL database, version 15 or later.
 
 mod connect;
+mod feed;
+mod feed_schema;
+mod feed_sql;
 mod migrate;
 mod read;
+mod retain;
 mod write;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ci_model::{CiOutcome, CiRecord, CiRef, Rejection, RelationOutcome, RelationRecord, TenantId};
 use sqlx::PgPool;
 
-use crate::{Result, Snapshot, Store, WriteOptions};
+use self::feed::{Access, PostgresFeed};
+use crate::{Feed, Result, Snapshot, Store, WriteOptions};
 
 /// A CMDB in a PostgreSQL database.
 #[derive(Debug)]
 pub struct PostgresStore {
     /// Connections for reading and writing; a snapshot holds one.
     pool: PgPool,
+    /// What feeds connect by.
+    access: Access,
 }
 
 impl PostgresStore {
@@ -62,6 +71,20 @@ impl Store for PostgresStore {
 
     async fn analyze(&self) -> Result<()> {
         write::analyze(self).await
+    }
+
+    fn feed(&self) -> Option<Box<dyn Feed>> {
+        Some(Box::new(PostgresFeed::new(self)))
+    }
+
+    async fn ring(&self) {
+        if self.access.doorbell {
+            connect::ring(&self.pool).await;
+        }
+    }
+
+    async fn retain(&self, older_than: Duration) -> Result<u64> {
+        retain::retain(self, older_than).await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 use ci_model::{
-    Aggregate, CiDetail, CiSummary, Expand, Get, Graph, Groups, List, ListPage, Path, Search, TenantId,
-    Timestamp,
+    Aggregate, CiDetail, CiSummary, Epoch, Expand, Get, Graph, Groups, List, ListPage, Path, Search,
+    TenantId, Timestamp, Version,
 };
 use futures_util::TryStreamExt as _;
 use sqlx::encode::{Encode, IsNull};
@@ -16,7 +16,7 @@ use sqlx::postgres::{
 use sqlx::{Arguments as _, AssertSqlSafe, Decode, PgPool, Row as _, Transaction, Type};
 use uuid::Uuid;
 
-use super::{PostgresStore, connect};
+use super::{PostgresStore, connect, feed};
 use crate::source::{Cells, Source};
 use crate::sql::{Argument, Dialect, Statement};
 use crate::{Error, PathTrace, Result, Snapshot, answers, graph};
@@ -178,6 +178,10 @@ impl Snapshot for PostgresSnapshot {
 
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
         graph::path(self, tenant, path).await
+    }
+
+    async fn version(&mut self) -> Result<Option<(Epoch, Version)>> {
+        feed::version(&mut self.transaction).await.map(Some)
     }
 
     fn statements(&self) -> u32 {

@@ -54,6 +54,7 @@ impl SqliteStore {
         Ok(Self {
             write,
             read,
+            access: shared.pragma("query_only", "on"),
             statement_timeout: options.statement_timeout,
             folder,
         })

@@ -3,6 +3,7 @@
 use ci_model::fold;
 use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
 
+use super::feed_schema;
 use crate::schema::{self, FOLD_KEY, SCHEMA_KEY, SCHEMA_VERSION, State, UUID_KEY};
 use crate::sql::fold::sqlite_fold;
 use crate::{Error, Result};
@@ -24,10 +25,12 @@ const MOMENT: &str = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9
                       .[0-9][0-9][0-9][0-9][0-9][0-9]Z";
 const HEX: &str = "[0-9a-f]";
 
-/// Brings the database to this program's schema; does nothing when it is there already.
+/// Brings the database to this program's schema; does nothing when it is there already. What records changes is made
+/// again when a part of it is gone.
 pub(super) async fn run(pool: &SqlitePool) -> Result<()> {
     let mut connection = pool.acquire().await?;
-    if schema::state(&meta(&mut connection).await?)? == State::Current {
+    let current = schema::state(&meta(&mut connection).await?)? == State::Current;
+    if current && feed_schema::is_whole(&mut connection).await? {
         return Ok(());
     }
     // IMMEDIATE: two processes that start at once migrate one after the other, and the second finds it done.
@@ -35,6 +38,8 @@ pub(super) async fn run(pool: &SqlitePool) -> Result<()> {
     let state = schema::state(&meta(&mut transaction).await?)?;
     if state != State::Current {
         apply(&mut transaction).await?;
+    } else if !feed_schema::is_whole(&mut transaction).await? {
+        feed_schema::apply(&mut transaction).await?;
     }
     transaction.commit().await?;
     Ok(())
@@ -63,6 +68,7 @@ async fn apply(connection: &mut SqliteConnection) -> Result<()> {
         .await?;
     fill_fold(connection).await?;
     backfill(connection).await?;
+    feed_schema::apply(connection).await?;
     record(connection).await
 }
 

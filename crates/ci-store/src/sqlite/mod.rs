@@ -1,8 +1,12 @@
 //! The store in a SQLite file: one connection that writes, several that read beside it (WAL mode).
 
 mod connect;
+mod feed;
+mod feed_schema;
+mod feed_sql;
 mod migrate;
 mod read;
+mod retain;
 mod write;
 
 use std::sync::Arc;
@@ -11,9 +15,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ci_model::{CiOutcome, CiRecord, CiRef, Rejection, RelationOutcome, RelationRecord, TenantId};
 use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
 
-use crate::{Result, Snapshot, Store, WriteOptions};
+use self::feed::SqliteFeed;
+use crate::{Feed, Result, Snapshot, Store, WriteOptions};
 
 /// A CMDB in a SQLite database.
 #[derive(Debug)]
@@ -22,6 +28,8 @@ pub struct SqliteStore {
     write: SqlitePool,
     /// Connections that only read; a snapshot holds one.
     read: SqlitePool,
+    /// What feeds open the file by; they only read.
+    access: SqliteConnectOptions,
     statement_timeout: Duration,
     /// Of a database in memory: removed with the store.
     folder: Option<Arc<TempDir>>,
@@ -67,6 +75,14 @@ impl Store for SqliteStore {
 
     async fn delete_relations(&self, records: Vec<RelationRecord>) -> Result<Vec<RelationOutcome>> {
         write::delete_relations(self, records).await
+    }
+
+    fn feed(&self) -> Option<Box<dyn Feed>> {
+        Some(Box::new(SqliteFeed::new(self)))
+    }
+
+    async fn retain(&self, older_than: Duration) -> Result<u64> {
+        retain::retain(self, older_than).await
     }
 
     async fn ping(&self) -> Result<()> {

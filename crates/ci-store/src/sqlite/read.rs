@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ci_model::{
-    Aggregate, CiDetail, CiSummary, Expand, Get, Graph, Groups, List, ListPage, Path, Search, TenantId,
-    Timestamp,
+    Aggregate, CiDetail, CiSummary, Epoch, Expand, Get, Graph, Groups, List, ListPage, Path, Search,
+    TenantId, Timestamp, Version,
 };
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -16,7 +16,7 @@ use sqlx::{Arguments as _, AssertSqlSafe, Row as _, Sqlite, SqlitePool, Transact
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::SqliteStore;
+use super::{SqliteStore, feed};
 use crate::decode::corrupt;
 use crate::source::{Cells, Source};
 use crate::sql::{Argument, Dialect, Statement};
@@ -216,6 +216,11 @@ impl Snapshot for SqliteSnapshot {
 
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
         graph::path(self, tenant, path).await
+    }
+
+    async fn version(&mut self) -> Result<Option<(Epoch, Version)>> {
+        self.deadline.set(self.timeout);
+        feed::version(&mut self.transaction).await.map(Some)
     }
 
     fn statements(&self) -> u32 {

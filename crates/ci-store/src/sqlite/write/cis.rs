@@ -15,7 +15,7 @@ use crate::{OnRejection, Result, WriteOptions};
 /// Rows of one statement: their JSON is then some hundred KB, and at most a fraction of the 1 GB that SQLite allows.
 const STATEMENT_ROWS: usize = 1_000;
 /// Takes the database's write lock at once: a read that becomes a write later can fail half-way.
-pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+pub(in super::super) const BEGIN: &str = "BEGIN IMMEDIATE";
 
 const BY_ID: &str = "\
     SELECT c.ci_id, c.tenant_id, c.ci_code, c.ci_name, c.ci_type, c.ci_subtype, c.ci_category, c.status, \

@@ -1,6 +1,6 @@
 //! Writes: one connection does them, one transaction each.
 
-mod cis;
+pub(super) mod cis;
 mod relations;
 mod rows;
 
