@@ -92,6 +92,7 @@ mod policy;
 mod raw;
 mod rules;
 mod scope;
+mod scopes;
 mod shard;
 mod shim;
 mod snapshot;
