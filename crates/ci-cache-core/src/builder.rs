@@ -186,9 +186,25 @@ impl<K, V, S> CacheBuilder<K, V, S> {
 
     /// Tells a function of every value that leaves the cache, and why, by the thread that displaced it and outside the
     /// locks; it may use the cache. Values of a cleared cache are told of as they are dropped. Should it panic, the
-    /// operation is done all the same, and the panic is the caller's.
+    /// operation is done all the same, the others are told of too, and the (first) panic is the caller's.
     pub fn listener(mut self, listener: impl Fn(&K, &V, Cause) + Send + Sync + 'static) -> Self {
         self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Tells `first` before the listener that is set by now.
+    pub(crate) fn tell_first(mut self, first: impl Fn(&K, &V, Cause) + Send + Sync + 'static) -> Self
+    where
+        K: 'static,
+        V: 'static,
+    {
+        self.listener = Some(match self.listener.take() {
+            None => Arc::new(first),
+            Some(then) => Arc::new(move |key: &K, value: &V, cause| {
+                first(key, value, cause);
+                then(key, value, cause);
+            }),
+        });
         self
     }
 

@@ -211,6 +211,32 @@ where
         garbage.take_first(Cause::Removed).filter(|_| fresh)
     }
 
+    /// Removes a key if its value matches; gives the value if it did and was fresh. The key's flight goes on: it has no
+    /// value yet that could match.
+    ///
+    /// What was found a moment ago can so be removed without hitting what came in its place since. `matches` runs under the
+    /// shard's lock, also for a value whose time is over: it must be short and must not use this cache.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use ci_cache_core::{Cache, ManualClock};
+    /// let cache: Cache<&str, u32> = Cache::<&str, u32>::builder(100, Arc::new(ManualClock::new())).build()?;
+    /// cache.insert("answer", 41);
+    /// assert_eq!(cache.remove_if("answer", |&value| value == 42), None);
+    /// assert_eq!(cache.remove_if("answer", |&value| value == 41), Some(41));
+    /// # Ok::<(), ci_cache_core::Error>(())
+    /// ```
+    pub fn remove_if<Q>(&self, key: &Q, matches: impl FnOnce(&V) -> bool) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let hash = self.hash(key);
+        let (fresh, mut garbage) = self.core.write_keeping(hash, |shard, config, out| {
+            shard.remove_if(hash, key, matches, config, out)
+        });
+        garbage.take_first(Cause::Removed).filter(|_| fresh)
+    }
+
     /// Looks a key up and, if it is not fresh, joins its flight or begins one, in one step.
     ///
     /// Of any number of simultaneous callers exactly one becomes leader. Counts a hit, a stale hit, or a miss and either a

@@ -11,7 +11,8 @@ use crate::expiry::Ttl;
 use crate::flight::Flight;
 use crate::listener::Garbage;
 use crate::raw::BiasedLock;
-use crate::shard::{Look, Seen, Shard};
+use crate::scope::Stamp;
+use crate::shard::{Landing, Look, Seen, Shard};
 use crate::shim::{AtomicU64, Mutex, Ordering, lock};
 use crate::stats::Stats;
 use crate::stripes::Stripes;
@@ -163,12 +164,38 @@ impl<K, V, E> Core<K, V, E> {
         out: &mut Garbage<K, V, E>,
         act: impl FnOnce(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
     ) -> R {
-        let result = lock.write(&self.stripes, |shard| {
-            shard.sync(self.epoch(), out);
-            act(shard, &self.config, out)
-        });
+        let result = self.write_lock_silently(lock, out, act);
         out.tell(self.config.listener.as_ref());
         result
+    }
+
+    #[inline]
+    fn write_lock_silently<R>(
+        &self,
+        lock: &BiasedLock<Shard<K, V, E>>,
+        out: &mut Garbage<K, V, E>,
+        act: impl FnOnce(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
+    ) -> R {
+        lock.write(&self.stripes, |shard| {
+            shard.sync(self.epoch(), out);
+            act(shard, &self.config, out)
+        })
+    }
+
+    /// Changes the shard of a hash; what leaves it goes into `out`, and the caller tells of it
+    /// ([`tell`](Self::tell)) once it holds no lock of its own any more.
+    pub(crate) fn write_silently<R>(
+        &self,
+        hash: u64,
+        out: &mut Garbage<K, V, E>,
+        act: impl FnOnce(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
+    ) -> R {
+        self.write_lock_silently(self.lock_of(hash), out, act)
+    }
+
+    /// Tells the listener of what left shards silently.
+    pub(crate) fn tell(&self, out: &Garbage<K, V, E>) {
+        out.tell(self.config.listener.as_ref());
     }
 
     /// Changes the shards one after the other.
@@ -223,23 +250,29 @@ impl<K, V, E> Core<K, V, E> {
 }
 
 impl<K: Eq, V, E> Core<K, V, E> {
-    /// Stores a flight's value unless it was detached; says whether it was kept.
+    /// Stores a flight's value unless it was detached; the caller tells of what that displaces ([`tell`](Self::tell)).
+    ///
+    /// The value gets the options of the look-up that began the flight, but for `ttl` and `stamp` where given.
     pub(crate) fn publish(
         &self,
         hash: u64,
         flight: &Arc<Flight<V, E>>,
         value: V,
-        ttl: Option<Ttl>,
-    ) -> (bool, Garbage<K, V, E>) {
+        (ttl, stamp): (Option<Ttl>, Option<Stamp>),
+        out: &mut Garbage<K, V, E>,
+    ) -> Landing {
         let mut options: InsertOptions = flight.options.clone();
         if let Some(ttl) = ttl {
             options.ttl = ttl;
+        }
+        if stamp.is_some() {
+            options.stamp = stamp;
         }
         if self.config.cost_aware && options.cost == 0 {
             let took = self.config.time.now().saturating_since(flight.begun);
             options.cost = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         }
-        self.write_keeping(hash, |shard, config, out| {
+        self.write_silently(hash, out, |shard, config, out| {
             shard.publish(hash, flight, value, &options, config, out)
         })
     }

@@ -66,11 +66,10 @@ impl<K, V, E> Flights<K, V, E> {
         found.ok().map(|slot| slot.remove().0)
     }
 
-    /// Tells whether a flight is attached.
-    pub(crate) fn holds(&self, hash: u64, flight: &Arc<Flight<V, E>>) -> bool {
-        self.0
-            .find(hash, |slot| Arc::ptr_eq(&slot.flight, flight))
-            .is_some()
+    /// Gives the key of a flight that is attached.
+    pub(crate) fn key_of(&self, hash: u64, flight: &Arc<Flight<V, E>>) -> Option<&K> {
+        let found = self.0.find(hash, |slot| Arc::ptr_eq(&slot.flight, flight));
+        found.map(|slot| &slot.key)
     }
 
     /// Takes out all whose key matches.

@@ -7,7 +7,9 @@ use crate::core::Core;
 use crate::entry::Found;
 use crate::expiry::Ttl;
 use crate::flight::{Flight, Outcome, Waiter};
-use crate::shard::Ending;
+use crate::listener::Garbage;
+use crate::scope::Stamp;
+use crate::shard::{Ending, Landing};
 
 /// What a look-up found: the value, the duty to load it, or somebody who is loading it.
 #[derive(Debug)]
@@ -55,8 +57,18 @@ impl<K, V, E> Leader<K, V, E> {
     /// Tells whether a publication would be refused now: the key was removed or inserted or the scope invalidated
     /// since the flight began. It may become true at any moment, and stays true. One shard lock.
     pub fn is_detached(&self) -> bool {
-        !self.core.write(self.hash, |shard, _, _| {
-            shard.is_attached(self.hash, &self.flight)
+        self.core.write(self.hash, |shard, _, _| {
+            shard.attached(self.hash, &self.flight).is_none()
+        })
+    }
+
+    /// Copies the key; nothing if a publication would be refused now.
+    pub(crate) fn key(&self) -> Option<K>
+    where
+        K: Clone,
+    {
+        self.core.write(self.hash, |shard, _, _| {
+            shard.attached(self.hash, &self.flight).cloned()
         })
     }
 
@@ -97,11 +109,53 @@ impl<K: Eq, V: Clone, E> Leader<K, V, E> {
     }
 
     fn publish_as(mut self, value: V, ttl: Option<Ttl>) -> bool {
-        let (kept, garbage) = self.core.publish(self.hash, &self.flight, value.clone(), ttl);
+        let mut garbage = Garbage::default();
+        let options = (ttl, None);
+        let landing = self
+            .core
+            .publish(self.hash, &self.flight, value.clone(), options, &mut garbage);
+        self.core.tell(&garbage);
         self.settled = true;
         self.flight.settle(Outcome::Loaded(value));
-        drop(garbage);
-        kept
+        landing == Landing::Kept
+    }
+
+    /// Publishes the value under a scope, in two steps for a caller that holds a lock: nobody is told of anything and nothing
+    /// is dropped before [`Landed::finish`].
+    pub(crate) fn land(self, value: V, ttl: Option<Ttl>, stamp: Stamp) -> (Landing, Landed<K, V, E>) {
+        let mut garbage = Garbage::default();
+        let options = (ttl, Some(stamp));
+        let landing = self
+            .core
+            .publish(self.hash, &self.flight, value.clone(), options, &mut garbage);
+        let landed = Landed {
+            leader: self,
+            value,
+            garbage,
+        };
+        (landing, landed)
+    }
+}
+
+/// A flight that is out of its shard and whose waiters are still to be told.
+#[must_use = "the waiters wait for `finish`"]
+pub(crate) struct Landed<K, V, E> {
+    leader: Leader<K, V, E>,
+    value: V,
+    garbage: Garbage<K, V, E>,
+}
+
+impl<K, V, E> Landed<K, V, E> {
+    /// Tells the waiters, then the listener, and drops what was displaced. For after the caller's lock.
+    pub(crate) fn finish(self) {
+        let Self {
+            mut leader,
+            value,
+            garbage,
+        } = self;
+        leader.settled = true;
+        leader.flight.settle(Outcome::Loaded(value));
+        leader.core.tell(&garbage);
     }
 }
 

@@ -29,6 +29,11 @@
 //! place until they are met. Recency is exact within a shard (one shard: exact overall).
 //! A look-up of a key from within its own load waits for itself.
 //!
+//! # Coherence
+//!
+//! Where the source can tell what has changed, a [`Coherent`](coherence::Coherent) cache keeps an answer until a change touches it, drops nothing else, and
+//! says of every hit at which state of the source it is true. See [`coherence`].
+//!
 //! # Beyond one key at a time
 //!
 //! [`Cache::compute`] reads and changes an entry in one step, [`Cache::get_or_load_many`] loads many keys in one go, and
@@ -68,6 +73,7 @@ mod cache;
 #[cfg(feature = "ci")]
 pub mod ci;
 mod clock;
+pub mod coherence;
 mod compute;
 mod config;
 mod core;
@@ -92,6 +98,7 @@ mod policy;
 mod raw;
 mod rules;
 mod scope;
+mod scopes;
 mod shard;
 mod shim;
 mod snapshot;

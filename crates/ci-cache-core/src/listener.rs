@@ -1,6 +1,7 @@
 //! Telling the embedder what left the cache, and why.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 /// Why a value left the cache.
@@ -114,17 +115,28 @@ impl<K, V, E> Garbage<K, V, E> {
         }
     }
 
+    /// Tells of all of them even if the listener panics on one: whoever keeps books by it must not miss any.
     fn tell_all(&self, listener: &Listener<K, V>) {
+        let mut panic = None;
+        let mut tell = |key: &K, value: &V, cause| {
+            let told = catch_unwind(AssertUnwindSafe(|| listener(key, value, cause)));
+            if let Err(payload) = told {
+                panic.get_or_insert(payload);
+            }
+        };
         let more = self.rare.iter().flat_map(|rare| &rare.more);
         for gone in self.first.iter().chain(more) {
-            listener(&gone.key, &gone.value, gone.cause);
+            tell(&gone.key, &gone.value, gone.cause);
         }
         for rest in self.rare.iter().flat_map(|rare| &rare.rest) {
             if let Rest::Contents(table, ..) = rest {
                 for (_, _, key, value) in table.iter() {
-                    listener(key, value, Cause::Cleared);
+                    tell(key, value, Cause::Cleared);
                 }
             }
+        }
+        if let Some(payload) = panic {
+            resume_unwind(payload);
         }
     }
 

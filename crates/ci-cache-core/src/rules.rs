@@ -37,9 +37,9 @@ impl LockRule {
 }
 
 #[cfg(not(test))]
-pub(crate) use kept::Rules;
+pub(crate) use kept::{ProtocolRules, Rules};
 #[cfg(test)]
-pub(crate) use planted::Rules;
+pub(crate) use planted::{ProtocolRules, Rules};
 
 /// What ships: nothing is broken, nothing is stored.
 #[cfg(not(test))]
@@ -67,6 +67,46 @@ mod kept {
         /// A value is published under the stamp from before its load (P2).
         pub(crate) fn stamp_to_publish(self, begun: Option<&Stamp>) -> Option<Stamp> {
             begun.cloned()
+        }
+    }
+
+    /// The rules of coherence.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct ProtocolRules;
+
+    #[expect(clippy::unused_self, reason = "the twin under test has a state")]
+    impl ProtocolRules {
+        /// What every cache starts with.
+        pub(crate) const SHIPPED: Self = Self;
+
+        /// A load is checked against the log.
+        pub(crate) const fn skips_log(self) -> bool {
+            false
+        }
+
+        /// A load from before the floor is refused.
+        pub(crate) const fn ignores_floor(self) -> bool {
+            false
+        }
+
+        /// A load is registered before it is checked.
+        pub(crate) const fn registers_after_check(self) -> bool {
+            false
+        }
+
+        /// A registration that was hit is not kept.
+        pub(crate) const fn forgets_poison(self) -> bool {
+            false
+        }
+
+        /// An entry is given to the cache under the lock under which it becomes ready.
+        pub(crate) const fn inserts_unlocked(self) -> bool {
+            false
+        }
+
+        /// The mark is raised after the drops.
+        pub(crate) const fn raises_mark_first(self) -> bool {
+            false
         }
     }
 }
@@ -103,6 +143,57 @@ mod planted {
                 Self::StampsAtPublication => begun.map(Stamp::renewed),
                 _ => begun.cloned(),
             }
+        }
+    }
+
+    /// What the protocol of coherence does wrong.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum ProtocolRules {
+        Kept,
+        /// Keeps whatever was loaded.
+        KeepsAlways,
+        /// Refuses a load only if its key was hit while it was known.
+        GenerationOnly,
+        /// Looks at the log before it registers, and not after.
+        RegistersAfterCheck,
+        /// Keeps what was hit while it was pending.
+        ForgetsPoison,
+        /// Keeps what is older than the log.
+        IgnoresFloor,
+        /// Gives the entry to the cache after releasing the lock.
+        InsertsUnlocked,
+        /// Raises the mark before it drops.
+        RaisesMarkFirst,
+    }
+
+    impl ProtocolRules {
+        pub(crate) const SHIPPED: Self = Self::Kept;
+
+        pub(crate) fn skips_log(self) -> bool {
+            matches!(self, Self::KeepsAlways | Self::GenerationOnly)
+        }
+
+        pub(crate) fn ignores_floor(self) -> bool {
+            matches!(
+                self,
+                Self::KeepsAlways | Self::GenerationOnly | Self::IgnoresFloor
+            )
+        }
+
+        pub(crate) fn registers_after_check(self) -> bool {
+            self == Self::RegistersAfterCheck
+        }
+
+        pub(crate) fn forgets_poison(self) -> bool {
+            matches!(self, Self::KeepsAlways | Self::ForgetsPoison)
+        }
+
+        pub(crate) fn inserts_unlocked(self) -> bool {
+            self == Self::InsertsUnlocked
+        }
+
+        pub(crate) fn raises_mark_first(self) -> bool {
+            self == Self::RaisesMarkFirst
         }
     }
 }

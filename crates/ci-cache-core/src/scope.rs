@@ -54,7 +54,6 @@ impl Scope {
     }
 
     /// Tells whether any other handle or any stamp of this scope exists.
-    #[cfg(feature = "ci")]
     pub(crate) fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.generation) > 1
     }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ci_model::{
-    Aggregate, CiDetail, CiRef, CiSummary, Column, Direction, Expand, Field, Graph, Group, GroupValue,
+    Aggregate, CiDetail, CiId, CiRef, CiSummary, Column, Direction, Expand, Field, Get, Graph, Group, GroupValue,
     Groups, Image, List, ListPage, Node, Order, Path, PathAnswer, Relation, RelationType, Route, Search,
     Selection, SortColumn, fold::fold, json::scalar_text,
 };
@@ -185,6 +185,53 @@ fn other_end(
     (edge.1 == from && direction != Direction::Out).then_some(edge.0)
 }
 
+fn is_seen(world: &World, at: usize, with_deleted: bool) -> bool {
+    let ci = &world.cis[at];
+    ci.tenant_id == tenant() && (with_deleted || ci.deleted_at.is_none())
+}
+
+/// The answer to a get.
+pub fn get(world: &World, question: &Get) -> Option<CiDetail> {
+    named(world, question.target(), question.includes_deleted()).map(|(_, ci)| ci.clone())
+}
+
+/// Every CI that a search for a path reaches, from the side that has fewer to go on from, until the sides meet.
+pub fn visited(world: &World, question: &Path) -> Vec<CiId> {
+    let ends = [question.from(), question.to()].map(|end| named(world, end, false));
+    let [Some((from, _)), Some((to, _))] = ends else {
+        return Vec::new();
+    };
+    let back = match question.direction() {
+        Direction::Out => Direction::In,
+        Direction::In => Direction::Out,
+        Direction::Both => Direction::Both,
+    };
+    let mut sides = [(vec![from], question.direction()), (vec![to], back)];
+    let mut reached = [BTreeSet::from([from]), BTreeSet::from([to])];
+    for _ in 0..question.max_hops() {
+        if !reached[0].is_disjoint(&reached[1]) {
+            break;
+        }
+        let near = usize::from(sides[0].0.len() > sides[1].0.len());
+        let (frontier, direction) = &mut sides[near];
+        let beside: BTreeSet<usize> = frontier
+            .iter()
+            .flat_map(|at| {
+                let ends = world.relations.iter();
+                ends.filter_map(|edge| other_end(edge, *at, *direction, question.rel_types()))
+            })
+            .filter(|other| is_seen(world, *other, false) && !reached[near].contains(other))
+            .collect();
+        reached[near].extend(&beside);
+        *frontier = beside.into_iter().collect();
+        if frontier.is_empty() {
+            break;
+        }
+    }
+    let all: BTreeSet<usize> = reached.into_iter().flatten().collect();
+    all.into_iter().map(|at| world.cis[at].summary.ci_id).collect()
+}
+
 /// The answer to an expansion.
 pub fn expand(world: &World, question: &Expand) -> Option<Graph> {
     let (root, ci) = named(world, question.root(), question.includes_deleted())?;
@@ -208,7 +255,7 @@ pub fn expand(world: &World, question: &Expand) -> Option<Graph> {
             .filter_map(|(at, edge)| {
                 other_end(edge, at, question.direction(), question.rel_types()).map(|other| (edge, other))
             })
-            .filter(|(_, other)| question.includes_deleted() || world.cis[*other].deleted_at.is_none())
+            .filter(|(_, other)| is_seen(world, *other, question.includes_deleted()))
             .collect();
         let known: BTreeSet<usize> = levels.iter().flatten().copied().collect();
         let fresh: BTreeSet<usize> = followed
@@ -256,7 +303,7 @@ pub fn path(world: &World, question: &Path) -> Option<PathAnswer> {
             .relations
             .iter()
             .filter_map(move |edge| other_end(edge, at, question.direction(), question.rel_types()));
-        ends.filter(|other| world.cis[*other].deleted_at.is_none())
+        ends.filter(|other| is_seen(world, *other, false))
             .collect::<Vec<_>>()
     };
     let mut distance: HashMap<usize, u8> = HashMap::from([(to, 0)]);
@@ -265,7 +312,7 @@ pub fn path(world: &World, question: &Path) -> Option<PathAnswer> {
             let next = neighbours(at)
                 .into_iter()
                 .any(|other| distance.get(&other) == Some(&(hops - 1)));
-            if next && world.cis[at].deleted_at.is_none() {
+            if next && is_seen(world, at, false) {
                 distance.entry(at).or_insert(hops);
             }
         }

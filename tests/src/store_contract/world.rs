@@ -122,8 +122,11 @@ pub struct World {
     /// All CIs, in no order.
     pub cis: Vec<CiDetail>,
     /// Relations by position of their ends in `cis`.
-    pub relations: Vec<(usize, usize, RelationType)>,
+    pub relations: Vec<Edge>,
 }
+
+/// A relation by position of its ends, and its type.
+pub type Edge = (usize, usize, RelationType);
 
 /// The tenant that questions are asked for.
 ///
@@ -203,7 +206,8 @@ impl World {
     }
 }
 
-fn write_ci(sql: &mut String, ci: &CiDetail, sqlite: bool) {
+/// The statements that insert a CI.
+pub(super) fn write_ci(sql: &mut String, ci: &CiDetail, sqlite: bool) {
     let optional = |value: &Option<String>| value.as_deref().map_or("NULL".to_owned(), quoted);
     let summary = &ci.summary;
     let _ = writeln!(
@@ -246,7 +250,7 @@ pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-fn ci(random: &mut ChaCha8Rng, at: usize) -> CiDetail {
+pub(super) fn ci(random: &mut ChaCha8Rng, at: usize) -> CiDetail {
     let tenant_id = if below(random, 5) == 0 {
         stranger()
     } else {
@@ -289,7 +293,7 @@ pub fn moment(random: &mut ChaCha8Rng) -> Timestamp {
     Timestamp::from_micros(1_767_225_600_000_000 + steps * 1_000_001).expect("a moment")
 }
 
-fn document(random: &mut ChaCha8Rng, what: &'static str) -> Document {
+pub(super) fn document(random: &mut ChaCha8Rng, what: &'static str) -> Document {
     let mut document = Document::new();
     for _ in 0..below(random, 5) {
         document.insert(key(random).to_owned(), value(random, 3));

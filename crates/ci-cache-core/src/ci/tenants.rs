@@ -1,14 +1,11 @@
 //! The scopes of each tenant: one for gets, one for all other questions.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use ci_model::{QuestionKind, TenantId};
-use hashbrown::HashMap;
 
-use crate::scope::{Scope, Stamp};
-
-/// Unused tenants are swept out when so many are known, and again whenever their number has doubled.
-const FIRST_SWEEP: usize = 1_024;
+use crate::scope::Stamp;
+use crate::scopes::Scopes;
 
 /// The scopes of the tenants that have entries or flights.
 ///
@@ -18,42 +15,21 @@ pub(super) struct Tenants {
     known: RwLock<Known>,
 }
 
+/// What entries and flights are stamped with.
 #[derive(Debug)]
 struct Known {
-    scopes: HashMap<TenantId, Scopes>,
-    /// The number of tenants at which unused ones are swept out.
-    sweep_at: usize,
-}
-
-/// What one tenant's entries and flights are stamped with.
-#[derive(Debug, Default)]
-struct Scopes {
     /// Gets: written CIs are removed by key, the rest may stay.
-    gets: Scope,
+    gets: Scopes<TenantId>,
     /// Everything whose answer any change of the tenant may touch.
-    questions: Scope,
-}
-
-impl Scopes {
-    fn of(&self, kind: QuestionKind) -> &Scope {
-        if kind == QuestionKind::Get {
-            &self.gets
-        } else {
-            &self.questions
-        }
-    }
-
-    fn in_use(&self) -> bool {
-        self.gets.is_in_use() || self.questions.is_in_use()
-    }
+    questions: Scopes<TenantId>,
 }
 
 impl Tenants {
     pub(super) fn new() -> Self {
         Self {
             known: RwLock::new(Known {
-                scopes: HashMap::new(),
-                sweep_at: FIRST_SWEEP,
+                gets: Scopes::new(),
+                questions: Scopes::new(),
             }),
         }
     }
@@ -62,46 +38,34 @@ impl Tenants {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Known> {
-        self.known.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Stamps what begins now.
     pub(super) fn stamp(&self, tenant: &TenantId, kind: QuestionKind) -> Stamp {
-        if let Some(scopes) = self.read().scopes.get(tenant) {
-            return scopes.of(kind).stamp();
+        let is_get = kind == QuestionKind::Get;
+        let known = self.read();
+        let scopes = if is_get { &known.gets } else { &known.questions };
+        if let Some(stamp) = scopes.known_stamp(tenant) {
+            return stamp;
         }
-        let mut known = self.write();
-        known.sweep();
-        known.scopes.entry(tenant.clone()).or_default().of(kind).stamp()
+        drop(known);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let scopes = if is_get {
+            &mut known.gets
+        } else {
+            &mut known.questions
+        };
+        scopes.stamp(tenant)
     }
 
     /// Invalidates everything but gets. A tenant that is not known has nothing to invalidate.
     pub(super) fn invalidate_questions(&self, tenant: &TenantId) {
-        if let Some(scopes) = self.read().scopes.get(tenant) {
-            scopes.questions.invalidate();
-        }
+        self.read().questions.invalidate(tenant);
     }
 
     /// Invalidates everything.
     pub(super) fn invalidate(&self, tenant: &TenantId) {
-        if let Some(scopes) = self.read().scopes.get(tenant) {
-            scopes.questions.invalidate();
-            scopes.gets.invalidate();
-        }
-    }
-}
-
-impl Known {
-    /// Forgets tenants without a stamp in any entry or flight, so that made-up tenants cannot fill the memory.
-    ///
-    /// A tenant in use must never be forgotten: its stamps would be out of reach of later invalidations. Under
-    /// the write lock nobody can take a first stamp, so a scope without stamps stays without.
-    fn sweep(&mut self) {
-        if self.scopes.len() >= self.sweep_at {
-            self.scopes.retain(|_, scopes| scopes.in_use());
-            self.sweep_at = FIRST_SWEEP.max(self.scopes.len() * 2);
-        }
+        let known = self.read();
+        known.questions.invalidate(tenant);
+        known.gets.invalidate(tenant);
     }
 }
 
@@ -135,7 +99,7 @@ mod tests {
         for number in 0..5_000 {
             tenants.stamp(&tenant(number), QuestionKind::Get);
         }
-        assert!(tenants.read().scopes.len() <= FIRST_SWEEP);
+        assert!(tenants.read().gets.len() <= crate::scopes::FIRST_SWEEP);
         assert!(kept.is_live());
         tenants.invalidate_questions(&tenant("kept"));
         assert!(!kept.is_live());

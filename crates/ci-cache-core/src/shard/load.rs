@@ -28,6 +28,17 @@ pub(crate) enum Probe<V, E> {
     Join(Arc<Flight<V, E>>),
 }
 
+/// What became of a flight's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Landing {
+    /// It is resident.
+    Kept,
+    /// The policy gave its place to others, or it weighs too much.
+    Refused,
+    /// The flight was detached, or its scope invalidated, since it began.
+    Detached,
+}
+
 /// How a flight ended that left nothing to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -244,14 +255,15 @@ impl<K, V, E> Shard<K, V, E> {
         (!matches!(state, State::Dead(_))).then(|| value.clone())
     }
 
-    /// Tells whether a flight could still publish.
-    pub(crate) fn is_attached(&self, hash: u64, flight: &Arc<Flight<V, E>>) -> bool {
-        flight.is_live() && self.flights.holds(hash, flight)
+    /// Gives the key of a flight that could still publish.
+    pub(crate) fn attached(&self, hash: u64, flight: &Arc<Flight<V, E>>) -> Option<&K> {
+        flight
+            .is_live()
+            .then(|| self.flights.key_of(hash, flight))
+            .flatten()
     }
 
     /// Stores the value of a flight unless it was detached or its scope invalidated since it began.
-    ///
-    /// Says whether the value was kept.
     pub(crate) fn publish(
         &mut self,
         hash: u64,
@@ -260,7 +272,7 @@ impl<K, V, E> Shard<K, V, E> {
         options: &InsertOptions,
         config: &Config<K, V>,
         out: &mut Garbage<K, V, E>,
-    ) -> bool
+    ) -> Landing
     where
         K: Eq,
     {
@@ -271,13 +283,16 @@ impl<K, V, E> Shard<K, V, E> {
                     stamp,
                     ..options.clone()
                 };
-                self.insert(hash, slot.key, value, &options, config, out) == Stored::Kept
+                match self.insert(hash, slot.key, value, &options, config, out) {
+                    Stored::Kept => Landing::Kept,
+                    Stored::Refused => Landing::Refused,
+                }
             }
             slot => {
                 self.stats.refused += 1;
                 out.flight = slot;
                 out.value = Some(value);
-                false
+                Landing::Detached
             }
         }
     }

@@ -14,7 +14,7 @@ mod write;
 
 use hashbrown::Equivalent;
 
-pub(crate) use load::{Ending, Probe};
+pub(crate) use load::{Ending, Landing, Probe};
 pub(crate) use step::Particulars;
 pub(crate) use write::Stored;
 

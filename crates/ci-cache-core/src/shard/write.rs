@@ -313,6 +313,25 @@ impl<K, V, E> Shard<K, V, E> {
         }
     }
 
+    /// Takes the entry of a key out if its value, fresh or not, matches, and lets the key's flight be; says whether it was
+    /// fresh.
+    pub(crate) fn remove_if<Q>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+        matches: impl FnOnce(&V) -> bool,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> bool
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        match self.table.find(hash, key) {
+            Some((slot, _, _, value)) if matches(value) => self.take(hash, slot, Cause::Removed, config, out),
+            _ => false,
+        }
+    }
+
     /// Takes a key's entry out if its time is over: a look-up met it.
     pub(crate) fn reap<Q>(&mut self, hash: u64, key: &Q, config: &Config<K, V>, out: &mut Garbage<K, V, E>)
     where

@@ -1,0 +1,67 @@
+//! Coherence: a cached answer is as true as one asked for now, up to a known state of the source.
+//!
+//! A [`Coherent`] cache follows the changes of a source. It keeps an answer until a change *touches* it, which a [`Domain`]
+//! decides from the change and from what the answer was made of; and it says of every hit at which state of the source it is
+//! true. It knows nothing of databases: states ([`Version`]), changes, dependencies and groups (tenants) are the domain's.
+//!
+//! # The protocol
+//!
+//! - *Load*: read a version S, then the value, in one transaction of the source.
+//! - *Publish* ([`Coherent::publish`]): register the dependency as pending; refuse what is of another epoch, or older than the
+//!   log reaches; refuse what a logged change hits that S does not include; else give it to the cache and call it ready. Those who
+//!   wait for the load get the value in any case, with its S.
+//! - *Apply* ([`Coherent::apply`]): append to the log; drop each ready entry and poison each pending one that a change hits and
+//!   whose S does not include it; then raise the mark.
+//! - *Read*: take the [`mark`](Coherent::mark), then look up. What is found is true at the mark ([`Mark::as_of`]).
+//!
+//! Versions are never compared as numbers, only by what they cover: where transactions commit in another order than they began, a lower
+//! number may come later.
+//!
+//! # Locks
+//!
+//! In this order, and none after a later one:
+//!
+//! | | lock | guards | held |
+//! |---|---|---|---|
+//! | 1 | feed | epoch, position, the order of batches | by apply, reset, suspend, resume; readers never take it |
+//! | 2 | state | log, index, scopes, history, counters | for one registration, one landing, 32 changes |
+//! | 3 | the cache's shards | entries and flights | for one operation; inside *state* at a landing only |
+//! | 4 | retired | tickets of entries that left the cache | to push or to take |
+//! | - | mark | what readers see | never: replaced as a whole |
+//!
+//! Of foreign code, the domain's methods and the drop of keys and dependencies run under *state*, a weigher and an expiry function under a
+//! shard's lock inside it: none of them may use the cache. Listeners, wakers and drops of values run under no lock. The cache tells of
+//! evictions from within any operation; the ticket of what left goes to *retired*, and the next holder of *state* unregisters it.
+//!
+//! # Memory
+//!
+//! A registration takes a slot (some 100 bytes and the key) and per anchor 21 to 30 bytes; [`CoherenceStats::index_bytes`] has the sum. There are
+//! as many as entries and publications under way. The log is bounded by [`CoherenceOptions`], the sketch of rarities takes 64 KiB.
+
+mod apply;
+mod coherent;
+mod domain;
+mod entry;
+mod filter;
+mod history;
+mod index;
+mod log;
+mod options;
+mod oracle;
+mod outcome;
+mod publish;
+mod rarity;
+mod state;
+mod stats;
+mod watermark;
+
+pub use apply::Batch;
+pub use coherent::{Coherent, CoherentLeader, Shared, Status};
+pub use domain::{Anchor, Domain, Reach, Version};
+pub use entry::{Entry, Loaded};
+pub use history::Dropped;
+pub use options::CoherenceOptions;
+pub use outcome::{Applied, Course, Publication, Published, Why};
+pub use rarity::Rarity;
+pub use stats::CoherenceStats;
+pub use watermark::Mark;
