@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ci_cache_core::ci::Rows;
-use ci_model::{CiDetail, CiSummary, Graph, Groups, ListPage, PathAnswer};
+use ci_cache_core::ci::matching::{Answered, Dependency};
+use ci_model::{CiDetail, CiId, CiSummary, Graph, Groups, ListPage, PathAnswer, Question, TenantId, Token};
 use serde::Serialize;
 
 /// Where an answer came from.
@@ -17,9 +18,21 @@ pub enum Source {
     Coalesced,
     /// A load by this call.
     Miss,
+    /// The database, past the cache, because the level said so.
+    Bypass,
 }
 
 impl Source {
+    /// Where the value was: `l1` (this process's memory), `load` (the database, by this call or one that it waited for) or `bypass`
+    /// (the database, past the cache).
+    pub fn place(self) -> &'static str {
+        match self {
+            Self::Hit => "l1",
+            Self::Coalesced | Self::Miss => "load",
+            Self::Bypass => "bypass",
+        }
+    }
+
     /// Tells whether the cache answered.
     pub fn is_hit(self) -> bool {
         self == Self::Hit
@@ -28,6 +41,7 @@ impl Source {
     /// The source of an answer that is made of two: the farther one.
     pub(crate) fn farther(self, other: Self) -> Self {
         match (self, other) {
+            (Self::Bypass, _) | (_, Self::Bypass) => Self::Bypass,
             (Self::Miss, _) | (_, Self::Miss) => Self::Miss,
             (Self::Coalesced, _) | (_, Self::Coalesced) => Self::Coalesced,
             (Self::Hit, Self::Hit) => Self::Hit,
@@ -45,14 +59,30 @@ pub struct Answer<T> {
     pub source: Source,
     /// How long ago it was loaded; zero when it was loaded for this call.
     pub age: Duration,
+    /// The state of the database at which it is true: give it back as [`Level::AtLeast`](crate::Level::AtLeast) to see nothing
+    /// older. None where the store records no changes.
+    pub as_of: Option<Token>,
+    /// How far that state may be behind the database, at most, when this was answered. None when nobody knows: the store
+    /// records no changes, and the answer is as old as its time to live allows.
+    pub lag: Option<Duration>,
 }
 
 impl<T> Answer<T> {
-    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
-        Answer {
-            value: change(self.value),
+    pub(crate) fn filter_map<U>(self, change: impl FnOnce(T) -> Option<U>) -> Option<Answer<U>> {
+        Some(Answer {
+            value: change(self.value)?,
             source: self.source,
             age: self.age,
+            as_of: self.as_of,
+            lag: self.lag,
+        })
+    }
+
+    /// The same, by a load that somebody else ran.
+    pub(crate) fn coalesced(self) -> Self {
+        Self {
+            source: Source::Coalesced,
+            ..self
         }
     }
 }
@@ -79,15 +109,51 @@ pub struct SearchResult {
     pub mode: SearchMode,
 }
 
-/// A cached answer of any kind: what entries hold.
-#[derive(Debug, Clone)]
-pub(crate) enum Cached {
+/// An answer to a question of any kind, as a [`Page`](crate::Page) has them.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Reply {
+    /// Of a get.
     Ci(Option<Arc<CiDetail>>),
+    /// Of a search.
     Rows(Arc<[CiSummary]>),
+    /// Of a list.
     List(Arc<ListPage>),
+    /// Of an aggregate.
     Groups(Arc<Groups>),
+    /// Of an expansion; none when the root is not there.
     Graph(Option<Arc<Graph>>),
+    /// Of a path question; none when one of the ends is not there.
     Path(Option<Arc<PathAnswer>>),
+}
+
+/// What entries hold.
+pub(crate) type Cached = Reply;
+
+/// A loaded answer, with what its dependency needs besides.
+#[derive(Debug, Clone)]
+pub(crate) struct Traced {
+    pub(crate) value: Cached,
+    /// The CIs that a path search came by, if there are not too many.
+    pub(crate) visited: Option<Vec<CiId>>,
+}
+
+impl Traced {
+    /// What the answer depends on; none when it is of another kind than the question.
+    pub(crate) fn dependency(&self, tenant: &TenantId, question: Arc<Question>) -> Option<Dependency> {
+        let answered = match &self.value {
+            Cached::Ci(ci) => Answered::Ci(ci.as_deref()),
+            Cached::Rows(rows) => Answered::Rows(rows),
+            Cached::List(page) => Answered::Page(page),
+            Cached::Groups(groups) => Answered::Groups(groups),
+            Cached::Graph(graph) => Answered::Graph(graph.as_deref()),
+            Cached::Path(path) => Answered::Path {
+                answer: path.as_deref(),
+                visited: self.visited.as_deref(),
+            },
+        };
+        Dependency::new(tenant, question, answered)
+    }
 }
 
 impl Rows for Cached {

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ci_cache_core::coherence::Mark;
 use ci_cache_core::{Lookup, Outcome};
-use ci_model::{CiDetail, Get, Key, Question, QuestionKind};
+use ci_model::{CiDetail, Get, Key, Question, QuestionKind, Version};
 use tracing::Instrument;
 
-use crate::answer::{Answer, Cached, Source};
-use crate::load::loaded;
+use crate::answer::{Answer, Cached, Source, Traced};
 use crate::observe::{Told, observed};
-use crate::runner::{Lead, Wait};
+use crate::runner::{Entry, Lead, Wait};
 use crate::write::bounded;
-use crate::{Error, Result, Tenant};
+use crate::{Error, Level, Result, Tenant};
 
 type CiAnswer = Answer<Option<Arc<CiDetail>>>;
 
@@ -43,11 +43,24 @@ impl Tenant {
 
     async fn batch(&self, gets: &[Get]) -> Result<Vec<CiAnswer>> {
         bounded("CIs to get", gets.len())?;
+        let inner = self.inner();
+        inner.follow.ask(inner.cache.now());
+        if gets.is_empty() {
+            return Ok(Vec::new());
+        }
+        if *self.level() == Level::Bypass {
+            return self.batch_past(gets).await;
+        }
+        let Some(mark) = inner.footing(self.level()).await else {
+            inner.through.add();
+            return self.batch_past(gets).await;
+        };
         let mut missing: Vec<(Get, Lead)> = Vec::new();
         let mut places = Vec::with_capacity(gets.len());
         for get in gets {
-            places.push(self.place(get, &mut missing));
+            places.push(self.place(&mark, get, &mut missing));
         }
+        let begun = inner.cache.now();
         let loads = if missing.is_empty() {
             Vec::new()
         } else {
@@ -58,29 +71,29 @@ impl Tenant {
             let answer = match place {
                 Place::Answered(answer) => answer,
                 Place::Leads(at) => {
-                    let value = loads.get(at).cloned().ok_or(Error::TaskLost)?;
-                    loaded(value, Source::Miss)
+                    let entry = loads.get(at).ok_or(Error::TaskLost)?;
+                    inner.loaded_now(entry, Source::Miss, begun)
                 }
-                Place::Waits(waiter) => self.wait(waiter, get).await?,
+                Place::Waits(waiter) => self.wait(&mark, waiter, get).await?,
             };
-            let Cached::Ci(ci) = &answer.value else {
-                return Err(Error::WrongKind);
+            let ci = |cached| match cached {
+                Cached::Ci(ci) => Some(ci),
+                _ => None,
             };
-            let ci = ci.clone();
-            answers.push(answer.map(|_| ci));
+            answers.push(answer.filter_map(ci).ok_or(Error::WrongKind)?);
         }
         Ok(answers)
     }
 
-    fn place(&self, get: &Get, missing: &mut Vec<(Get, Lead)>) -> Place {
+    fn place(&self, mark: &Mark<Version>, get: &Get, missing: &mut Vec<(Get, Lead)>) -> Place {
         let question = Question::Get(get.clone());
         let key = Key::new(self.id(), &question);
-        match self.inner().cache.lookup(self.id(), &key, &question) {
-            Lookup::Hit(found) | Lookup::Stale(found, None) => Place::Answered(Answer {
-                value: found.value.answer().clone(),
-                source: Source::Hit,
-                age: self.inner().cache.age(&found),
-            }),
+        let inner = self.inner();
+        match inner.cache.lookup(&key, &question) {
+            Lookup::Hit(found) | Lookup::Stale(found, None) => {
+                let age = inner.cache.age(&found);
+                Place::Answered(inner.hit(mark, &found.value, age))
+            }
             Lookup::Wait(waiter) => Place::Waits(waiter),
             Lookup::Lead(leader) | Lookup::Stale(_, Some(leader)) => {
                 missing.push((get.clone(), leader));
@@ -89,44 +102,62 @@ impl Tenant {
         }
     }
 
-    async fn wait(&self, waiter: Wait, get: &Get) -> Result<Answer<Cached>> {
+    async fn wait(&self, mark: &Mark<Version>, waiter: Wait, get: &Get) -> Result<Answer<Cached>> {
         match waiter.await {
-            Outcome::Loaded(entry) => {
-                let value = entry.answer().clone();
-                Ok(Answer {
-                    value,
-                    source: Source::Coalesced,
-                    age: Duration::ZERO,
-                })
+            Outcome::Loaded(entry) if entry.is_as_new_as(mark) => {
+                Ok(self.inner().hit(mark, &entry, Duration::ZERO).coalesced())
             }
             Outcome::Failed(error) => Err(error),
             _ => self.answer(Question::Get(get.clone())).await,
         }
     }
 
+    /// All of them past the cache, in one statement.
+    async fn batch_past(&self, gets: &[Get]) -> Result<Vec<CiAnswer>> {
+        let questions = gets.iter().cloned().map(Question::Get).collect();
+        let page = self.page_past(questions).await?;
+        let answers = page.answers.into_iter().map(|reply| {
+            let Cached::Ci(ci) = reply else {
+                return Err(Error::WrongKind);
+            };
+            Ok(Answer {
+                value: ci,
+                source: page.source,
+                age: Duration::ZERO,
+                as_of: page.as_of.clone(),
+                lag: page.lag,
+            })
+        });
+        answers.collect()
+    }
+
     /// One statement for all, in a task of its own; see `load.rs` for why.
-    async fn load_missing(&self, missing: Vec<(Get, Lead)>) -> Result<Vec<Cached>> {
+    async fn load_missing(&self, missing: Vec<(Get, Lead)>) -> Result<Vec<Entry>> {
         let (inner, tenant) = (Arc::clone(self.inner()), self.id().clone());
         let task = async move {
             let (gets, leaders): (Vec<Get>, Vec<Lead>) = missing.into_iter().unzip();
             let found = async {
+                let own = inner.own.now();
                 let mut snapshot = inner.store.snapshot().await?;
+                let loaded = inner.loaded(&mut *snapshot, own).await?;
                 let found = snapshot.get_many(&tenant, &gets).await;
                 inner.count_statements(&*snapshot);
-                found
+                Ok((found?, loaded))
             }
             .await;
             match found {
-                Ok(found) => {
-                    let values: Vec<Cached> =
-                        found.into_iter().map(|ci| Cached::Ci(ci.map(Arc::new))).collect();
-                    for ((leader, get), value) in leaders.into_iter().zip(gets).zip(&values) {
-                        inner.cache.publish(leader, &Question::Get(get), value.clone());
-                    }
-                    Ok(values)
+                Ok((found, loaded)) => {
+                    let publish = |((leader, get), ci): ((Lead, Get), Option<CiDetail>)| {
+                        let answer = Traced {
+                            value: Cached::Ci(ci.map(Arc::new)),
+                            visited: None,
+                        };
+                        inner.publish(leader, &tenant, Question::Get(get), answer, loaded.clone())
+                    };
+                    leaders.into_iter().zip(gets).zip(found).map(publish).collect()
                 }
                 Err(error) => {
-                    let error = Error::Store(error);
+                    let error: Error = error;
                     for leader in leaders {
                         leader.fail(error.clone());
                     }

@@ -5,22 +5,30 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use ci_cache_core::ci::{CiCache, CiCacheConfig};
+use ci_cache_core::ci::{CiCacheConfig, CoherentCiCache};
+use ci_cache_core::coherence::CoherenceOptions;
 use ci_cache_core::{Clock, Eviction, SystemClock};
 use ci_store::Store;
 
-use crate::invalidate::Invalidating;
-use crate::runner::Inner;
-use crate::{Error, Result, Runner};
+use crate::coherence::{self, Follow, Pace};
+use crate::runner::{Inner, OwnHistory};
+use crate::through::Through;
+use crate::writer::Following;
+use crate::{Error, Level, Result, Runner};
 
 /// Entries when nothing is said.
 const MAX_ENTRIES: usize = 100_000;
+/// The lag of questions that ask for no level, at most.
+const MAX_LAG: Duration = Duration::from_secs(1);
 
 /// Collects the settings of a [`Runner`].
 pub struct RunnerBuilder {
     store: Arc<dyn Store>,
     config: CiCacheConfig,
     clock: Option<Arc<dyn Clock>>,
+    level: Level,
+    pace: Pace,
+    coherence: CoherenceOptions,
 }
 
 impl RunnerBuilder {
@@ -31,6 +39,14 @@ impl RunnerBuilder {
                 .max_size(MAX_ENTRIES)
                 .eviction(Eviction::Adaptive),
             clock: None,
+            level: Level::Cached { max_lag: MAX_LAG },
+            pace: Pace {
+                busy: Duration::from_millis(3),
+                idle: Duration::from_millis(250),
+                patience: Duration::from_secs(1),
+                retention: Duration::from_secs(600),
+            },
+            coherence: CoherenceOptions::new(),
         }
     }
 
@@ -70,24 +86,127 @@ impl RunnerBuilder {
         self
     }
 
+    /// Sets the level of questions that ask for none; `Cached` with a lag of at most 1 s when not called.
+    pub fn level(mut self, level: Level) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// Sets the time between two polls of the change feed while somebody asks; 3 ms when not called, from 1 ms to 1 min. It is most of
+    /// what an answer from memory lags behind the database.
+    pub fn poll_every(mut self, pause: Duration) -> Self {
+        self.pace.busy = pause;
+        self
+    }
+
+    /// Sets the time between two polls while nobody has asked for two seconds; 250 ms when not called, up to 1 min.
+    pub fn poll_idle(mut self, pause: Duration) -> Self {
+        self.pace.idle = pause;
+        self
+    }
+
+    /// Sets how long a poll may take, and how long a reader or writer waits for one at most before it goes to the database; 1 s
+    /// when not called, from 1 ms to 1 min.
+    pub fn poll_timeout(mut self, patience: Duration) -> Self {
+        self.pace.patience = patience;
+        self
+    }
+
+    /// Sets how long the database keeps recorded changes; 10 min when not called, from 1 s. A node that was away for longer begins
+    /// with an empty cache.
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.pace.retention = retention;
+        self
+    }
+
+    /// Sets how many changes of one tenant a poll may bring before they count as a change of everything of the tenant; 1,000 when not
+    /// called. With 0 every change does, which is the coarse invalidation to compare with.
+    pub fn bulk(mut self, changes: usize) -> Self {
+        self.coherence = self.coherence.bulk(changes);
+        self
+    }
+
+    /// Sets how many drops are remembered with their reason; 256 when not called.
+    pub fn drops(mut self, drops: usize) -> Self {
+        self.coherence = self.coherence.history(drops);
+        self
+    }
+
+    /// Lets each change be matched against every entry as well and what the index missed be counted: for tests, slow.
+    #[doc(hidden)]
+    pub fn compare(mut self, compare: bool) -> Self {
+        self.coherence = self.coherence.compare(compare);
+        self
+    }
+
     /// Checks the settings and builds the runner. Allocates little: entries are allocated as they come.
     ///
     /// # Errors
     /// [`Error::Config`] naming the setting and what is allowed.
     pub fn build(self) -> Result<Runner> {
+        self.check()?;
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
-        let cache = CiCache::new(self.config, clock).map_err(|error| Error::Config {
-            field: "cache",
-            reason: error.to_string().into(),
-        })?;
+        let cache =
+            CoherentCiCache::new(self.config, &self.coherence, Arc::clone(&clock)).map_err(refused)?;
         let cache = Arc::new(cache);
-        let writer = Arc::new(Invalidating::new(Arc::clone(&self.store), Arc::clone(&cache)));
-        Ok(Runner::new(Inner {
+        let (feed, own) = (self.store.feed(), Arc::new(OwnHistory::default()));
+        let follow = Arc::new(Follow::new(self.pace, feed.is_some()));
+        let writer = Following::new(
+            Arc::clone(&self.store),
+            Arc::clone(&cache),
+            Arc::clone(&follow),
+            Arc::clone(&own),
+        );
+        let inner = Arc::new(Inner {
             store: self.store,
-            writer,
+            writer: Arc::new(writer),
             cache,
+            through: Through::new(clock).map_err(refused)?,
+            follow,
+            level: self.level,
+            own,
             statements: AtomicU64::new(0),
-        }))
+        });
+        match feed {
+            Some(feed) => {
+                let runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::Config {
+                    field: "runtime",
+                    reason: "build the runner within a tokio runtime: the change feed is a task".into(),
+                })?;
+                let follow = Arc::clone(&inner.follow);
+                runtime.spawn(coherence::run(Arc::downgrade(&inner), follow, feed));
+            }
+            None => inner.follow_from(OwnHistory::EPOCH, inner.own.now(), inner.cache.now()),
+        }
+        Ok(Runner::new(inner))
+    }
+
+    fn check(&self) -> Result<()> {
+        const LONGEST: Duration = Duration::from_secs(60);
+        const SHORTEST: Duration = Duration::from_millis(1);
+        let pace = &self.pace;
+        let settings = [
+            ("poll_every", pace.busy, SHORTEST, LONGEST),
+            ("poll_idle", pace.idle, SHORTEST, LONGEST),
+            ("poll_timeout", pace.patience, SHORTEST, LONGEST),
+            ("retention", pace.retention, Duration::from_secs(1), Duration::MAX),
+        ];
+        for (field, value, least, most) in settings {
+            if value < least || value > most {
+                return Err(Error::Config {
+                    field,
+                    reason: format!("{value:?} is not from {least:?} to {most:?}").into(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refused(error: ci_cache_core::Error) -> Error {
+    Error::Config {
+        field: "cache",
+        reason: error.to_string().into(),
     }
 }
 

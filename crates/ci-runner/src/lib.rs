@@ -38,22 +38,33 @@
 mod answer;
 mod batch;
 mod builder;
+mod coherence;
 mod error;
-mod invalidate;
+mod level;
 mod load;
 mod observe;
 mod operations;
+mod page;
+mod polls;
 mod recover;
 mod runner;
 mod search;
 mod tenant;
+mod through;
 mod write;
+mod writer;
 
-pub use answer::{Answer, SearchMode, SearchResult, Source};
+pub use answer::{Answer, Reply, SearchMode, SearchResult, Source};
 pub use builder::RunnerBuilder;
+pub use ci_cache_core::ci::matching::Reason;
+pub use ci_cache_core::coherence::{CoherenceStats, Dropped, Why};
+pub use coherence::{FeedState, FeedStatus};
 pub use error::{Error, Result};
+pub use level::Level;
+pub use page::Page;
 pub use runner::{Runner, Stats};
 pub use tenant::Tenant;
+pub use write::Written;
 
 /// Runs the README's example with the documentation tests.
 #[cfg(doctest)]

@@ -1,51 +1,177 @@
-//! The way of one question: key, look-up, and on a miss one load that everybody who asks meanwhile shares.
+//! The way of one question: mark, look-up, and on a miss one load that everybody who asks meanwhile shares.
+//!
+//! The mark is read before the look-up, because the feed drops entries before it raises the mark: whoever reads a mark
+//! finds nothing afterwards that a change below it touches (see [`Coherent::mark`](ci_cache_core::coherence::Coherent::mark)).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ci_cache_core::{Lookup, Outcome};
-use ci_model::{Key, Question, TenantId};
+use ci_cache_core::coherence::{Loaded, Mark};
+use ci_cache_core::{Lookup, Outcome, Tick};
+use ci_model::{Epoch, Key, Question, TenantId, Version};
 use ci_store::Snapshot;
 use tracing::Instrument;
 
-use crate::answer::{Answer, Cached, Source};
-use crate::runner::Inner;
-use crate::{Error, Result, Tenant};
+use crate::answer::{Answer, Cached, Source, Traced};
+use crate::runner::{Entry, Inner, Lead};
+use crate::through::{Passed, PassedLead};
+use crate::{Error, Level, Result, Tenant};
+
+/// A waiter whose answer turned out too old looks up again so often; then it loads past the cache.
+const TRIES: usize = 4;
 
 impl Tenant {
-    /// Answers a question from the cache, from a load that is under way, or by loading.
+    /// Answers a question at this view's level: from the cache, from a load that is under way, or by loading.
     pub(crate) async fn answer(&self, question: Question) -> Result<Answer<Cached>> {
         let key = Key::new(self.id(), &question);
-        loop {
-            match self.inner().cache.lookup(self.id(), &key, &question) {
+        let inner = self.inner();
+        inner.follow.ask(inner.cache.now());
+        if *self.level() == Level::Bypass {
+            let passed = load_past(inner, self.id(), Arc::new(question), None).await?;
+            return Ok(inner.passed(&passed, Source::Bypass));
+        }
+        for _ in 0..TRIES {
+            let Some(mark) = inner.footing(self.level()).await else {
+                break;
+            };
+            match inner.cache.lookup(&key, &question) {
                 Lookup::Hit(found) | Lookup::Stale(found, None) => {
-                    let age = self.inner().cache.age(&found);
-                    return Ok(Answer {
-                        value: found.value.answer().clone(),
-                        source: Source::Hit,
-                        age,
-                    });
+                    let age = inner.cache.age(&found);
+                    return Ok(inner.hit(&mark, &found.value, age));
                 }
                 Lookup::Lead(leader) | Lookup::Stale(_, Some(leader)) => {
-                    let value = load_in_task(self.inner(), self.id(), question, leader).await?;
-                    return Ok(loaded(value, Source::Miss));
+                    let begun = inner.cache.now();
+                    let entry = load_in_task(inner, self.id(), question, leader).await?;
+                    return Ok(inner.loaded_now(&entry, Source::Miss, begun));
                 }
                 Lookup::Wait(waiter) => match waiter.await {
-                    Outcome::Loaded(entry) => return Ok(loaded(entry.answer().clone(), Source::Coalesced)),
+                    // The load may have begun long ago: what it saw must include what this caller may expect.
+                    Outcome::Loaded(entry) if entry.is_as_new_as(&mark) => {
+                        return Ok(inner.hit(&mark, &entry, Duration::ZERO).coalesced());
+                    }
                     Outcome::Failed(error) => return Err(error),
-                    // The loader's task was lost; whoever looks up next leads.
+                    // Too old, or the loader's task was lost; whoever looks up next leads.
                     _ => {}
                 },
             }
         }
+        self.answer_past(&key, question).await
+    }
+
+    /// Answers from the database, sharing loads with whoever can use the same.
+    async fn answer_past(&self, key: &Key, question: Question) -> Result<Answer<Cached>> {
+        let inner = self.inner();
+        inner.through.add();
+        let question = Arc::new(question);
+        let asked = inner.cache.now();
+        match inner.through.join(key) {
+            Lookup::Lead(leader) => {
+                let passed = load_past(inner, self.id(), question, Some(leader)).await?;
+                return Ok(inner.passed(&passed, Source::Miss));
+            }
+            Lookup::Wait(waiter) => {
+                if let Outcome::Loaded(passed) = waiter.await
+                    && serves(self.level(), &passed, asked)
+                {
+                    return Ok(inner.passed(&passed, Source::Coalesced));
+                }
+            }
+            Lookup::Hit(_) | Lookup::Stale(..) => {}
+        }
+        let passed = load_past(inner, self.id(), question, None).await?;
+        Ok(inner.passed(&passed, Source::Miss))
     }
 }
 
-pub(crate) fn loaded(value: Cached, source: Source) -> Answer<Cached> {
-    Answer {
-        value,
-        source,
-        age: Duration::ZERO,
+/// Tells whether an answer keeps a level's promise to somebody who asked at a moment. Its load may have begun earlier.
+fn serves(level: &Level, passed: &Passed, asked: Tick) -> bool {
+    match level {
+        Level::Cached { max_lag } => asked.saturating_since(passed.begun) <= *max_lag,
+        Level::AtLeast(token) => {
+            token.epoch == Epoch(passed.loaded.epoch) && passed.loaded.version.includes(&token.version)
+        }
+        Level::Strong | Level::Bypass => passed.begun > asked,
+    }
+}
+
+impl Inner {
+    /// The mark that hits may be served by at a level; none when memory cannot keep the promise.
+    ///
+    /// Waits for one poll of the feed where that may help: a poll costs less than most loads, and is shared.
+    pub(crate) async fn footing(&self, level: &Level) -> Option<Mark<Version>> {
+        if let Some(mark) = self.cache.mark().filter(|mark| self.suffices(level, mark)) {
+            return Some(mark);
+        }
+        if !self.follow.has_feed() || !self.follow.polls.fresh(self.follow.pace.patience).await {
+            return None;
+        }
+        // That poll began after the call: all that was acknowledged before is in its mark, whatever the level.
+        self.cache.mark()
+    }
+
+    fn suffices(&self, level: &Level, mark: &Mark<Version>) -> bool {
+        if !self.follow.has_feed() {
+            // All that can be known is this runner's own writes, and the mark has those.
+            return matches!(level, Level::Cached { .. });
+        }
+        match level {
+            Level::Cached { max_lag } => self.lag(mark) <= *max_lag,
+            Level::AtLeast(token) => {
+                token.epoch == Epoch(mark.epoch()) && mark.version().includes(&token.version)
+            }
+            Level::Strong | Level::Bypass => false,
+        }
+    }
+
+    pub(crate) fn hit(&self, mark: &Mark<Version>, entry: &Entry, age: Duration) -> Answer<Cached> {
+        let (epoch, version) = mark.as_of(entry);
+        Answer {
+            value: entry.value().answer().clone(),
+            source: Source::Hit,
+            age,
+            as_of: self.token(epoch, version),
+            lag: self.follow.has_feed().then(|| self.lag(mark)),
+        }
+    }
+
+    pub(crate) fn loaded_now(&self, entry: &Entry, source: Source, begun: Tick) -> Answer<Cached> {
+        Answer {
+            value: entry.value().answer().clone(),
+            source,
+            age: Duration::ZERO,
+            as_of: self.token(entry.epoch(), entry.version()),
+            lag: Some(self.cache.now().saturating_since(begun)),
+        }
+    }
+
+    fn passed(&self, passed: &Passed, source: Source) -> Answer<Cached> {
+        Answer {
+            value: passed.value.clone(),
+            source,
+            age: Duration::ZERO,
+            as_of: self.token(passed.loaded.epoch, &passed.loaded.version),
+            lag: Some(self.cache.now().saturating_since(passed.begun)),
+        }
+    }
+
+    /// Ends a load: those who wait get it, and the cache keeps it unless a change overtook it.
+    pub(crate) fn publish(
+        &self,
+        leader: Lead,
+        tenant: &TenantId,
+        question: Question,
+        answer: Traced,
+        loaded: Loaded<Version>,
+    ) -> Result<Entry> {
+        let question = Arc::new(question);
+        let Some(dependency) = answer.dependency(tenant, Arc::clone(&question)) else {
+            leader.fail(Error::WrongKind);
+            return Err(Error::WrongKind);
+        };
+        Ok(self
+            .cache
+            .publish(leader, &question, answer.value, loaded, dependency)
+            .entry)
     }
 }
 
@@ -55,15 +181,12 @@ async fn load_in_task(
     inner: &Arc<Inner>,
     tenant: &TenantId,
     question: Question,
-    leader: crate::runner::Lead,
-) -> Result<Cached> {
+    leader: Lead,
+) -> Result<Entry> {
     let (inner, tenant) = (Arc::clone(inner), tenant.clone());
     let task = async move {
         match load(&inner, &tenant, &question).await {
-            Ok(value) => {
-                inner.cache.publish(leader, &question, value.clone());
-                Ok(value)
-            }
+            Ok((answer, loaded)) => inner.publish(leader, &tenant, question, answer, loaded),
             Err(error) => {
                 leader.fail(error.clone());
                 Err(error)
@@ -76,16 +199,59 @@ async fn load_in_task(
         .unwrap_or(Err(Error::TaskLost))
 }
 
-/// Asks the store: one snapshot.
-async fn load(inner: &Inner, tenant: &TenantId, question: &Question) -> Result<Cached> {
-    let mut snapshot = inner.store.snapshot().await?;
-    let value = ask(&mut *snapshot, tenant, question).await;
-    inner.count_statements(&*snapshot);
-    value
+/// Loads past the cache, in a task of its own for the same reasons.
+async fn load_past(
+    inner: &Arc<Inner>,
+    tenant: &TenantId,
+    question: Arc<Question>,
+    leader: Option<PassedLead>,
+) -> Result<Arc<Passed>> {
+    let (inner, tenant) = (Arc::clone(inner), tenant.clone());
+    let task = async move {
+        let begun = inner.cache.now();
+        match load(&inner, &tenant, &question).await {
+            Ok((answer, loaded)) => {
+                let passed = Arc::new(Passed {
+                    value: answer.value,
+                    loaded,
+                    begun,
+                });
+                if let Some(leader) = leader {
+                    leader.answer(Arc::clone(&passed));
+                }
+                Ok(passed)
+            }
+            Err(error) => {
+                if let Some(leader) = leader {
+                    leader.fail(error.clone());
+                }
+                Err(error)
+            }
+        }
+    };
+    tokio::spawn(task.in_current_span())
+        .await
+        .unwrap_or(Err(Error::TaskLost))
 }
 
-async fn ask(snapshot: &mut dyn Snapshot, tenant: &TenantId, question: &Question) -> Result<Cached> {
-    Ok(match question {
+/// Asks the store: one snapshot, its version first.
+async fn load(inner: &Inner, tenant: &TenantId, question: &Question) -> Result<(Traced, Loaded<Version>)> {
+    // Before the snapshot begins: a write that is numbered later may or may not be in it.
+    let own = inner.own.now();
+    let mut snapshot = inner.store.snapshot().await?;
+    let loaded = inner.loaded(&mut *snapshot, own).await?;
+    let value = ask(&mut *snapshot, tenant, question).await;
+    inner.count_statements(&*snapshot);
+    Ok((value?, loaded))
+}
+
+/// Asks one question of a snapshot.
+pub(crate) async fn ask(
+    snapshot: &mut dyn Snapshot,
+    tenant: &TenantId,
+    question: &Question,
+) -> Result<Traced> {
+    let value = match question {
         Question::Get(get) => {
             let found = snapshot.get_many(tenant, std::slice::from_ref(get)).await?;
             Cached::Ci(found.into_iter().next().flatten().map(Arc::new))
@@ -95,8 +261,12 @@ async fn ask(snapshot: &mut dyn Snapshot, tenant: &TenantId, question: &Question
         Question::Aggregate(aggregate) => Cached::Groups(snapshot.aggregate(tenant, aggregate).await?.into()),
         Question::Expand(expand) => Cached::Graph(snapshot.expand(tenant, expand).await?.map(Arc::new)),
         Question::Path(path) => {
-            let found = snapshot.path(tenant, path).await?.answer;
-            Cached::Path(found.map(Arc::new))
+            let trace = snapshot.path(tenant, path).await?;
+            return Ok(Traced {
+                value: Cached::Path(trace.answer.map(Arc::new)),
+                visited: trace.visited,
+            });
         }
-    })
+    };
+    Ok(Traced { value, visited: None })
 }

@@ -88,9 +88,7 @@ impl Tenant {
     ) -> Result<Answer<T>> {
         let kind = question.kind().as_str();
         let told = |answer: &Answer<Cached>| Told::answer(answer, answer.value.rows());
-        let Answer { value, source, age } = observed(kind, self.id(), self.answer(question), told).await?;
-        take(value)
-            .map(|value| Answer { value, source, age })
-            .ok_or(Error::WrongKind)
+        let answer = observed(kind, self.id(), self.answer(question), told).await?;
+        answer.filter_map(take).ok_or(Error::WrongKind)
     }
 }

@@ -1,29 +1,35 @@
-//! The runner: a store, the cache in front of it, and a writer that keeps the two in step.
+//! The runner: a store, the cache in front of it, and what keeps the two in step.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use ci_cache_core::ci::{CiCache, CiStats, EntrySummary};
-use ci_cache_core::{Leader, Waiter};
-use ci_model::{Key, TenantId};
+use ci_cache_core::ci::matching::Reason;
+use ci_cache_core::ci::{CiShared, CiStats, CoherentCiCache, CoherentCiLeader, EntrySummary};
+use ci_cache_core::coherence::{CoherenceStats, Dropped, Loaded, Mark, Why};
+use ci_cache_core::{Tick, Waiter};
+use ci_model::{Epoch, Key, TenantId, Token, Version};
 use ci_store::{Snapshot, Store};
 
 use crate::answer::Cached;
 use crate::builder::RunnerBuilder;
-use crate::{Error, Result, Tenant};
+use crate::coherence::{FeedStatus, Follow};
+use crate::through::Through;
+use crate::{Error, Level, Result, Tenant};
 
 /// What entries hold.
-pub(crate) type Entry = Arc<ci_cache_core::ci::CiEntry<Cached>>;
+pub(crate) type Entry = CiShared<Cached>;
 /// The duty to load a question's answer.
-pub(crate) type Lead = Leader<Key, Entry, Error>;
+pub(crate) type Lead = CoherentCiLeader<Cached, Error>;
 /// A place in the queue for an answer that somebody loads.
 pub(crate) type Wait = Waiter<Entry, Error>;
 
 /// Answers the questions of any number of tenants, cache first. A cheap handle: clone it freely, and share one per
 /// database in a process, since what is cached is shared by its clones only.
 ///
-/// Its methods must be called within a tokio runtime: loads and writes run in tasks of their own.
+/// Built and used within a tokio runtime: the change feed, loads and writes run in tasks of their own. The feed's task ends
+/// when the last handle is dropped, or at [`close`](Self::close).
 #[derive(Clone)]
 pub struct Runner {
     inner: Arc<Inner>,
@@ -33,11 +39,37 @@ pub struct Runner {
 pub(crate) struct Inner {
     /// The database, for loads.
     pub(crate) store: Arc<dyn Store>,
-    /// The database, for writes: each is followed by its invalidation.
+    /// The database, for writes: each is followed before it returns.
     pub(crate) writer: Arc<dyn Store>,
-    pub(crate) cache: Arc<CiCache<Cached, Error>>,
+    pub(crate) cache: Arc<CoherentCiCache<Cached, Error>>,
+    /// Loads past the cache that callers share.
+    pub(crate) through: Through,
+    pub(crate) follow: Arc<Follow>,
+    /// The level of questions that ask for none.
+    pub(crate) level: Level,
+    /// The history that is followed, where the store has no feed: of this runner's own writes.
+    pub(crate) own: Arc<OwnHistory>,
     /// Statements that loads have run.
     pub(crate) statements: AtomicU64,
+}
+
+/// The history of a store that records no changes: the writes through this runner, numbered.
+#[derive(Debug, Default)]
+pub(crate) struct OwnHistory(AtomicU64);
+
+impl OwnHistory {
+    /// Its epoch. Tokens of it are never given out.
+    pub(crate) const EPOCH: Epoch = Epoch(0);
+
+    /// What a load that begins now will include.
+    pub(crate) fn now(&self) -> Version {
+        Version::Sequence(self.0.load(Ordering::SeqCst))
+    }
+
+    /// The number of a write that was just committed.
+    pub(crate) fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::SeqCst) + 1
+    }
 }
 
 impl Inner {
@@ -45,6 +77,44 @@ impl Inner {
     pub(crate) fn count_statements(&self, snapshot: &dyn Snapshot) {
         self.statements
             .fetch_add(snapshot.statements().into(), Ordering::Relaxed);
+    }
+
+    /// The history that is followed.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        self.cache.epoch()
+    }
+
+    /// Follows a history from a position on.
+    pub(crate) fn follow_from(&self, epoch: Epoch, position: Version, polled_at: Tick) {
+        self.cache.reset(epoch.0, position, polled_at);
+    }
+
+    /// How long ago a mark was true.
+    pub(crate) fn lag(&self, mark: &Mark<Version>) -> Duration {
+        self.cache.now().saturating_since(mark.polled_at())
+    }
+
+    /// A version as a token for callers; none where the store has no feed.
+    pub(crate) fn token(&self, epoch: u64, version: &Version) -> Option<Token> {
+        (Epoch(epoch) != OwnHistory::EPOCH).then(|| Token {
+            epoch: Epoch(epoch),
+            version: version.clone(),
+        })
+    }
+
+    /// Reads the state that a snapshot is of. `own` is the own history from before the snapshot began.
+    pub(crate) async fn loaded(&self, snapshot: &mut dyn Snapshot, own: Version) -> Result<Loaded<Version>> {
+        let (epoch, version) = snapshot.version().await?.unwrap_or((OwnHistory::EPOCH, own));
+        Ok(Loaded {
+            epoch: epoch.0,
+            version,
+        })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.follow.polls.close();
     }
 }
 
@@ -54,8 +124,12 @@ impl Inner {
 pub struct Stats {
     /// The cache's counters.
     pub cache: CiStats,
+    /// Changes that were matched, and what became of entries and publications.
+    pub coherence: CoherenceStats,
     /// Statements that loads have run on the database.
     pub statements: u64,
+    /// Questions that were answered past the cache because memory could not keep the level's promise.
+    pub through: u64,
 }
 
 impl Runner {
@@ -64,10 +138,8 @@ impl Runner {
         RunnerBuilder::new(store)
     }
 
-    pub(crate) fn new(inner: Inner) -> Self {
-        Self {
-            inner: Arc::new(inner),
-        }
+    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        Self { inner }
     }
 
     /// One tenant's view; the only way to ask or write.
@@ -75,7 +147,7 @@ impl Runner {
         Tenant::new(Arc::clone(&self.inner), id)
     }
 
-    /// The store, so wrapped that every write through it invalidates what it touches: for imports and other bulk
+    /// The store, so wrapped that every write through it is followed before it returns: for imports and other bulk
     /// writes. Reads through it go to the database.
     pub fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.inner.writer)
@@ -85,8 +157,28 @@ impl Runner {
     pub fn stats(&self) -> Stats {
         Stats {
             cache: self.inner.cache.stats(),
+            coherence: self.inner.cache.coherence(),
             statements: self.inner.statements.load(Ordering::Relaxed),
+            through: self.inner.through.count(),
         }
+    }
+
+    /// How the change feed does, and how far the cache is behind the database.
+    pub fn feed(&self) -> FeedStatus {
+        let mark = self.inner.cache.mark();
+        let lag = mark.as_ref().map(|mark| self.inner.lag(mark));
+        let position = mark.and_then(|mark| self.inner.token(mark.epoch(), mark.version()));
+        self.inner.follow.status(lag, position)
+    }
+
+    /// How many entries and publications changes have hit, for each reason; in no order.
+    pub fn drop_reasons(&self) -> Vec<(Why<Reason>, u64)> {
+        self.inner.cache.reasons()
+    }
+
+    /// The latest drops, the latest last: which change hit which entry, and why.
+    pub fn drops(&self) -> Vec<Dropped<Key, Reason>> {
+        self.inner.cache.history()
     }
 
     /// Up to `limit` entries, most recently used first. Takes each shard's lock in turn.
@@ -99,6 +191,13 @@ impl Runner {
         self.inner.cache.clear();
     }
 
+    /// Waits for a poll of the change feed that begins after this call, for at most so long; says whether there was a good
+    /// one. Afterwards no question is answered from before what was committed before the call. Always false for a store without a
+    /// feed.
+    pub async fn catch_up(&self, at_most: Duration) -> bool {
+        self.inner.follow.has_feed() && self.inner.follow.polls.fresh(at_most).await
+    }
+
     /// Asks the database for a sign of life.
     ///
     /// # Errors
@@ -107,9 +206,20 @@ impl Runner {
         Ok(self.inner.store.ping().await?)
     }
 
-    /// Waits for running statements and closes the database's connections. Hits go on; loads fail.
+    /// Stops following, waits for running statements and closes the database's connections. Loads fail then; what
+    /// is cached is served for as long as its lag is within a reader's bound.
     pub async fn close(&self) {
+        self.inner.follow.polls.close();
         self.inner.store.close().await;
+    }
+
+    /// Checks the cache's internal structures while nobody else uses it; for tests.
+    ///
+    /// # Errors
+    /// Says what disagrees.
+    #[doc(hidden)]
+    pub fn validate(&self) -> std::result::Result<(), String> {
+        self.inner.cache.validate()
     }
 }
 

@@ -1,8 +1,6 @@
 //! Search: strict first, then by recovered identifiers, then broad.
 
-use std::sync::Arc;
-
-use ci_model::{CiSummary, Question, QuestionKind, Search, Sort};
+use ci_model::{Question, QuestionKind, Search, Sort};
 
 use crate::answer::{Answer, Cached, SearchMode, SearchResult};
 use crate::observe::{Told, observed};
@@ -73,39 +71,73 @@ impl Tenant {
             .exact_first(exact)
             .limit(limit)
             .build()?;
-        let first = self.step(narrow.clone(), mode).await?;
-        if !first.value.items.is_empty() {
-            return Ok(first);
-        }
-        self.broad(&narrow, first).await
+        let broad = narrow.broadened().map(|broad| (SearchMode::Broad, broad));
+        self.first_found([(mode, narrow)].into_iter().chain(broad).collect())
+            .await
     }
 
     async fn search_steps(&self, search: &Search) -> Result<Answer<SearchResult>> {
-        let strict = self.step(search.clone(), SearchMode::Strict).await?;
-        if !strict.value.items.is_empty() {
-            return Ok(strict);
-        }
-        let Some(recovered) = recovered(search)? else {
-            return self.broad(search, strict).await;
-        };
-        let found = combine(self.step(recovered, SearchMode::Recovered).await?, &strict);
-        if !found.value.items.is_empty() {
-            return Ok(found);
-        }
-        // Nothing found either: still the answer to the question as asked, but as far away as this step.
-        let nothing = Answer {
-            value: strict.value,
-            ..found
-        };
-        self.broad(search, nothing).await
+        let recovered = recovered(search)?.map(|search| (SearchMode::Recovered, search));
+        let broad = search.broadened().map(|broad| (SearchMode::Broad, broad));
+        let strict = [(SearchMode::Strict, search.clone())];
+        self.first_found(strict.into_iter().chain(recovered).chain(broad).collect())
+            .await
     }
 
-    async fn broad(&self, search: &Search, narrow: Answer<SearchResult>) -> Result<Answer<SearchResult>> {
-        let Some(broad) = search.broadened() else {
-            return Ok(narrow);
-        };
-        let found = self.step(broad, SearchMode::Broad).await?;
-        Ok(combine(found, &narrow))
+    /// Asks one question after the other until something is found.
+    ///
+    /// That a later step answers is itself an answer: the earlier ones found nothing, at the same state. Should the database have moved
+    /// on in between, all of them are asked again at one state.
+    async fn first_found(&self, steps: Vec<(SearchMode, Search)>) -> Result<Answer<SearchResult>> {
+        let (mut answer, mut mixed): (Option<Answer<SearchResult>>, bool) = (None, false);
+        for (mode, search) in &steps {
+            let next = self.step(search.clone(), *mode).await?;
+            let next = match answer {
+                Some(before) => {
+                    mixed |= before.as_of != next.as_of;
+                    combine(next, before)
+                }
+                None => next,
+            };
+            let found = !next.value.items.is_empty();
+            answer = Some(next);
+            if found {
+                break;
+            }
+        }
+        match answer {
+            Some(answer) if !mixed => Ok(answer),
+            _ => self.first_found_at_once(steps).await,
+        }
+    }
+
+    async fn first_found_at_once(&self, steps: Vec<(SearchMode, Search)>) -> Result<Answer<SearchResult>> {
+        let (modes, questions): (Vec<SearchMode>, Vec<Question>) = steps
+            .into_iter()
+            .map(|(mode, search)| (mode, Question::Search(search)))
+            .unzip();
+        let page = self.page_of(questions).await?;
+        let mut value: Option<SearchResult> = None;
+        for (reply, mode) in page.answers.into_iter().zip(modes) {
+            let Cached::Rows(items) = reply else {
+                return Err(Error::WrongKind);
+            };
+            let next = SearchResult { items, mode };
+            value = Some(match value {
+                Some(before) => next.or_nothing_of(before),
+                None => next,
+            });
+            if value.as_ref().is_some_and(|value| !value.items.is_empty()) {
+                break;
+            }
+        }
+        Ok(Answer {
+            value: value.ok_or(Error::WrongKind)?,
+            source: page.source,
+            age: std::time::Duration::ZERO,
+            as_of: page.as_of,
+            lag: page.lag,
+        })
     }
 
     /// One question, from the cache or loaded.
@@ -114,14 +146,13 @@ impl Tenant {
         let Cached::Rows(items) = answer.value else {
             return Err(Error::WrongKind);
         };
-        let value: SearchResult = SearchResult {
-            items: items as Arc<[CiSummary]>,
-            mode,
-        };
+        let value = SearchResult { items, mode };
         Ok(Answer {
             value,
             source: answer.source,
             age: answer.age,
+            as_of: answer.as_of,
+            lag: answer.lag,
         })
     }
 }
@@ -148,11 +179,27 @@ fn recovered(search: &Search) -> Result<Option<Search>> {
     Ok(Some(question))
 }
 
-/// The later step's answer, as far away and as old as the worse of the two.
-fn combine(later: Answer<SearchResult>, earlier: &Answer<SearchResult>) -> Answer<SearchResult> {
+/// The later step's answer, as far away, as old and as far behind as the worse of the two.
+fn combine(later: Answer<SearchResult>, earlier: Answer<SearchResult>) -> Answer<SearchResult> {
     Answer {
         source: later.source.farther(earlier.source),
         age: later.age.max(earlier.age),
-        value: later.value,
+        as_of: later.as_of,
+        lag: later
+            .lag
+            .zip(earlier.lag)
+            .map(|(later, earlier)| later.max(earlier)),
+        value: later.value.or_nothing_of(earlier.value),
+    }
+}
+
+impl SearchResult {
+    /// This step's result; if it found nothing either, then only a broad search is another question than the one that was asked.
+    fn or_nothing_of(self, earlier: Self) -> Self {
+        if self.items.is_empty() && self.mode != SearchMode::Broad {
+            earlier
+        } else {
+            self
+        }
     }
 }

@@ -3,20 +3,23 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ci_model::TenantId;
+use ci_model::{TenantId, Token};
 
+use crate::Level;
 use crate::runner::Inner;
 
-/// Asks and writes for one tenant. A cheap handle: clone it freely.
+/// Asks and writes for one tenant, at one level of truth. A cheap handle: clone it freely.
 #[derive(Clone)]
 pub struct Tenant {
     inner: Arc<Inner>,
     id: TenantId,
+    level: Level,
 }
 
 impl Tenant {
     pub(crate) fn new(inner: Arc<Inner>, id: TenantId) -> Self {
-        Self { inner, id }
+        let level = inner.level.clone();
+        Self { inner, id, level }
     }
 
     /// Whose view this is.
@@ -24,11 +27,34 @@ impl Tenant {
         &self.id
     }
 
+    /// How true its answers are: the runner's default level, unless another was asked for.
+    pub fn level(&self) -> &Level {
+        &self.level
+    }
+
+    /// The same view at another level.
+    pub fn at(&self, level: Level) -> Self {
+        Self {
+            level,
+            ..self.clone()
+        }
+    }
+
+    /// The same view, seeing nothing older than a token.
+    pub fn at_least(&self, token: Token) -> Self {
+        self.at(Level::AtLeast(token))
+    }
+
+    /// The same view, including every write that was acknowledged before each call.
+    pub fn strong(&self) -> Self {
+        self.at(Level::Strong)
+    }
+
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.inner
     }
 
-    /// Forgets every cached answer of this tenant, in constant time; loads under way are answered but not kept.
+    /// Forgets every cached answer of this tenant; loads under way are answered but not kept. Walks all entries.
     pub fn invalidate(&self) {
         self.inner.cache.invalidate_tenant(&self.id);
     }
@@ -36,6 +62,9 @@ impl Tenant {
 
 impl fmt::Debug for Tenant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tenant").field(&self.id).finish()
+        f.debug_struct("Tenant")
+            .field("id", &self.id)
+            .field("level", &self.level)
+            .finish_non_exhaustive()
     }
 }

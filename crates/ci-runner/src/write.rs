@@ -1,6 +1,6 @@
-//! Writes of one tenant: checked, then through the invalidating store.
+//! Writes of one tenant: checked, then through the store that follows them.
 
-use ci_model::{CiDraft, CiOutcome, CiRef, RelationDraft, RelationOutcome, RelationRecord, limits};
+use ci_model::{CiDraft, CiOutcome, CiRef, RelationDraft, RelationOutcome, RelationRecord, Token, limits};
 use ci_store::{Store, WriteOptions};
 
 use crate::observe::{Told, observed};
@@ -15,13 +15,14 @@ impl Tenant {
     /// # Errors
     /// [`Error::Invalid`] for the first draft that does not fit; [`Error::Store`] with
     /// [`Rejected`](ci_store::Error::Rejected) for one that cannot be written. Nothing is written in both cases.
-    pub async fn upsert_cis(&self, drafts: Vec<CiDraft>) -> Result<Vec<CiOutcome>> {
+    pub async fn upsert_cis(&self, drafts: Vec<CiDraft>) -> Result<Written<CiOutcome>> {
         let write = async {
             let records = drafts
                 .into_iter()
                 .map(|draft| draft.check(self.id()))
                 .collect::<Result<_, _>>()?;
-            all_written(self.writer().upsert_cis(records, WriteOptions::default()).await?)
+            let outcomes = all_written(self.writer().upsert_cis(records, WriteOptions::default()).await?)?;
+            Ok(self.written(outcomes).await)
         };
         observed("upsert_cis", self.id(), write, Told::written).await
     }
@@ -31,13 +32,14 @@ impl Tenant {
     ///
     /// # Errors
     /// [`Error::Invalid`] for more than 1,000 targets, [`Error::Store`] when the database fails.
-    pub async fn delete_cis(&self, targets: Vec<CiRef>) -> Result<Vec<CiOutcome>> {
+    pub async fn delete_cis(&self, targets: Vec<CiRef>) -> Result<Written<CiOutcome>> {
         let write = async {
             bounded("CIs to delete", targets.len())?;
-            Ok(self
+            let outcomes = self
                 .writer()
                 .delete_cis(self.id(), targets, WriteOptions::default())
-                .await?)
+                .await?;
+            Ok(self.written(outcomes).await)
         };
         observed("delete_cis", self.id(), write, Told::written).await
     }
@@ -46,14 +48,14 @@ impl Tenant {
     ///
     /// # Errors
     /// Those of [`upsert_cis`](Self::upsert_cis).
-    pub async fn upsert_relations(&self, drafts: Vec<RelationDraft>) -> Result<Vec<RelationOutcome>> {
+    pub async fn upsert_relations(&self, drafts: Vec<RelationDraft>) -> Result<Written<RelationOutcome>> {
         let write = async {
             let records = self.checked(drafts)?;
-            all_written(
-                self.writer()
-                    .upsert_relations(records, WriteOptions::default())
-                    .await?,
-            )
+            let outcomes = self
+                .writer()
+                .upsert_relations(records, WriteOptions::default())
+                .await?;
+            Ok(self.written(all_written(outcomes)?).await)
         };
         observed("upsert_relations", self.id(), write, Told::written).await
     }
@@ -62,8 +64,11 @@ impl Tenant {
     ///
     /// # Errors
     /// Those of [`upsert_cis`](Self::upsert_cis).
-    pub async fn delete_relations(&self, drafts: Vec<RelationDraft>) -> Result<Vec<RelationOutcome>> {
-        let write = async { Ok(self.writer().delete_relations(self.checked(drafts)?).await?) };
+    pub async fn delete_relations(&self, drafts: Vec<RelationDraft>) -> Result<Written<RelationOutcome>> {
+        let write = async {
+            let outcomes = self.writer().delete_relations(self.checked(drafts)?).await?;
+            Ok(self.written(outcomes).await)
+        };
         observed("delete_relations", self.id(), write, Told::written).await
     }
 
@@ -74,9 +79,62 @@ impl Tenant {
             .collect::<Result<_, _>>()?)
     }
 
-    /// The store whose writes invalidate.
+    /// A state that includes what was committed before: the mark, which the write's own poll has raised; else one that the
+    /// database tells.
+    async fn written<T>(&self, outcomes: Vec<T>) -> Written<T> {
+        let inner = self.inner();
+        let token = match inner.cache.mark() {
+            Some(mark) => inner.token(mark.epoch(), mark.version()),
+            None => match inner.store.snapshot().await {
+                Ok(mut snapshot) => snapshot
+                    .version()
+                    .await
+                    .ok()
+                    .flatten()
+                    .map(|(epoch, version)| Token { epoch, version }),
+                Err(_) => None,
+            },
+        };
+        Written { outcomes, token }
+    }
+
+    /// The store whose writes are followed.
     fn writer(&self) -> &dyn Store {
         &*self.inner().writer
+    }
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Written<T> {
+    /// In the order of what was given.
+    pub outcomes: Vec<T>,
+    /// A state that includes the write: give it to whoever must see it, on this node or another. None where the store records
+    /// no changes, or the database did not tell it any more.
+    pub token: Option<Token>,
+}
+
+impl<T> std::ops::Deref for Written<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.outcomes
+    }
+}
+
+impl<T> AsRef<[T]> for Written<T> {
+    fn as_ref(&self) -> &[T] {
+        &self.outcomes
+    }
+}
+
+impl<T> IntoIterator for Written<T> {
+    type Item = T;
+    type IntoIter = std::vec::IntoIter<T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.outcomes.into_iter()
     }
 }
 

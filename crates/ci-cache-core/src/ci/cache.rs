@@ -15,7 +15,7 @@ use super::tenants::Tenants;
 use crate::builder::CacheBuilder;
 use crate::cache::Cache;
 use crate::clock::Clock;
-use crate::entry::{Found, InsertOptions};
+use crate::entry::{EntrySnapshot, Found, InsertOptions};
 use crate::error::Error;
 use crate::leader::{Leader, Lookup};
 
@@ -81,7 +81,7 @@ impl<V: Rows, E> CiCache<V, E> {
     /// The entry belongs to the present state of the tenant. For an answer that was loaded use
     /// [`lookup`](Self::lookup) and [`publish`](Self::publish), which notice an invalidation during the load.
     pub fn set(&self, tenant: &TenantId, question: &Question, answer: V) {
-        let entry = CiEntry::new(question, answer);
+        let entry = Arc::new(CiEntry::new(question, answer));
         self.engine
             .insert_with(Key::new(tenant, question), entry, self.options(tenant, question));
     }
@@ -105,12 +105,12 @@ impl<V: Rows, E> CiCache<V, E> {
     /// Ends a load with an answer: those who wait get it, and the cache keeps it unless it was overtaken by an
     /// invalidation since the look-up. Says whether it was kept. `question` is the one that was looked up.
     pub fn publish(&self, leader: CiLeader<V, E>, question: &Question, answer: V) -> bool {
-        leader.publish(CiEntry::new(question, answer))
+        leader.publish(Arc::new(CiEntry::new(question, answer)))
     }
 
     /// Ends a load with an answer for those who wait, which the cache does not keep.
     pub fn answer(&self, leader: CiLeader<V, E>, question: &Question, answer: V) {
-        leader.answer(CiEntry::new(question, answer));
+        leader.answer(Arc::new(CiEntry::new(question, answer)));
     }
 
     /// Removes one entry and detaches the load that is under way for it; says whether a live entry was there.
@@ -177,41 +177,15 @@ impl<V: Rows, E> CiCache<V, E> {
 
     /// Gives the statistics. Locks each shard for a moment.
     pub fn stats(&self) -> CiStats {
-        let engine = self.engine.stats();
-        CiStats {
-            hits: engine.hits,
-            misses: engine.misses,
-            hit_rate: engine.hit_rate_percent(),
-            total_requests: engine.requests(),
-            size: self.engine.len(),
-            max_size: self.config.max_size,
-            evictions: engine.evictions,
-            default_ttl: self.config.default_ttl,
-            keyword_ttl: self.config.keyword_ttl,
-            filter_ttl: self.config.filter_ttl,
-            get_ttl: self.config.get_ttl,
-            engine,
-            by_kind: self.tally.by_kind(),
-        }
+        CiStats::new(&self.config, self.engine.stats(), self.engine.len(), &self.tally)
     }
 
     /// Summarises up to `limit` live entries, most recently used first (exact with one shard, approximate with
     /// several). Counts no look-up. Copies up to `limit` entries of each shard under its lock.
     pub fn entries_summary(&self, limit: usize) -> Vec<EntrySummary> {
         let now = self.engine.now();
-        let summary = |entry: crate::EntrySnapshot<Key, Arc<CiEntry<V>>>| EntrySummary {
-            key: entry.key.short(),
-            tenant: entry.key.tenant().to_owned(),
-            kind: entry.value.kind(),
-            results: entry.value.rows(),
-            age: now.saturating_since(entry.meta.created.unwrap_or_default()),
-            expires_in: entry
-                .meta
-                .expires
-                .map_or(Duration::MAX, |at| at.saturating_since(now)),
-            hits: entry.meta.hits.unwrap_or(0),
-            filters: entry.value.filters(),
-            keywords: entry.value.shown_keywords(),
+        let summary = |entry: EntrySnapshot<Key, Arc<CiEntry<V>>>| {
+            EntrySummary::new(&entry.key, &entry.value, entry.meta, now)
         };
         self.engine.entries(limit).into_iter().map(summary).collect()
     }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ci_model::{Question, QuestionKind};
+use ci_model::{Key, Question, QuestionKind};
+
+use crate::clock::Tick;
+use crate::entry::Meta;
 
 /// How many keywords of an entry its summary shows.
 const SHOWN_KEYWORDS: usize = 3;
@@ -89,14 +92,14 @@ impl<V> CiEntry<V> {
 
 impl<V: Rows> CiEntry<V> {
     /// Makes an entry of a question's answer.
-    pub(super) fn new(question: &Question, answer: V) -> Arc<Self> {
-        Arc::new(Self {
+    pub(super) fn new(question: &Question, answer: V) -> Self {
+        Self {
             rows: answer.rows(),
             answer,
             kind: question.kind(),
             filters: question.filter_count(),
             keywords: question.keywords().into(),
-        })
+        }
     }
 }
 
@@ -122,6 +125,23 @@ pub struct EntrySummary {
     pub filters: usize,
     /// The first 3 of the question's keywords.
     pub keywords: Vec<String>,
+}
+
+impl EntrySummary {
+    /// Summarises an entry at a moment.
+    pub(super) fn new<V>(key: &Key, entry: &CiEntry<V>, meta: Meta, now: Tick) -> Self {
+        Self {
+            key: key.short(),
+            tenant: key.tenant().to_owned(),
+            kind: entry.kind(),
+            results: entry.rows(),
+            age: now.saturating_since(meta.created.unwrap_or_default()),
+            expires_in: meta.expires.map_or(Duration::MAX, |at| at.saturating_since(now)),
+            hits: meta.hits.unwrap_or(0),
+            filters: entry.filters(),
+            keywords: entry.shown_keywords(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@
 //! ```
 
 mod cache;
+mod coherent;
 mod config;
 mod entry;
 pub mod matching;
@@ -40,6 +41,7 @@ mod stats;
 mod tenants;
 
 pub use cache::{CiCache, CiFound, CiLeader, CiLookup};
+pub use coherent::{CiPublication, CiShared, CoherentCiCache, CoherentCiLeader, CoherentLookup};
 pub use config::CiCacheConfig;
 pub use entry::{CiEntry, EntrySummary, Rows};
 pub use stats::{CiStats, KindStats};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ci_model::QuestionKind;
 
+use super::config::CiCacheConfig;
 use crate::stats::Stats;
 
 /// Kinds of questions.
@@ -43,6 +44,27 @@ pub struct CiStats {
     pub engine: Stats,
     /// Hits and misses of each kind of question, in the order of [`QuestionKind::ALL`].
     pub by_kind: Vec<KindStats>,
+}
+
+impl CiStats {
+    /// Puts the statistics of a cache together.
+    pub(super) fn new(config: &CiCacheConfig, engine: Stats, size: usize, tally: &Tally) -> Self {
+        Self {
+            hits: engine.hits,
+            misses: engine.misses,
+            hit_rate: engine.hit_rate_percent(),
+            total_requests: engine.requests(),
+            size,
+            max_size: config.max_size,
+            evictions: engine.evictions,
+            default_ttl: config.default_ttl,
+            keyword_ttl: config.keyword_ttl,
+            filter_ttl: config.filter_ttl,
+            get_ttl: config.get_ttl,
+            engine,
+            by_kind: tally.by_kind(),
+        }
+    }
 }
 
 /// Hits and misses of one kind of question.

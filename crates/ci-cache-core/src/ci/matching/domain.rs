@@ -81,7 +81,11 @@ impl Domain for CiDomain {
     }
 
     fn touches(&self, change: &Change, dependency: &Dependency) -> Option<Reason> {
-        if change.event.tenant().is_some_and(|tenant| *tenant != dependency.tenant) {
+        if change
+            .event
+            .tenant()
+            .is_some_and(|tenant| *tenant != dependency.tenant)
+        {
             return None;
         }
         match &change.event {
@@ -98,7 +102,9 @@ fn by_ci(change: &CiChange, dependency: &Dependency) -> Option<Reason> {
         (Question::Search(search), Footprint::Window(window)) => rows::search(search, window, change),
         (Question::List(list), Footprint::Page(page)) => rows::list(list, page, change),
         (Question::Aggregate(aggregate), _) => rows::aggregate(aggregate, change),
-        (Question::Expand(expand), Footprint::Graph(graph)) => graphs::expand_ci(expand, graph.as_ref(), change),
+        (Question::Expand(expand), Footprint::Graph(graph)) => {
+            graphs::expand_ci(expand, graph.as_ref(), change)
+        }
         (Question::Path(path), Footprint::Path(searched)) => graphs::path_ci(path, searched.as_ref(), change),
         // No dependency is made like that.
         _ => Some(Reason::Unknown),

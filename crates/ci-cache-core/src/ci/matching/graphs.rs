@@ -5,7 +5,9 @@
 //! none of that changes, every step reads the same. What is kept names the CIs that were followed; a change beside
 //! them is found through the neighbours that it tells.
 
-use ci_model::{CiChange, CiId, CiRef, Direction, Expand, Image, Path, RelationChange, RelationImage, RelationType};
+use ci_model::{
+    CiChange, CiId, CiRef, Direction, Expand, Image, Path, RelationChange, RelationImage, RelationType,
+};
 
 use super::dependency::{Expanded, Searched};
 use super::ids::Ids;
@@ -186,7 +188,11 @@ pub(super) fn path_relation(path: &Path, seen: Option<&Searched>, change: &Relat
     match seen? {
         Searched::Itself(_) => None,
         Searched::Visited { visited, route } => {
-            let near = if Rule::VisitedMatter.is_broken() { route } else { visited };
+            let near = if Rule::VisitedMatter.is_broken() {
+                route
+            } else {
+                visited
+            };
             // Either end: the search came from both sides.
             images
                 .any(|relation| {

@@ -3,9 +3,7 @@
 //! Each rule says no only if the answer, *and what is kept of it*, stays as it is; so that after any number of changes
 //! that did not matter the next one is judged by what is still true.
 
-use ci_model::{
-    Aggregate, CiChange, CiId, CiRef, Column, Field, Get, Image, List, Search, Selection,
-};
+use ci_model::{Aggregate, CiChange, CiId, CiRef, Column, Field, Get, Image, List, Search, Selection};
 
 use super::ids::Ids;
 use super::reason::Reason;
@@ -46,7 +44,8 @@ pub(super) fn get(get: &Get, change: &CiChange) -> Option<Reason> {
         seen(row, get.includes_deleted()).is_some_and(|row| is_named(get.target(), change.id, row))
     };
     let matters = is_it(change.old.as_ref())
-        || (is_it(change.new.as_ref()) && !(Rule::CodesMove.is_broken() && matches!(get.target(), CiRef::Code(_))));
+        || (is_it(change.new.as_ref())
+            && !(Rule::CodesMove.is_broken() && matches!(get.target(), CiRef::Code(_))));
     matters.then(|| named(get.target()))
 }
 
@@ -131,9 +130,7 @@ pub(super) fn aggregate(aggregate: &Aggregate, change: &CiChange) -> Option<Reas
                 .group_by()
                 .iter()
                 .filter(|_| !Rule::GroupValues.is_broken());
-            let distinct = aggregate
-                .distinct()
-                .filter(|_| !Rule::DistinctValues.is_broken());
+            let distinct = aggregate.distinct().filter(|_| !Rule::DistinctValues.is_broken());
             groups
                 .chain(distinct.map(ci_model::Distinct::field))
                 .find_map(|field| other_value(field, old, new))
@@ -158,7 +155,10 @@ fn other_value(field: &Field, old: &Image, new: &Image) -> Option<Reason> {
             (old, new) => old == new,
         },
         Field::Attribute(path) => {
-            match (scalar(old.attributes.as_ref(), path), scalar(new.attributes.as_ref(), path)) {
+            match (
+                scalar(old.attributes.as_ref(), path),
+                scalar(new.attributes.as_ref(), path),
+            ) {
                 (Scalar::Unknown, _) | (_, Scalar::Unknown) => return Some(Reason::Unknown),
                 (old, new) => old == new,
             }

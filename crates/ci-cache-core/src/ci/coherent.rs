@@ -1,0 +1,219 @@
+//! `CoherentCiCache`: questions in, shared answers out, each true at a known state of the database.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ci_model::{Key, Question, TenantId, Version};
+
+use super::config::CiCacheConfig;
+use super::entry::{CiEntry, EntrySummary, Rows};
+use super::matching::{CiDomain, Dependency, Reason};
+use super::stats::{CiStats, Seen, Tally};
+use crate::builder::CacheBuilder;
+use crate::clock::{Clock, Tick};
+use crate::coherence::{
+    Applied, Batch, CoherenceOptions, CoherenceStats, Coherent, CoherentLeader, Dropped, Loaded, Mark,
+    Publication, Shared, Why,
+};
+use crate::entry::{EntrySnapshot, Found, LookupOptions};
+use crate::error::Error;
+use crate::leader::Lookup;
+
+/// An entry: an answer, and the state of the database at which it was loaded.
+pub type CiShared<V> = Shared<CiEntry<V>, CiDomain>;
+/// What a look-up gives: a hit, the duty to load, or a load to wait for.
+pub type CoherentLookup<V, E> = Lookup<Key, CiShared<V>, E>;
+/// The duty to load; end it with [`CoherentCiCache::publish`] or its `fail`.
+pub type CoherentCiLeader<V, E> = CoherentLeader<Key, CiEntry<V>, CiDomain, E>;
+/// How a publication ended, with the entry that those who waited were given.
+pub type CiPublication<V> = Publication<CiEntry<V>, Version, Reason>;
+
+/// A cache of answers that goes by the changes of the database: [`Coherent`] for CI questions, with a time to live by
+/// kind of question as a backstop, and statistics by kind.
+///
+/// One serves all tenants of a process. Nothing is kept before the first [`reset`](Self::reset).
+pub struct CoherentCiCache<V, E = Infallible> {
+    engine: Coherent<Key, CiEntry<V>, CiDomain, E>,
+    config: CiCacheConfig,
+    tally: Tally,
+}
+
+impl<V, E> CoherentCiCache<V, E>
+where
+    V: Rows + Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    /// Builds a cache with the given settings over the given clock.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] naming the setting, its value and what is allowed.
+    pub fn new(
+        config: CiCacheConfig,
+        options: &CoherenceOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        let builder = CacheBuilder::new(config.max_size, clock)
+            .eviction(config.eviction)
+            .details(true);
+        let builder = match config.shards {
+            Some(shards) => builder.shards(shards),
+            None => builder,
+        };
+        Ok(Self {
+            engine: Coherent::new(builder, CiDomain::new(), options)?,
+            config,
+            tally: Tally::default(),
+        })
+    }
+
+    /// Reads up to which state the entries found *afterwards* are true; none while nobody knows. See [`Coherent::mark`].
+    #[inline]
+    pub fn mark(&self) -> Option<Mark<Version>> {
+        self.engine.mark()
+    }
+
+    /// The history that is followed; none before the first reset. Waits for a batch that is being applied.
+    pub fn epoch(&self) -> Option<u64> {
+        self.engine.status().epoch
+    }
+
+    /// Looks a question up and, on a miss, joins the load that is under way or makes the caller its leader. Read the
+    /// [`mark`](Self::mark) before.
+    ///
+    /// `key` must be the question's; it is asked for because callers need it more than once.
+    pub fn lookup(&self, key: &Key, question: &Question) -> CoherentLookup<V, E> {
+        let options = LookupOptions::new().ttl(self.config.ttl_of(question));
+        let lookup = self.engine.lookup(key, options);
+        let hit = matches!(lookup, Lookup::Hit(_) | Lookup::Stale(..));
+        self.tally
+            .count(question.kind(), if hit { Seen::Hit } else { Seen::Miss });
+        lookup
+    }
+
+    /// Ends a load; see [`Coherent::publish`].
+    pub fn publish(
+        &self,
+        leader: CoherentCiLeader<V, E>,
+        question: &Question,
+        answer: V,
+        loaded: Loaded<Version>,
+        dependency: Dependency,
+    ) -> CiPublication<V> {
+        self.engine
+            .publish(leader, CiEntry::new(question, answer), loaded, dependency)
+    }
+
+    /// Applies what a poll of the change feed brought; see [`Coherent::apply`].
+    pub fn apply(&self, batch: Batch<CiDomain>) -> Applied {
+        self.engine.apply(batch)
+    }
+
+    /// Starts to follow a history from a position on; everything cached goes. See [`Coherent::reset`].
+    pub fn reset(&self, epoch: u64, position: Version, polled_at: Tick) {
+        self.engine.reset(epoch, position, polled_at);
+    }
+
+    /// Hides the mark: nobody knows what has changed. See [`Coherent::suspend`].
+    pub fn suspend(&self, why: &'static str) {
+        self.engine.suspend(why);
+    }
+
+    /// Shows the mark again: nothing was missed. See [`Coherent::resume`].
+    pub fn resume(&self) {
+        self.engine.resume();
+    }
+
+    /// Removes one entry and detaches the load that is under way for it; says whether a live entry was there.
+    pub fn invalidate(&self, key: &Key) -> bool {
+        self.engine.cache().remove(key).is_some()
+    }
+
+    /// Removes everything of a tenant and detaches its loads. Walks all entries, a shard at a time.
+    pub fn invalidate_tenant(&self, tenant: &TenantId) {
+        self.engine
+            .cache()
+            .remove_where(|key, _| key.tenant() == tenant.as_str());
+    }
+
+    /// Removes everything of every tenant and detaches every load, in constant time.
+    pub fn clear(&self) {
+        self.engine.cache().clear();
+    }
+
+    /// Counts the resident entries; expired ones count until they are met.
+    pub fn len(&self) -> usize {
+        self.engine.cache().len()
+    }
+
+    /// Tells whether nothing is resident.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &CiCacheConfig {
+        &self.config
+    }
+
+    /// The moment, by the cache's clock.
+    pub fn now(&self) -> Tick {
+        self.engine.cache().now()
+    }
+
+    /// Tells how long ago an entry was stored.
+    pub fn age(&self, found: &Found<CiShared<V>>) -> Duration {
+        self.now()
+            .saturating_since(found.meta.created.unwrap_or_default())
+    }
+
+    /// Gives the statistics of look-ups. Locks each shard for a moment.
+    pub fn stats(&self) -> CiStats {
+        let cache = self.engine.cache();
+        CiStats::new(&self.config, cache.stats(), cache.len(), &self.tally)
+    }
+
+    /// Gives the statistics of coherence. Takes the coherence lock.
+    pub fn coherence(&self) -> CoherenceStats {
+        self.engine.stats()
+    }
+
+    /// Counts what was dropped for each reason, in no order.
+    pub fn reasons(&self) -> Vec<(Why<Reason>, u64)> {
+        self.engine.reasons()
+    }
+
+    /// Tells of the latest drops, the latest last: which change hit which entry, and why.
+    pub fn history(&self) -> Vec<Dropped<Key, Reason>> {
+        self.engine.history()
+    }
+
+    /// Summarises up to `limit` live entries, most recently used first (roughly, with several shards).
+    pub fn entries_summary(&self, limit: usize) -> Vec<EntrySummary> {
+        let now = self.now();
+        let summary = |entry: EntrySnapshot<Key, CiShared<V>>| {
+            EntrySummary::new(&entry.key, entry.value.value(), entry.meta, now)
+        };
+        let entries = self.engine.cache().entries(limit);
+        entries.into_iter().map(summary).collect()
+    }
+
+    /// Checks every internal structure while nobody else uses it; for tests.
+    ///
+    /// # Errors
+    /// Says what disagrees.
+    #[doc(hidden)]
+    pub fn validate(&self) -> Result<(), String> {
+        self.engine.validate()
+    }
+}
+
+impl<V, E> fmt::Debug for CoherentCiCache<V, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CoherentCiCache")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,369 @@
+//! Following the database: the task that polls the change feed and keeps the cache true.
+//!
+//! ```text
+//!            start                poll: changes            poll fails
+//! Starting ---------> Live <-----------------> Live  Live -------------> CatchingUp --poll: changes--> Live
+//!                      ^                                                     |
+//!                      | poll: changes                poll: new epoch        v
+//!                      +------------------ Gapped <---------------------- any of them
+//!                                                     poll: blind  any of them ---> Stopped --poll: new epoch--> Gapped
+//! ```
+//!
+//! In `CatchingUp` the cache stays as it is: nothing was missed, its lag grows, and readers that bound the lag go to the
+//! database. In `Gapped` everything was forgotten and the history goes on from the new position. In `Stopped` nobody
+//! knows what changes: the cache says so, and every reader goes to the database.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use ci_cache_core::Tick;
+use ci_cache_core::ci::matching::CiDomain;
+use ci_cache_core::coherence::{Batch, Course};
+use ci_model::Token;
+use ci_store::{Feed, Polled};
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::polls::Polls;
+use crate::runner::Inner;
+
+/// How the change feed does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FeedState {
+    /// The store records no changes: answers are bounded by their times to live, and writes through this runner are seen.
+    Absent,
+    /// Not connected yet.
+    #[default]
+    Starting,
+    /// The last poll was good.
+    Live,
+    /// The last poll failed. Nothing was missed; the next good one goes on from where the last one ended.
+    CatchingUp,
+    /// Changes may have been missed, so everything was forgotten; the history goes on from there.
+    Gapped,
+    /// The database does not record changes now, or the runner was closed. Nothing is answered from memory.
+    Stopped,
+}
+
+/// What the feed has done since the runner was built, and where it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct FeedStatus {
+    /// How it does.
+    pub state: FeedState,
+    /// How far the cache is behind the database at most; none when nobody knows.
+    pub lag: Option<Duration>,
+    /// Up to where changes were applied, as a token.
+    #[serde(serialize_with = "as_text")]
+    pub position: Option<Token>,
+    /// Polls that went well.
+    pub polls: u64,
+    /// Polls that failed.
+    pub failures: u64,
+    /// Changes that were applied.
+    pub changes: u64,
+    /// How often everything was forgotten because the history had a gap or ended.
+    pub epochs: u64,
+    /// The last failure, or why the history ended or cannot be seen.
+    pub trouble: Option<String>,
+}
+
+fn as_text<S: serde::Serializer>(token: &Option<Token>, serializer: S) -> Result<S::Ok, S::Error> {
+    match token {
+        Some(token) => serializer.collect_str(token),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// How the feed is polled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Between two polls while somebody asks.
+    pub(crate) busy: Duration,
+    /// Between two polls while nobody does.
+    pub(crate) idle: Duration,
+    /// Longest time of a poll; and longest wait of a reader for one.
+    pub(crate) patience: Duration,
+    /// How long changes are kept in the database.
+    pub(crate) retention: Duration,
+}
+
+/// Without a question for so long nobody is asking.
+const IDLE_AFTER: Duration = Duration::from_secs(2);
+/// Between two rounds of forgetting old changes.
+const RETAIN_EVERY: Duration = Duration::from_secs(60);
+/// Longest pause after a failure.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What readers, writers and observers know of the feed task.
+#[derive(Debug)]
+pub(crate) struct Follow {
+    pub(crate) polls: Polls,
+    pub(crate) pace: Pace,
+    /// When the last question was asked.
+    asked: AtomicU64,
+    /// The last poll that had begun when a write could not be followed: the mark stays hidden until a later one is good.
+    doubt: AtomicU64,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: FeedState,
+    polls: u64,
+    failures: u64,
+    changes: u64,
+    epochs: u64,
+    trouble: Option<String>,
+}
+
+impl Follow {
+    pub(crate) fn new(pace: Pace, has_feed: bool) -> Self {
+        let state = if has_feed {
+            FeedState::Starting
+        } else {
+            FeedState::Absent
+        };
+        Self {
+            polls: Polls::new(),
+            pace,
+            asked: AtomicU64::new(0),
+            doubt: AtomicU64::new(0),
+            shared: Mutex::new(Shared {
+                state,
+                ..Shared::default()
+            }),
+        }
+    }
+
+    /// Tells whether the store has a feed.
+    pub(crate) fn has_feed(&self) -> bool {
+        self.shared.lock().state != FeedState::Absent
+    }
+
+    /// Somebody asks.
+    #[inline]
+    pub(crate) fn ask(&self, now: Tick) {
+        let before = self.asked.swap(now.as_micros(), Ordering::Relaxed);
+        if now.saturating_since(Tick::from_micros(before)) > IDLE_AFTER {
+            self.polls.ring();
+        }
+    }
+
+    /// A write may have been committed that no poll has shown: until one does, nobody knows what is true.
+    ///
+    /// ```text
+    /// feed task                     writer
+    /// poll 7 begins
+    ///                               commits, waits for poll 8 in vain, hides the mark
+    /// poll 7 ends well              (must not show it again: it did not see the commit)
+    /// ```
+    pub(crate) fn doubt(&self) {
+        self.doubt.fetch_max(self.polls.begun(), Ordering::SeqCst);
+        self.polls.ring();
+    }
+
+    fn note(&self, state: FeedState, trouble: Option<String>) {
+        let mut shared = self.shared.lock();
+        if shared.state != state {
+            tracing::info!(state = ?state, trouble, "the change feed");
+        }
+        shared.state = state;
+        if trouble.is_some() {
+            shared.trouble = trouble;
+        }
+        match state {
+            FeedState::CatchingUp => shared.failures += 1,
+            FeedState::Live => shared.polls += 1,
+            FeedState::Gapped => {
+                shared.polls += 1;
+                shared.epochs += 1;
+            }
+            FeedState::Stopped | FeedState::Starting | FeedState::Absent => {}
+        }
+    }
+
+    pub(crate) fn status(&self, lag: Option<Duration>, position: Option<Token>) -> FeedStatus {
+        let shared = self.shared.lock();
+        FeedStatus {
+            state: shared.state,
+            lag,
+            position,
+            polls: shared.polls,
+            failures: shared.failures,
+            changes: shared.changes,
+            epochs: shared.epochs,
+            trouble: shared.trouble.clone(),
+        }
+    }
+}
+
+/// Polls until the runner is gone.
+pub(crate) async fn run(inner: Weak<Inner>, follow: Arc<Follow>, feed: Box<dyn Feed>) {
+    let mut task = Task {
+        inner,
+        follow,
+        feed,
+        started: false,
+        failed: 0,
+        retained: Tick::default(),
+    };
+    while task.round().await {
+        task.pause().await;
+    }
+    task.follow
+        .note(FeedState::Stopped, Some("the runner was closed".into()));
+    task.follow.polls.close();
+}
+
+struct Task {
+    inner: Weak<Inner>,
+    follow: Arc<Follow>,
+    feed: Box<dyn Feed>,
+    started: bool,
+    /// Failures in a row.
+    failed: u32,
+    retained: Tick,
+}
+
+impl Task {
+    /// One poll, applied; says whether to go on.
+    async fn round(&mut self) -> bool {
+        let Some(inner) = self.inner.upgrade().filter(|_| !self.follow.polls.is_closed()) else {
+            return false;
+        };
+        let number = self.follow.polls.begin();
+        let polled_at = inner.cache.now();
+        let good =
+            tokio::time::timeout(self.follow.pace.patience, self.poll(&inner, number, polled_at)).await;
+        let good = good.unwrap_or_else(|_| {
+            self.follow
+                .note(FeedState::CatchingUp, Some("a poll took too long".into()));
+            false
+        });
+        self.failed = if good { 0 } else { self.failed.saturating_add(1) };
+        self.follow.polls.end(number, good);
+        if good {
+            self.retain(&inner, polled_at);
+        }
+        true
+    }
+
+    /// Says whether the cache is true up to the beginning of this poll.
+    async fn poll(&mut self, inner: &Inner, number: u64, polled_at: Tick) -> bool {
+        if !self.started {
+            return self.start(inner, polled_at).await;
+        }
+        match self.feed.poll().await {
+            Ok(Polled::Changes { changes, position }) => {
+                let Some(epoch) = inner.epoch() else {
+                    return self.start(inner, polled_at).await;
+                };
+                let count = changes.len() as u64;
+                let applied = inner.cache.apply(Batch::<CiDomain> {
+                    epoch,
+                    changes,
+                    position,
+                    polled_at,
+                });
+                if matches!(applied.course, Course::Gap | Course::OtherEpoch) {
+                    // The feed contradicts itself: a defect that must not become a wrong answer.
+                    return self.start(inner, polled_at).await;
+                }
+                self.follow.shared.lock().changes += count;
+                self.follow.note(FeedState::Live, None);
+                if number > self.follow.doubt.load(Ordering::SeqCst) {
+                    inner.cache.resume();
+                }
+                true
+            }
+            Ok(Polled::NewEpoch { why, epoch, position }) => {
+                inner.follow_from(epoch, position, polled_at);
+                self.follow
+                    .note(FeedState::Gapped, Some(format!("new epoch: {why}")));
+                true
+            }
+            Ok(Polled::Blind { why }) => {
+                inner.cache.suspend("changes are not recorded");
+                self.follow.note(
+                    FeedState::Stopped,
+                    Some(format!("changes are not recorded: {why}")),
+                );
+                false
+            }
+            Err(error) => {
+                self.follow.note(FeedState::CatchingUp, Some(error.to_string()));
+                false
+            }
+        }
+    }
+
+    /// Begins to follow, or begins again: everything cached goes.
+    async fn start(&mut self, inner: &Inner, polled_at: Tick) -> bool {
+        match self.feed.start().await {
+            Ok(start) => {
+                let state = if self.started {
+                    FeedState::Gapped
+                } else {
+                    FeedState::Live
+                };
+                self.started = true;
+                inner.follow_from(start.epoch, start.position, polled_at);
+                self.follow.note(state, None);
+                true
+            }
+            Err(error) => {
+                let state = if error.is_transient() {
+                    FeedState::CatchingUp
+                } else {
+                    FeedState::Stopped
+                };
+                self.follow.note(state, Some(error.to_string()));
+                false
+            }
+        }
+    }
+
+    /// Waits for the next round: not long while somebody asks, or has asked for a poll.
+    async fn pause(&mut self) {
+        let Some(now) = self.inner.upgrade().map(|inner| inner.cache.now()) else {
+            return;
+        };
+        let pace = self.follow.pace;
+        let asked = Tick::from_micros(self.follow.asked.load(Ordering::Relaxed));
+        let pause = if self.failed > 0 {
+            // 5, 10, 20, ... milliseconds.
+            LONGEST_PAUSE.min(Duration::from_millis(5) * 2_u32.saturating_pow(self.failed.min(10) - 1))
+        } else if now.saturating_since(asked) > IDLE_AFTER {
+            pace.idle
+        } else {
+            pace.busy
+        };
+        if self.failed > 0 {
+            // A database that is down is not asked more often because more callers wait for it.
+            tokio::time::sleep(pause).await;
+            return;
+        }
+        tokio::select! {
+            () = self.follow.polls.rung() => {}
+            () = self.feed.wait(pause) => {}
+        }
+    }
+
+    /// Has old changes forgotten now and then, beside the polls.
+    fn retain(&mut self, inner: &Inner, now: Tick) {
+        if now.saturating_since(self.retained) < RETAIN_EVERY && self.retained != Tick::default() {
+            return;
+        }
+        self.retained = now;
+        let (store, retention) = (Arc::clone(&inner.store), self.follow.pace.retention);
+        tokio::spawn(async move {
+            if let Err(error) = store.retain(retention).await {
+                tracing::warn!(%error, "old changes were not forgotten");
+            }
+        });
+    }
+}
