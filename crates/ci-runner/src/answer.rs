@@ -39,7 +39,7 @@ impl Source {
     }
 
     /// The source of an answer that is made of two: the farther one.
-    pub(crate) fn farther(self, other: Self) -> Self {
+    pub fn farther(self, other: Self) -> Self {
         match (self, other) {
             (Self::Bypass, _) | (_, Self::Bypass) => Self::Bypass,
             (Self::Miss, _) | (_, Self::Miss) => Self::Miss,

@@ -176,6 +176,11 @@ impl Runner {
         self.inner.cache.reasons()
     }
 
+    /// The moment, by the cache's clock: what [`drops`](Self::drops) are dated by.
+    pub fn now(&self) -> Tick {
+        self.inner.cache.now()
+    }
+
     /// The latest drops, the latest last: which change hit which entry, and why.
     pub fn drops(&self) -> Vec<Dropped<Key, Reason>> {
         self.inner.cache.history()

@@ -3,10 +3,15 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
-use ci_model::{Direction, Filter, Sort, View};
+use ci_model::{Direction, Filter, Sort, Token, View};
+use ci_runner::Level;
 use ci_store::import::ImportFormat;
 use clap::{Args, Parser, Subcommand};
+
+/// How far behind a cached answer may be on the command line.
+const MAX_LAG: Duration = Duration::from_secs(1);
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -89,6 +94,32 @@ pub(crate) struct Common {
     pub(crate) json: bool,
 }
 
+/// How true an answer has to be. A command that asks once begins with an empty cache, so what it says is always loaded for it.
+#[derive(Debug, Args)]
+pub(crate) struct Truth {
+    /// `bypass` (default): straight from the database; `cached` and `strong`: through the cache and its change feed
+    #[arg(long, value_name = "LEVEL", value_parser = ["bypass", "cached", "strong"], default_value = "bypass")]
+    pub(crate) level: String,
+    /// Include this state of the database at least. Answers and writes give such tokens
+    #[arg(long, value_name = "TOKEN", value_parser = parse_word::<Token>, conflicts_with = "level")]
+    pub(crate) at_least: Option<Token>,
+    /// Print the state at which the answer is true, as a token, to stderr
+    #[arg(long)]
+    pub(crate) as_of: bool,
+}
+
+impl Truth {
+    /// The level to ask at.
+    pub(crate) fn level(&self) -> Level {
+        match (&self.at_least, self.level.as_str()) {
+            (Some(token), _) => Level::AtLeast(token.clone()),
+            (None, "strong") => Level::Strong,
+            (None, "cached") => Level::Cached { max_lag: MAX_LAG },
+            (None, _) => Level::Bypass,
+        }
+    }
+}
+
 /// Which CIs.
 #[derive(Debug, Args)]
 pub(crate) struct Selection {
@@ -124,6 +155,8 @@ pub(crate) struct Search {
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]
+    pub(crate) truth: Truth,
+    #[command(flatten)]
     pub(crate) selection: Selection,
     /// ci_code (default), ci_name, ci_type, ci_subtype or ci_category; `:desc` for descending
     #[arg(long, value_name = "COL[:desc]", value_parser = parse_word::<Sort>)]
@@ -143,6 +176,8 @@ pub(crate) struct Search {
 pub(crate) struct Get {
     #[command(flatten)]
     pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) truth: Truth,
     /// Also when it is soft-deleted
     #[arg(long)]
     pub(crate) include_deleted: bool,
@@ -154,6 +189,8 @@ pub(crate) struct Get {
 pub(crate) struct List {
     #[command(flatten)]
     pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) truth: Truth,
     #[command(flatten)]
     pub(crate) selection: Selection,
     /// Results per page, 1 to 500
@@ -168,6 +205,8 @@ pub(crate) struct List {
 pub(crate) struct Aggregate {
     #[command(flatten)]
     pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) truth: Truth,
     #[command(flatten)]
     pub(crate) selection: Selection,
     /// Up to four fields, such as `ci_type,ci_subtype` or `tags.env`; repeatable; one count of all without
@@ -200,6 +239,8 @@ pub(crate) struct Expand {
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]
+    pub(crate) truth: Truth,
+    #[command(flatten)]
     pub(crate) follow: Follow,
     /// SUMMARY, COMPOSITION, DEPENDENCY, IMPACT or NEIGHBORS
     #[arg(long, default_value_t = View::Summary, value_parser = parse_word::<View>)]
@@ -225,6 +266,8 @@ pub(crate) struct Path {
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]
+    pub(crate) truth: Truth,
+    #[command(flatten)]
     pub(crate) follow: Follow,
     /// Most steps, 1 to 6
     #[arg(long, default_value_t = ci_model::limits::HOPS)]
@@ -239,6 +282,8 @@ pub(crate) struct Path {
 pub(crate) struct Stats {
     #[command(flatten)]
     pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) truth: Truth,
     /// Also count soft-deleted CIs
     #[arg(long)]
     pub(crate) include_deleted: bool,

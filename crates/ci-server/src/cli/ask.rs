@@ -1,7 +1,10 @@
 //! The commands that ask: search, get, list, aggregate, expand, path, stats.
 
-use ci_model::{CiRef, TenantId};
-use ci_runner::{Runner, SearchMode, Tenant};
+use std::io::Write as _;
+use std::sync::Arc;
+
+use ci_model::{CiRef, TenantId, Token};
+use ci_runner::{Answer, Reply, Runner, SearchMode, Tenant};
 use ci_store::StoreOptions;
 use serde::Serialize;
 
@@ -17,15 +20,38 @@ const ENTRIES: usize = 64;
 /// Opens the database and runs one question on it. A missing SQLite file is an error: a question makes no database.
 async fn ask<T>(
     common: &args::Common,
-    question: impl AsyncFnOnce(&Tenant) -> Result<T, Failure>,
+    truth: &args::Truth,
+    question: impl AsyncFnOnce(&Tenant) -> Result<Told<T>, Failure>,
 ) -> Result<T, Failure> {
     let tenant = TenantId::new(&common.tenant)?;
     let options = StoreOptions::default().create_if_missing(false);
     let store = ci_store::open(&common.database.database, &options).await?;
     let runner = Runner::builder(store).max_entries(ENTRIES).build()?;
-    let answer = question(&runner.tenant(tenant)).await;
+    let told = question(&runner.tenant(tenant).at(truth.level())).await;
     runner.close().await;
-    answer
+    let Told { value, as_of } = told?;
+    if truth.as_of {
+        match as_of {
+            Some(token) => writeln!(std::io::stderr(), "as of {token}")?,
+            None => writeln!(std::io::stderr(), "as of no one state")?,
+        }
+    }
+    Ok(value)
+}
+
+/// An answer, and the state at which it is true.
+struct Told<T> {
+    value: T,
+    as_of: Option<Token>,
+}
+
+impl<T> From<Answer<T>> for Told<T> {
+    fn from(answer: Answer<T>) -> Self {
+        Self {
+            value: answer.value,
+            as_of: answer.as_of,
+        }
+    }
 }
 
 fn not_found(common: &args::Common, code: &str) -> Failure {
@@ -38,6 +64,7 @@ fn not_found(common: &args::Common, code: &str) -> Failure {
 pub(crate) async fn search(arguments: args::Search, output: &mut Output) -> Result<(), Failure> {
     let args::Search {
         common,
+        truth,
         selection,
         sort,
         limit,
@@ -49,13 +76,13 @@ pub(crate) async fn search(arguments: args::Search, output: &mut Output) -> Resu
         .include_deleted(selection.include_deleted)
         .limit(limit);
     let search = crate::wire::asked(search, keywords, sort, strict).build()?;
-    let found = ask(&common, async |tenant| {
+    let found = ask(&common, &truth, async |tenant| {
         let answer = if strict {
             tenant.search_strict(&search).await?
         } else {
             tenant.search(&search).await?
         };
-        Ok(answer.value)
+        Ok(answer.into())
     })
     .await?;
     if common.json {
@@ -78,11 +105,12 @@ pub(crate) async fn search(arguments: args::Search, output: &mut Output) -> Resu
 pub(crate) async fn get(arguments: args::Get, output: &mut Output) -> Result<(), Failure> {
     let args::Get {
         common,
+        truth,
         include_deleted,
         code,
     } = arguments;
     let get = ci_model::Get::new(CiRef::parse(&code)?).include_deleted(include_deleted);
-    let found = ask(&common, async |tenant| Ok(tenant.get(&get).await?.value)).await?;
+    let found = ask(&common, &truth, async |tenant| Ok(tenant.get(&get).await?.into())).await?;
     let ci = found.ok_or_else(|| not_found(&common, &code))?;
     if common.json {
         return output.json(&ci);
@@ -93,6 +121,7 @@ pub(crate) async fn get(arguments: args::Get, output: &mut Output) -> Result<(),
 pub(crate) async fn list(arguments: args::List, output: &mut Output) -> Result<(), Failure> {
     let args::List {
         common,
+        truth,
         selection,
         limit,
         offset,
@@ -103,7 +132,10 @@ pub(crate) async fn list(arguments: args::List, output: &mut Output) -> Result<(
         .limit(limit)
         .offset(offset)
         .build()?;
-    let page = ask(&common, async |tenant| Ok(tenant.list(&list).await?.value)).await?;
+    let page = ask(&common, &truth, async |tenant| {
+        Ok(tenant.list(&list).await?.into())
+    })
+    .await?;
     if common.json {
         return output.json(&page);
     }
@@ -118,6 +150,7 @@ pub(crate) async fn list(arguments: args::List, output: &mut Output) -> Result<(
 pub(crate) async fn aggregate(arguments: args::Aggregate, output: &mut Output) -> Result<(), Failure> {
     let args::Aggregate {
         common,
+        truth,
         selection,
         group_by,
         distinct,
@@ -139,8 +172,8 @@ pub(crate) async fn aggregate(arguments: args::Aggregate, output: &mut Output) -
         aggregate = aggregate.distinct(field);
     }
     let aggregate = aggregate.build()?;
-    let groups = ask(&common, async |tenant| {
-        Ok(tenant.aggregate(&aggregate).await?.value)
+    let groups = ask(&common, &truth, async |tenant| {
+        Ok(tenant.aggregate(&aggregate).await?.into())
     })
     .await?;
     if common.json {
@@ -158,6 +191,7 @@ pub(crate) async fn aggregate(arguments: args::Aggregate, output: &mut Output) -
 pub(crate) async fn expand(arguments: args::Expand, output: &mut Output) -> Result<(), Failure> {
     let args::Expand {
         common,
+        truth,
         follow,
         view,
         depth,
@@ -178,7 +212,10 @@ pub(crate) async fn expand(arguments: args::Expand, output: &mut Output) -> Resu
         expand = expand.direction(direction);
     }
     let expand = expand.build()?;
-    let found = ask(&common, async |tenant| Ok(tenant.expand(&expand).await?.value)).await?;
+    let found = ask(&common, &truth, async |tenant| {
+        Ok(tenant.expand(&expand).await?.into())
+    })
+    .await?;
     let graph = found.ok_or_else(|| not_found(&common, &code))?;
     if common.json {
         return output.json(&graph);
@@ -203,6 +240,7 @@ pub(crate) async fn expand(arguments: args::Expand, output: &mut Output) -> Resu
 pub(crate) async fn path(arguments: args::Path, output: &mut Output) -> Result<(), Failure> {
     let args::Path {
         common,
+        truth,
         follow,
         max_hops,
         from,
@@ -216,11 +254,14 @@ pub(crate) async fn path(arguments: args::Path, output: &mut Output) -> Result<(
     }
     let path = path.build()?;
     let missing = ci_model::Get::new(path.from().clone());
-    let found = ask(&common, async |tenant| {
-        let found = tenant.path(&path).await?.value;
+    let found = ask(&common, &truth, async |tenant| {
+        let found = tenant.path(&path).await?;
         // The answer does not say which end is missing, and whoever asked wants to know.
-        let start_is_there = found.is_some() || tenant.get(&missing).await?.value.is_some();
-        Ok((found, start_is_there))
+        let start_is_there = found.value.is_some() || tenant.get(&missing).await?.value.is_some();
+        Ok(Told {
+            value: (found.value, start_is_there),
+            as_of: found.as_of,
+        })
     });
     let (found, start_is_there) = found.await?;
     let answer = found.ok_or_else(|| not_found(&common, if start_is_there { &to } else { &from }))?;
@@ -256,6 +297,7 @@ struct StatsBody<'a> {
 pub(crate) async fn stats(arguments: args::Stats, output: &mut Output) -> Result<(), Failure> {
     let args::Stats {
         common,
+        truth,
         include_deleted,
     } = arguments;
     let count = |fields: &[&str]| {
@@ -264,10 +306,21 @@ pub(crate) async fn stats(arguments: args::Stats, output: &mut Output) -> Result
         all.limit(ci_model::limits::GROUPS).build()
     };
     let (by_type, all) = (count(&["ci_type", "ci_subtype"])?, count(&[])?);
-    let (groups, total) = ask(&common, async |tenant| {
-        let groups = tenant.aggregate(&by_type).await?.value;
-        let total = tenant.aggregate(&all).await?.value;
-        Ok((groups, total.items.first().map_or(0, |group| group.count)))
+    let (groups, total) = ask(&common, &truth, async |tenant| {
+        let questions = vec![by_type.clone().into(), all.clone().into()];
+        let page = tenant.page(questions).await?;
+        let (Some(Reply::Groups(groups)), Some(Reply::Groups(total))) =
+            (page.answers.first(), page.answers.get(1))
+        else {
+            return Err(ci_runner::Error::WrongKind.into());
+        };
+        Ok(Told {
+            value: (
+                Arc::clone(groups),
+                total.items.first().map_or(0, |group| group.count),
+            ),
+            as_of: page.as_of,
+        })
     })
     .await?;
     let database = if common.database.database.starts_with("sqlite:") {

@@ -1,4 +1,4 @@
-//! Answers of reads: the body, and where it came from.
+//! Answers: the body, where it came from, and at which state of the database it is true.
 
 use std::time::Duration;
 
@@ -6,39 +6,72 @@ use axum::Json;
 use axum::http::header::AGE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use ci_runner::Answer;
+use ci_model::Token;
+use ci_runner::{Answer, Source};
 use serde::Serialize;
+
+use super::level::{X_CI_LAG, X_CI_SOURCE, X_CI_TOKEN};
 
 /// `hit` when no database was asked for this answer, `miss` otherwise.
 pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
-/// Where an answer came from, as two headers.
-#[derive(Debug, Clone, Copy)]
+/// Where an answer came from and how true it is, as headers.
+#[derive(Debug, Clone)]
 pub(crate) struct Origin {
-    hit: bool,
+    source: Source,
     age: Duration,
+    as_of: Option<Token>,
+    lag: Option<Duration>,
 }
 
 impl Origin {
     pub(crate) fn of<T>(answer: &Answer<T>) -> Self {
         Self {
-            hit: answer.source.is_hit(),
+            source: answer.source,
             age: answer.age,
+            as_of: answer.as_of.clone(),
+            lag: answer.lag,
         }
     }
 
-    /// The origin of an answer that is made of several: a hit only when all are, as old as the oldest.
+    /// The origin of an answer that is made of several: a hit only when all are, as old and as far behind as the worst; with a
+    /// token only if it is true at one state.
     pub(crate) fn of_all<T>(answers: &[Answer<T>]) -> Self {
-        Self {
-            hit: answers.iter().all(|answer| answer.source.is_hit()),
-            age: answers.iter().map(|answer| answer.age).max().unwrap_or_default(),
-        }
+        let mut rest = answers.iter();
+        let Some(first) = rest.next() else {
+            return Self {
+                source: Source::Hit,
+                age: Duration::ZERO,
+                as_of: None,
+                lag: None,
+            };
+        };
+        rest.fold(Self::of(first), |worst, answer| Self {
+            source: worst.source.farther(answer.source),
+            age: worst.age.max(answer.age),
+            as_of: worst.as_of.filter(|token| Some(token) == answer.as_of.as_ref()),
+            lag: worst.lag.zip(answer.lag).map(|(one, other)| one.max(other)),
+        })
     }
 
-    pub(crate) fn set(self, headers: &mut HeaderMap) {
-        let cache = if self.hit { "hit" } else { "miss" };
+    pub(crate) fn set(&self, headers: &mut HeaderMap) {
+        let cache = if self.source.is_hit() { "hit" } else { "miss" };
         headers.insert(X_CACHE, HeaderValue::from_static(cache));
         headers.insert(AGE, HeaderValue::from(self.age.as_secs()));
+        headers.insert(X_CI_SOURCE, HeaderValue::from_static(self.source.place()));
+        if let Some(lag) = self.lag {
+            let millis = u64::try_from(lag.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
+            headers.insert(X_CI_LAG, HeaderValue::from(millis));
+        }
+        set_token(headers, self.as_of.as_ref());
+    }
+}
+
+/// Tells a state, if there is one to tell.
+pub(crate) fn set_token(headers: &mut HeaderMap, token: Option<&Token>) {
+    // A token's text is hexadecimal digits, which a header may always have.
+    if let Some(Ok(value)) = token.map(|token| HeaderValue::try_from(token.to_string())) {
+        headers.insert(X_CI_TOKEN, value);
     }
 }
 

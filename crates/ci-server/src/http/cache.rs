@@ -1,9 +1,11 @@
 //! What the cache does: its counters, and its entries.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use ci_runner::{FeedState, FeedStatus, Reason, Why};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -47,6 +49,16 @@ pub(crate) struct CacheStats {
     refused: u64,
     /// Statements that loads have run on the database.
     statements: u64,
+    /// Questions that were answered past the cache, because memory could not keep the promise of their level.
+    through: u64,
+    /// Changes of the database that were applied.
+    changes: u64,
+    /// Entries that a change dropped.
+    dropped: u64,
+    /// What hit them, and how often: `entered_window`, `columns_of_row`, …, `group`, `everything`, `fault`.
+    drops_by_reason: BTreeMap<String, u64>,
+    /// The change feed.
+    feed: Feed,
     /// How long answers to questions with keywords and without filters are kept, in seconds.
     keyword_ttl_s: u64,
     /// How long answers to questions with filters are kept, in seconds.
@@ -55,6 +67,50 @@ pub(crate) struct CacheStats {
     get_ttl_s: u64,
     /// How long everything else is kept, in seconds.
     default_ttl_s: u64,
+}
+
+/// The change feed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FeedStatus)]
+pub(crate) struct Feed {
+    /// `starting`, `live`, `catching_up`, `gapped`, `stopped` or `absent`.
+    #[schema(value_type = String)]
+    state: FeedState,
+    /// How far the cache is behind the database at most, in milliseconds; absent when nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_ms: Option<f64>,
+    /// Polls that went well.
+    polls: u64,
+    /// Polls that failed.
+    failures: u64,
+    /// How often everything was forgotten because the history had a gap or ended.
+    epochs: u64,
+    /// The last trouble, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
+}
+
+impl From<FeedStatus> for Feed {
+    fn from(status: FeedStatus) -> Self {
+        Self {
+            state: status.state,
+            lag_ms: status.lag.map(|lag| seconds(lag * 1_000)),
+            polls: status.polls,
+            failures: status.failures,
+            epochs: status.epochs,
+            trouble: status.trouble,
+        }
+    }
+}
+
+/// The name of what hit an entry.
+fn reason(why: Why<Reason>) -> String {
+    match why {
+        Why::Touches(reason) => reason.to_string(),
+        Why::Group => "group".into(),
+        Why::Everything => "everything".into(),
+        Why::Fault => "fault".into(),
+    }
 }
 
 /// Tells what the cache did since the service started.
@@ -67,7 +123,14 @@ pub(crate) async fn stats(
     Params::parse(query.as_deref(), &[])?;
     let stats = app.runner().stats();
     let cache = &stats.cache;
+    let feed = app.runner().feed();
+    let reasons = app.runner().drop_reasons().into_iter();
     Ok(Json(CacheStats {
+        through: stats.through,
+        changes: feed.changes,
+        dropped: stats.coherence.dropped,
+        drops_by_reason: reasons.map(|(why, count)| (reason(why), count)).collect(),
+        feed: feed.into(),
         hits: cache.hits,
         misses: cache.misses,
         hit_rate: cache.hit_rate,
@@ -126,13 +189,7 @@ pub(crate) async fn entries(
     State(app): State<AppState>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<CacheEntries>, Problem> {
-    let params = Params::parse(query.as_deref(), &["limit"])?;
-    let limit = params.number("limit")?.unwrap_or(ENTRIES);
-    if !(1..=MAX_ENTRIES).contains(&limit) {
-        return Err(Problem::invalid(format!(
-            "the parameter `limit` must be from 1 to {MAX_ENTRIES}"
-        )));
-    }
+    let limit = limit(&Params::parse(query.as_deref(), &["limit"])?)?;
     let items = app.runner().entries(limit);
     let items = items.into_iter().map(|entry| CacheEntry {
         key: entry.key,
@@ -153,4 +210,58 @@ pub(crate) async fn entries(
 /// Seconds with three decimals.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000.0).round() / 1_000.0
+}
+
+/// Something that a change made go.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Drop)]
+pub(crate) struct DropBody {
+    /// The first characters of the entry's key; absent when everything of a tenant or of the cache went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// Why the change hit it.
+    reason: String,
+    /// What changed, for people: its form is not an interface.
+    change: String,
+    /// Seconds since the poll that brought the change.
+    age_s: f64,
+}
+
+/// Drops, the latest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Drops {
+    items: Vec<DropBody>,
+}
+
+/// Answers "why was this dropped?": the latest drops of all tenants, the latest first, each with the change that did it.
+#[utoipa::path(get, path = "/v1/cache/drops", tag = "cache",
+    params(("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Most drops; 50 by default")),
+    responses((status = 200, description = "Drops", body = Drops), PlainProblems))]
+pub(crate) async fn drops(
+    State(app): State<AppState>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Drops>, Problem> {
+    let limit = limit(&Params::parse(query.as_deref(), &["limit"])?)?;
+    let now = app.runner().now();
+    let latest = app.runner().drops().into_iter().rev().take(limit);
+    let items = latest.map(|dropped| DropBody {
+        key: dropped.key.map(|key| key.short()),
+        reason: reason(dropped.why),
+        change: dropped.change,
+        age_s: seconds(now.saturating_since(dropped.at)),
+    });
+    Ok(Json(Drops {
+        items: items.collect(),
+    }))
+}
+
+/// How many to tell.
+fn limit(params: &Params) -> Result<usize, Problem> {
+    let limit = params.number("limit")?.unwrap_or(ENTRIES);
+    if (1..=MAX_ENTRIES).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Problem::invalid(format!(
+        "the parameter `limit` must be from 1 to {MAX_ENTRIES}"
+    )))
 }

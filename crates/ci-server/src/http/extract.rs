@@ -5,19 +5,22 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use ci_model::TenantId;
+use ci_model::{TenantId, Token};
 use ci_runner::Tenant;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::AppState;
+use super::params::Params;
 use super::problem::{Problem, ProblemKind};
+use super::{AppState, level};
 
 /// The path's segments: the tenant and, on paths about one CI, its id or code.
 #[derive(Debug)]
 pub(crate) struct Segments {
     pub(crate) tenant: Tenant,
     target: Option<String>,
+    /// What an answer must include at least.
+    token: Option<Token>,
 }
 
 impl Segments {
@@ -26,6 +29,17 @@ impl Segments {
         // Only paths with the segment ask for it.
         let missing = || Problem::invalid("the path has no CI");
         self.target.as_deref().ok_or_else(missing)
+    }
+}
+
+impl Segments {
+    /// The tenant's view at the level that the request asks for.
+    pub(crate) fn view(&self, params: &Params) -> Result<Tenant, Problem> {
+        let level = level::level(params, self.token.as_ref())?;
+        Ok(match level {
+            Some(level) => self.tenant.at(level),
+            None => self.tenant.clone(),
+        })
     }
 }
 
@@ -47,6 +61,7 @@ impl FromRequestParts<AppState> for Segments {
         Ok(Self {
             tenant: app.runner().tenant(tenant),
             target,
+            token: level::token(&parts.headers)?,
         })
     }
 }

@@ -27,10 +27,16 @@ use crate::wire::RouteBody;
         ("max_nodes" = Option<u32>, Query, minimum = 1, maximum = 2000, description = "Most CIs; 200 by default"),
         ("max_edges" = Option<u32>, Query, maximum = 4000, description = "Most relations; 400 by default"),
         ("include_deleted" = Option<bool>, Query, description = "Also follow to soft-deleted CIs"),
+        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
+        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
+        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     responses(
         (status = 200, description = "The graph", body = Graph,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"))),
+            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
+                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
+                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
+                ("x-ci-token" = String, description = "The state at which the answer is true"))),
         FindProblems,
     ),
 )]
@@ -44,9 +50,10 @@ pub(crate) async fn expand(segments: Segments, RawQuery(query): RawQuery) -> Res
         "max_edges",
         "include_deleted",
     ];
-    let params = Params::parse(query.as_deref(), PARAMS)?;
-    let view = params.word("view")?.unwrap_or(View::Summary);
-    let mut expand = Expand::builder(CiRef::parse(segments.target()?)?, view)
+    let params = Params::of_question(query.as_deref(), PARAMS)?;
+    let view = segments.view(&params)?;
+    let graph_view = params.word("view")?.unwrap_or(View::Summary);
+    let mut expand = Expand::builder(CiRef::parse(segments.target()?)?, graph_view)
         .rel_types(params.names("type"))
         .include_deleted(params.flag("include_deleted")?);
     if let Some(depth) = params.number("depth")? {
@@ -61,9 +68,9 @@ pub(crate) async fn expand(segments: Segments, RawQuery(query): RawQuery) -> Res
     if let Some(edges) = params.number("max_edges")? {
         expand = expand.max_edges(edges);
     }
-    let answer = segments.tenant.expand(&expand.build()?).await?;
+    let answer = view.expand(&expand.build()?).await?;
     let origin = Origin::of(&answer);
-    let body = answer.value.ok_or_else(|| Problem::no_ci(Some(origin)))?;
+    let body = answer.value.ok_or_else(|| Problem::no_ci(Some(&origin)))?;
     Ok(Read { body, origin }.into_response())
 }
 
@@ -80,16 +87,23 @@ pub(crate) async fn expand(segments: Segments, RawQuery(query): RawQuery) -> Res
         ("direction" = Option<String>, Query, description = "out, in or both (default)"),
         ("type" = Option<Vec<String>>, Query, explode = true,
             description = "Only these relation types; repeatable or separated by commas"),
+        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
+        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
+        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     responses(
         (status = 200, description = "The path, or an empty one when there is none within the bounds", body = RouteBody,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"))),
+            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
+                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
+                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
+                ("x-ci-token" = String, description = "The state at which the answer is true"))),
         FindProblems,
     ),
 )]
 pub(crate) async fn path(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     const PARAMS: &[&str] = &["from", "to", "max_hops", "direction", "type"];
-    let params = Params::parse(query.as_deref(), PARAMS)?;
+    let params = Params::of_question(query.as_deref(), PARAMS)?;
+    let view = segments.view(&params)?;
     let from = CiRef::parse(params.required("from")?)?;
     let to = CiRef::parse(params.required("to")?)?;
     let mut path = Path::builder(from, to).rel_types(params.names("type"));
@@ -99,9 +113,9 @@ pub(crate) async fn path(segments: Segments, RawQuery(query): RawQuery) -> Resul
     if let Some(direction) = params.word("direction")? {
         path = path.direction(direction);
     }
-    let answer = segments.tenant.path(&path.build()?).await?;
+    let answer = view.path(&path.build()?).await?;
     let origin = Origin::of(&answer);
-    let found = answer.value.ok_or_else(|| Problem::no_ci(Some(origin)))?;
+    let found = answer.value.ok_or_else(|| Problem::no_ci(Some(&origin)))?;
     let body = RouteBody::from(&*found);
     Ok(Read { body, origin }.into_response())
 }

@@ -8,6 +8,7 @@ mod graph;
 mod guard;
 mod health;
 mod import;
+mod level;
 mod openapi;
 mod params;
 mod problem;
@@ -20,6 +21,7 @@ use axum::Router;
 use axum::middleware;
 
 pub use answer::X_CACHE;
+pub use level::{X_CI_LAG, X_CI_SOURCE, X_CI_TOKEN};
 pub use openapi::document;
 pub(crate) use params::split_names;
 pub use problem::{PROBLEM_JSON, Problem, ProblemKind, retry_after};

@@ -48,6 +48,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(import::import))
         .routes(routes!(cache::stats))
         .routes(routes!(cache::entries))
+        .routes(routes!(cache::drops))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::openapi_json))

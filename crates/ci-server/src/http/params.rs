@@ -5,6 +5,7 @@ use std::str::FromStr;
 use ci_model::Filter;
 use percent_encoding::percent_decode_str;
 
+use super::level;
 use super::problem::Problem;
 
 /// The parameters of one request, of which every name is allowed.
@@ -30,6 +31,11 @@ impl Params {
             params.push((name, value));
         }
         Ok(Self(params))
+    }
+
+    /// Reads the query string of a question, which may ask for a level as well.
+    pub(crate) fn of_question(query: Option<&str>, allowed: &[&str]) -> Result<Self, Problem> {
+        Self::parse(query, &[allowed, &level::PARAMS].concat())
     }
 
     /// Every value of a parameter that may be repeated.

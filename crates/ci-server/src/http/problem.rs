@@ -228,9 +228,9 @@ impl Problem {
     }
 
     /// An absent CI: the same words whether it never existed, is deleted, or belongs to another tenant.
-    pub(crate) fn no_ci(origin: Option<Origin>) -> Self {
+    pub(crate) fn no_ci(origin: Option<&Origin>) -> Self {
         Self {
-            origin,
+            origin: origin.cloned(),
             ..Self::new(
                 ProblemKind::CiNotFound,
                 "this tenant has no CI with this id or code",

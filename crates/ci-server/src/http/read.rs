@@ -34,16 +34,23 @@ use crate::wire::{self, BatchBody, GroupsBody, SearchBody};
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most results; 10 by default"),
         ("strict" = Option<bool>, Query, description = "No fallback when nothing is found"),
         ("include_deleted" = Option<bool>, Query, description = "Also find soft-deleted CIs"),
+        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
+        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
+        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     responses(
         (status = 200, description = "What was found, possibly nothing", body = SearchBody,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"))),
+            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
+                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
+                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
+                ("x-ci-token" = String, description = "The state at which the answer is true"))),
         AskProblems,
     ),
 )]
 pub(crate) async fn search(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     const PARAMS: &[&str] = &["q", "filter", "sort", "limit", "strict", "include_deleted"];
-    let params = Params::parse(query.as_deref(), PARAMS)?;
+    let params = Params::of_question(query.as_deref(), PARAMS)?;
+    let view = segments.view(&params)?;
     let keywords = params::keywords(params.one("q")?.unwrap_or_default());
     let (sort, strict) = (params.word("sort")?, params.flag("strict")?);
     let mut search = Search::builder()
@@ -54,9 +61,9 @@ pub(crate) async fn search(segments: Segments, RawQuery(query): RawQuery) -> Res
     }
     let search = wire::asked(search, keywords, sort, strict).build()?;
     let answer = if strict {
-        segments.tenant.search_strict(&search).await?
+        view.search_strict(&search).await?
     } else {
-        segments.tenant.search(&search).await?
+        view.search(&search).await?
     };
     let origin = Origin::of(&answer);
     let body = SearchBody::from(&answer.value);
@@ -74,16 +81,23 @@ pub(crate) async fn search(segments: Segments, RawQuery(query): RawQuery) -> Res
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Results per page; 50 by default"),
         ("offset" = Option<u32>, Query, maximum = 10_000_000, description = "How many of the newest to leave out"),
         ("include_deleted" = Option<bool>, Query, description = "Also list soft-deleted CIs"),
+        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
+        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
+        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     responses(
         (status = 200, description = "One page", body = ListPage,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"))),
+            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
+                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
+                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
+                ("x-ci-token" = String, description = "The state at which the answer is true"))),
         AskProblems,
     ),
 )]
 pub(crate) async fn list(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     const PARAMS: &[&str] = &["filter", "limit", "offset", "include_deleted"];
-    let params = Params::parse(query.as_deref(), PARAMS)?;
+    let params = Params::of_question(query.as_deref(), PARAMS)?;
+    let view = segments.view(&params)?;
     let mut list = List::builder()
         .filters(params.filters()?)
         .offset(params.number("offset")?.unwrap_or_default())
@@ -91,7 +105,7 @@ pub(crate) async fn list(segments: Segments, RawQuery(query): RawQuery) -> Resul
     if let Some(limit) = params.number("limit")? {
         list = list.limit(limit);
     }
-    let answer = segments.tenant.list(&list.build()?).await?;
+    let answer = view.list(&list.build()?).await?;
     let origin = Origin::of(&answer);
     Ok(Read {
         body: answer.value,
@@ -109,19 +123,26 @@ pub(crate) async fn list(segments: Segments, RawQuery(query): RawQuery) -> Resul
         ("tenant" = String, Path, description = "Whose CI"),
         ("id_or_code" = String, Path, description = "A UUID in its hyphenated form, or a code, percent-encoded"),
         ("include_deleted" = Option<bool>, Query, description = "Also when it is soft-deleted"),
+        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
+        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
+        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     responses(
         (status = 200, description = "The CI", body = CiDetail,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"))),
+            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
+                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
+                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
+                ("x-ci-token" = String, description = "The state at which the answer is true"))),
         FindProblems,
     ),
 )]
 pub(crate) async fn get(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
-    let params = Params::parse(query.as_deref(), &["include_deleted"])?;
+    let params = Params::of_question(query.as_deref(), &["include_deleted"])?;
+    let view = segments.view(&params)?;
     let get = Get::new(CiRef::parse(segments.target()?)?).include_deleted(params.flag("include_deleted")?);
-    let answer = segments.tenant.get(&get).await?;
+    let answer = view.get(&get).await?;
     let origin = Origin::of(&answer);
-    let body = answer.value.ok_or_else(|| Problem::no_ci(Some(origin)))?;
+    let body = answer.value.ok_or_else(|| Problem::no_ci(Some(&origin)))?;
     Ok(Read { body, origin }.into_response())
 }
 
@@ -143,11 +164,19 @@ pub(crate) struct BatchGet {
     post,
     path = "/v1/{tenant}/batch-get",
     tag = "questions",
-    params(("tenant" = String, Path, description = "Whose CIs")),
+    params(
+        ("tenant" = String, Path, description = "Whose CIs"),
+        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
+        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
+        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
+    ),
     request_body = BatchGet,
     responses(
         (status = 200, description = "Those that are there, and the names of the others", body = BatchBody,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"))),
+            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
+                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
+                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
+                ("x-ci-token" = String, description = "The state at which the answer is true"))),
         BatchProblems,
     ),
 )]
@@ -158,7 +187,8 @@ pub(crate) async fn batch_get(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    Params::parse(query.as_deref(), &[])?;
+    let params = Params::of_question(query.as_deref(), &[])?;
+    let view = segments.view(&params)?;
     let object = extract::json_object(&app, &headers, body).await?;
     let asked: BatchGet = extract::typed(object, &serde_json::json!({}))?;
     let mut gets = Vec::with_capacity(asked.codes.len() + asked.ids.len());
@@ -168,7 +198,7 @@ pub(crate) async fn batch_get(
     for id in &asked.ids {
         gets.push(Get::new(*id).include_deleted(asked.include_deleted));
     }
-    let answers = segments.tenant.get_many(&gets).await?;
+    let answers = view.get_many(&gets).await?;
     let names: Vec<String> = asked.ids.iter().map(ToString::to_string).collect();
     let names = asked.codes.iter().chain(&names).map(String::as_str);
     let (mut items, mut missing) = (Vec::new(), Vec::new());
@@ -197,16 +227,23 @@ pub(crate) async fn batch_get(
         ("filter" = Option<Vec<String>>, Query, explode = true, description = "As of a search; repeatable"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Most groups; 50 by default"),
         ("include_deleted" = Option<bool>, Query, description = "Also count soft-deleted CIs"),
+        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
+        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
+        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     responses(
         (status = 200, description = "The groups, the largest first", body = GroupsBody,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"))),
+            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
+                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
+                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
+                ("x-ci-token" = String, description = "The state at which the answer is true"))),
         AskProblems,
     ),
 )]
 pub(crate) async fn aggregate(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     const PARAMS: &[&str] = &["group_by", "distinct", "q", "filter", "limit", "include_deleted"];
-    let params = Params::parse(query.as_deref(), PARAMS)?;
+    let params = Params::of_question(query.as_deref(), PARAMS)?;
+    let view = segments.view(&params)?;
     let mut aggregate = Aggregate::builder()
         .keywords(params::keywords(params.one("q")?.unwrap_or_default()))
         .filters(params.filters()?)
@@ -220,7 +257,7 @@ pub(crate) async fn aggregate(segments: Segments, RawQuery(query): RawQuery) -> 
     if let Some(limit) = params.number("limit")? {
         aggregate = aggregate.limit(limit);
     }
-    let answer = segments.tenant.aggregate(&aggregate.build()?).await?;
+    let answer = view.aggregate(&aggregate.build()?).await?;
     let origin = Origin::of(&answer);
     let body = GroupsBody::from(&*answer.value);
     Ok(Read { body, origin }.into_response())

@@ -5,10 +5,13 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use ci_model::{CiCode, CiDraft, CiOutcome, CiRef, Effect, RelationDraft, RelationOutcome};
+use ci_model::{CiCode, CiDraft, CiOutcome, CiRef, Effect, RelationDraft, RelationOutcome, Token};
+use ci_runner::Written;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::AppState;
+use super::answer::set_token;
 use super::extract::{self, Segments};
 use super::params::Params;
 use super::problem::{FindProblems, Problem, ProblemKind, RemoveProblems, WriteProblems};
@@ -27,8 +30,10 @@ use super::problem::{FindProblems, Problem, ProblemKind, RemoveProblems, WritePr
     ),
     request_body(content = CiDraft, description = "The CI; `ci_code` may be left out"),
     responses(
-        (status = 200, description = "Replaced, or already as given: see `effect`", body = CiOutcome),
-        (status = 201, description = "Created", body = CiOutcome),
+        (status = 200, description = "Replaced, or already as given: see `effect`", body = CiOutcome,
+            headers(("x-ci-token" = String, description = "A state that includes the write"))),
+        (status = 201, description = "Created", body = CiOutcome,
+            headers(("x-ci-token" = String, description = "A state that includes the write"))),
         WriteProblems,
     ),
 )]
@@ -52,9 +57,8 @@ pub(crate) async fn put_ci(
     }
     let sample = json!({"ci_code": "code", "ci_name": "name", "ci_type": "type"});
     let draft: CiDraft = extract::typed(object, &sample)?;
-    let outcomes = segments.tenant.upsert_cis(vec![draft]).await?;
-    let outcome = only(outcomes)?;
-    Ok((written(outcome.effect), Json(outcome)).into_response())
+    let (outcome, token) = only(segments.tenant.upsert_cis(vec![draft]).await?)?;
+    Ok(written(outcome.effect, outcome, token.as_ref()))
 }
 
 /// Soft-deletes a CI: it keeps its row and its relations, and a `PUT` brings it back.
@@ -66,16 +70,17 @@ pub(crate) async fn put_ci(
         ("tenant" = String, Path, description = "Whose CI"),
         ("id_or_code" = String, Path, description = "Its id or code"),
     ),
-    responses((status = 200, description = "Deleted", body = CiOutcome), FindProblems),
+    responses((status = 200, description = "Deleted", body = CiOutcome,
+            headers(("x-ci-token" = String, description = "A state that includes the write"))), FindProblems),
 )]
 pub(crate) async fn delete_ci(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     Params::parse(query.as_deref(), &[])?;
     let target = CiRef::parse(segments.target()?)?;
-    let outcome = only(segments.tenant.delete_cis(vec![target]).await?)?;
+    let (outcome, token) = only(segments.tenant.delete_cis(vec![target]).await?)?;
     if outcome.effect == Effect::Missing {
         return Err(Problem::no_ci(None));
     }
-    Ok(Json(outcome).into_response())
+    Ok(written(outcome.effect, outcome, token.as_ref()))
 }
 
 /// Creates a relation between two CIs that are there.
@@ -86,8 +91,10 @@ pub(crate) async fn delete_ci(segments: Segments, RawQuery(query): RawQuery) -> 
     params(("tenant" = String, Path, description = "Whose CIs")),
     request_body = RelationDraft,
     responses(
-        (status = 200, description = "It was there", body = RelationOutcome),
-        (status = 201, description = "Created", body = RelationOutcome),
+        (status = 200, description = "It was there", body = RelationOutcome,
+            headers(("x-ci-token" = String, description = "A state that includes the write"))),
+        (status = 201, description = "Created", body = RelationOutcome,
+            headers(("x-ci-token" = String, description = "A state that includes the write"))),
         WriteProblems,
     ),
 )]
@@ -100,8 +107,8 @@ pub(crate) async fn put_relation(
 ) -> Result<Response, Problem> {
     Params::parse(query.as_deref(), &[])?;
     let draft = relation(extract::json_object(&app, &headers, body).await?)?;
-    let outcome = only(segments.tenant.upsert_relations(vec![draft]).await?)?;
-    Ok((written(outcome.effect), Json(outcome)).into_response())
+    let (outcome, token) = only(segments.tenant.upsert_relations(vec![draft]).await?)?;
+    Ok(written(outcome.effect, outcome, token.as_ref()))
 }
 
 /// Removes a relation for good; it is named by the query or by a JSON body.
@@ -116,7 +123,8 @@ pub(crate) async fn put_relation(
         ("rel_type" = Option<String>, Query, description = "The type"),
     ),
     request_body(content = Option<RelationDraft>, description = "Instead of the query"),
-    responses((status = 200, description = "Removed", body = RelationOutcome), RemoveProblems),
+    responses((status = 200, description = "Removed", body = RelationOutcome,
+            headers(("x-ci-token" = String, description = "A state that includes the write"))), RemoveProblems),
 )]
 pub(crate) async fn delete_relation(
     State(app): State<AppState>,
@@ -133,12 +141,12 @@ pub(crate) async fn delete_relation(
     } else {
         relation(extract::json_object(&app, &headers, body).await?)?
     };
-    let outcome = only(segments.tenant.delete_relations(vec![draft]).await?)?;
+    let (outcome, token) = only(segments.tenant.delete_relations(vec![draft]).await?)?;
     if outcome.effect == Effect::Missing {
         let detail = "this tenant has no such relation";
         return Err(Problem::new(ProblemKind::RelationNotFound, detail));
     }
-    Ok(Json(outcome).into_response())
+    Ok(written(outcome.effect, outcome, token.as_ref()))
 }
 
 /// The code that a path names for writing. An id cannot be written to: it is made from the code.
@@ -155,16 +163,22 @@ fn relation(object: Map<String, Value>) -> Result<RelationDraft, Problem> {
     extract::typed(object, &json!({"from": "a", "to": "b", "rel_type": "type"}))
 }
 
-fn written(effect: Effect) -> StatusCode {
-    if effect == Effect::Created {
+/// The answer to a write: its outcome, and a state that includes it.
+fn written(effect: Effect, outcome: impl Serialize, token: Option<&Token>) -> Response {
+    let status = if effect == Effect::Created {
         StatusCode::CREATED
     } else {
         StatusCode::OK
-    }
+    };
+    let mut response = (status, Json(outcome)).into_response();
+    set_token(response.headers_mut(), token);
+    response
 }
 
-/// The outcome of a batch of one.
-fn only<T>(outcomes: Vec<T>) -> Result<T, Problem> {
+/// The outcome of a batch of one, and its token.
+fn only<T>(written: Written<T>) -> Result<(T, Option<Token>), Problem> {
     let none = || Problem::new(ProblemKind::Internal, "the store reported no outcome");
-    outcomes.into_iter().next().ok_or_else(none)
+    let Written { outcomes, token, .. } = written;
+    let outcome = outcomes.into_iter().next().ok_or_else(none)?;
+    Ok((outcome, token))
 }
