@@ -35,6 +35,8 @@ pub struct Cache<K, V, E = Infallible, S = RandomState> {
     mixed: bool,
     /// Each hit must be told to the policy at once.
     exact: bool,
+    /// Most values may be replaced the short way.
+    swaps: bool,
 }
 
 impl<K, V, E> Cache<K, V, E> {
@@ -49,6 +51,7 @@ impl<K, V, E, S> Cache<K, V, E, S> {
     pub(crate) fn assemble(core: Core<K, V, E>, hasher: Arc<S>, mixed: bool) -> Self {
         Self {
             exact: core.config.eviction.is_exact(),
+            swaps: core.config.plain && core.config.listener.is_none() && !core.config.eviction.is_exact(),
             core: Arc::new(core),
             hasher,
             mixed,
@@ -181,7 +184,17 @@ where
     /// Stores a value with the cache's defaults and no scope; see [`insert_with`](Self::insert_with).
     #[inline]
     pub fn insert(&self, key: K, value: V) {
-        self.insert_with(key, value, InsertOptions::new());
+        let hash = self.hash(&key);
+        let value = if self.swaps {
+            match self.core.swap(hash, &key, value) {
+                // Both are dropped here, after the lock.
+                Ok(_old) => return,
+                Err(value) => value,
+            }
+        } else {
+            value
+        };
+        self.insert_hashed(hash, key, value, &InsertOptions::new());
     }
 
     /// Stores a value; says whether the cache kept it.
@@ -193,8 +206,12 @@ where
     #[inline]
     pub fn insert_with(&self, key: K, value: V, options: InsertOptions) -> bool {
         let hash = self.hash(&key);
+        self.insert_hashed(hash, key, value, &options)
+    }
+
+    fn insert_hashed(&self, hash: u64, key: K, value: V, options: &InsertOptions) -> bool {
         let stored = self.core.write(hash, |shard, config, out| {
-            shard.insert(hash, key, value, &options, config, out)
+            shard.insert(hash, key, value, options, config, out)
         });
         stored == Stored::Kept
     }
@@ -264,6 +281,7 @@ impl<K, V, E, S> Clone for Cache<K, V, E, S> {
             hasher: Arc::clone(&self.hasher),
             mixed: self.mixed,
             exact: self.exact,
+            swaps: self.swaps,
         }
     }
 }

@@ -83,18 +83,23 @@ impl<K, V> Config<K, V> {
     #[inline]
     pub(crate) fn life(&self, hash: u64, key: &K, value: &V, options: &InsertOptions) -> Life {
         if self.plain && options.is_plain() {
-            let deadline = match self.ttl {
-                None => Tick::NEVER,
-                Some(ttl) => self.time.now().saturating_add(ttl),
-            };
             return Life {
-                mark: Mark::new(deadline, false),
+                mark: Mark::new(self.plain_deadline(), false),
                 detail: None,
                 weight: 1,
                 cost: 0,
             };
         }
         self.full_life(hash, key, value, options)
+    }
+
+    /// Gives the deadline of a plain entry; no clock is read where nothing expires.
+    #[inline]
+    pub(crate) fn plain_deadline(&self) -> Tick {
+        match self.ttl {
+            None => Tick::NEVER,
+            Some(ttl) => self.time.now().saturating_add(ttl),
+        }
     }
 
     /// The general case of [`life`](Self::life).

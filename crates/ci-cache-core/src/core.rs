@@ -93,17 +93,17 @@ impl<K, V, E> Core<K, V, E> {
     where
         Q: ?Sized + Equivalent<K>,
     {
-        let mut shard = self.lock_of(hash).share(&self.stripes);
-        let access = shard.access();
-        let look = shard.look((hash, key), self.epoch(), &self.config, |seen| {
-            seen.hit(hash, &self.config);
-            visit(&seen)
-        });
-        if let Look::Hit(_) = look {
-            shard.count_hit(access);
-            shard.count(1);
-        }
-        look
+        self.lock_of(hash).look(&self.stripes, |shard, access| {
+            let look = shard.look((hash, key), self.epoch(), &self.config, |seen| {
+                seen.hit(hash, &self.config);
+                visit(&seen)
+            });
+            let hit = matches!(look, Look::Hit(_));
+            if hit {
+                shard.count_hit(access);
+            }
+            (look, u64::from(hit))
+        })
     }
 
     /// Visits a key's fresh entry under shared access and counts nothing.
@@ -223,6 +223,18 @@ impl<K, V, E> Core<K, V, E> {
 }
 
 impl<K: Eq, V, E> Core<K, V, E> {
+    /// Replaces a resident key's value the short way, see [`Shard::swap`]; gives the new one back where there is none.
+    #[inline]
+    pub(crate) fn swap(&self, hash: u64, key: &K, value: V) -> Result<V, V> {
+        self.lock_of(hash).write(&self.stripes, |shard| {
+            if shard.is_of(self.epoch()) {
+                shard.swap(hash, key, value, &self.config)
+            } else {
+                Err(value)
+            }
+        })
+    }
+
     /// Stores a flight's value unless it was detached; says whether it was kept.
     pub(crate) fn publish(
         &self,

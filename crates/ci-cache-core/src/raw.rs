@@ -122,6 +122,34 @@ impl<T> BiasedLock<T> {
         }
     }
 
+    /// Runs `look` on the value as under a [`share`](Self::share) guard; it says also how many hits (0 or 1) to count if it reads
+    /// [`Access::Beside`] others.
+    ///
+    /// What must be undone stays in registers; the guard is for a panic in `look` and is forgotten otherwise. (Held
+    /// by a guard alone it lives in memory, because the code that unwinds takes the guard's address.)
+    #[inline(always)]
+    pub(crate) fn look<R>(&self, stripes: &Stripes, look: impl FnOnce(&T, Access) -> (R, u64)) -> R {
+        let beside = self.enter(stripes).map(Section::into_parts);
+        let guard = match beside {
+            Some((stripe, entered)) => Unwinding::Beside(stripe, entered),
+            None => Unwinding::Alone(self.take_to_read()),
+        };
+        let access = match beside {
+            Some(_) => Access::Beside,
+            None => Access::Alone,
+        };
+        let value = Peek(self.data.get());
+        // SAFETY: as in `ReadGuard::deref`; what lets us read ends below, after the reference.
+        let (result, hits) = look(unsafe { value.as_ref() }, access);
+        drop(value);
+        std::mem::forget(guard);
+        match beside {
+            Some((stripe, entered)) => stripe.leave(entered, hits),
+            None => drop(Held(self)),
+        }
+        result
+    }
+
     /// Runs `look` on the value under a guard; it says also how many hits to count.
     #[cfg(test)]
     pub(crate) fn read<R>(&self, stripes: &Stripes, look: impl FnOnce(&T, Access) -> (R, u64)) -> R {
@@ -284,7 +312,7 @@ fn pause(tries: &mut u32) {
 struct Held<'a, T>(&'a BiasedLock<T>);
 
 impl<T> Drop for Held<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         self.0.held.store(0, Ordering::Release);
         if !LockRule::ReleaseFences.is_broken() {
@@ -304,13 +332,13 @@ pub(crate) struct ReadGuard<'a, T> {
 
 impl<T> ReadGuard<'_, T> {
     /// Tells how the reader got in.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn access(&self) -> Access {
         self.pass.access()
     }
 
     /// Counts hits (0 or 1) on the reader's stripe when it leaves, if it reads [`Access::Beside`] others.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn count(&mut self, hits: u64) {
         self.pass.count(hits);
     }
@@ -335,7 +363,7 @@ enum Pass<'a, T> {
 }
 
 impl<T> Pass<'_, T> {
-    #[inline]
+    #[cfg(test)]
     fn access(&self) -> Access {
         match self {
             Self::Beside(_) => Access::Beside,
@@ -343,10 +371,25 @@ impl<T> Pass<'_, T> {
         }
     }
 
-    #[inline]
+    #[cfg(test)]
     fn count(&mut self, hits: u64) {
         if let Self::Beside(section) = self {
             section.hits = hits;
+        }
+    }
+}
+
+/// What a panic in a look must undo.
+enum Unwinding<'a, T> {
+    Beside(&'a Stripe, u64),
+    Alone(#[expect(dead_code, reason = "held until dropped")] Held<'a, T>),
+}
+
+impl<T> Drop for Unwinding<'_, T> {
+    #[cold]
+    fn drop(&mut self) {
+        if let Self::Beside(stripe, entered) = self {
+            stripe.leave(*entered, 0);
         }
     }
 }
@@ -371,8 +414,18 @@ impl<'a> Section<'a> {
     }
 }
 
+impl<'a> Section<'a> {
+    /// Leaves it to the caller to leave.
+    #[inline(always)]
+    fn into_parts(self) -> (&'a Stripe, u64) {
+        let parts = (self.stripe, self.entered);
+        std::mem::forget(self);
+        parts
+    }
+}
+
 impl Drop for Section<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         self.stripe.leave(self.entered, self.hits);
     }

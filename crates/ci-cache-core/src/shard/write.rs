@@ -3,10 +3,12 @@
 use hashbrown::Equivalent;
 
 use super::{BROKEN, HEARD, Shard};
+use crate::clock::Tick;
 use crate::config::{Config, Life};
 use crate::detail::{Death, State};
 use crate::entry::InsertOptions;
 use crate::listener::{Cause, Garbage, Gone, Rest};
+use crate::mark::Mark;
 use crate::policy::Policy;
 use crate::shim::Ordering;
 
@@ -38,6 +40,45 @@ impl<K, V, E> Shard<K, V, E> {
         }
         let life = config.life(hash, &key, &value, options);
         self.store(hash, key, value, life, config, out)
+    }
+
+    /// Replaces the value of a resident key the short way: nothing is kept of the entries but pairs and deadlines, nobody loads and
+    /// nobody listens. Gives the old value, to be dropped with the key after the lock, or the new one back if this is not
+    /// such a case.
+    #[inline]
+    pub(crate) fn swap(&mut self, hash: u64, key: &K, value: V, config: &Config<K, V>) -> Result<V, V>
+    where
+        K: Eq,
+    {
+        if !self.columns.is_unused() || !self.flights.is_empty() {
+            return Err(value);
+        }
+        let Some((slot, ..)) = self.table.find(hash, key) else {
+            return Err(value);
+        };
+        let Some((mark, _, place)) = self.table.get_mut(slot) else {
+            return Err(value);
+        };
+        let deadline = config.plain_deadline();
+        let before = mark.read();
+        *mark = Mark::new(deadline, false);
+        mark.set_hits(before.hits().saturating_add(1));
+        let old = std::mem::replace(place, value);
+        self.stats.insertions += 1;
+        if before.expires() && before.is_over(config.time.now()) {
+            self.stats.expirations += 1;
+        } else {
+            self.stats.replacements += 1;
+        }
+        self.expect(deadline);
+        Ok(old)
+    }
+
+    /// Takes note of a deadline that an entry was given.
+    #[inline]
+    fn expect(&mut self, deadline: Tick) {
+        self.soonest = self.soonest.min(deadline);
+        self.upcoming = self.upcoming.min(deadline);
     }
 
     pub(super) fn store(
@@ -118,9 +159,11 @@ impl<K, V, E> Shard<K, V, E> {
         };
         // The policy knows the entry: what its hits have earned it stays with it, and this counts as one.
         let hits = mark.read().hits();
+        let deadline = life.mark.read().deadline();
         *mark = life.mark;
         mark.set_hits(hits.saturating_add(1));
         let old = std::mem::replace(place, value);
+        self.expect(deadline);
         self.weight = self.weight - u64::from(before) + u64::from(life.weight);
         if before != life.weight {
             self.policy.reweighed(slot, before, life.weight);
@@ -155,6 +198,7 @@ impl<K, V, E> Shard<K, V, E> {
         if self.table.is_full() {
             self.grow(config, out);
         }
+        self.expect(life.mark.read().deadline());
         let placed = self.table.insert(hash, life.mark, key, value);
         let slot = match placed {
             Ok(slot) => {
@@ -199,6 +243,7 @@ impl<K, V, E> Shard<K, V, E> {
         } else {
             self.policy.renumber(&moved, slots);
         }
+        // The round begins anew; what it has noted stays a bound.
         self.hand = 0;
     }
 
@@ -352,8 +397,18 @@ impl<K, V, E> Shard<K, V, E> {
     }
 
     /// Examines the next few slots and takes out what is dead: so every place is reclaimed sooner or later, and no
-    /// thread has to see to it.
+    /// thread has to see to it. Nothing to do while no deadline has come and nothing else ends an entry.
+    #[inline]
     fn sweep(&mut self, config: &Config<K, V>, out: &mut Garbage<K, V, E>) {
+        let plain = self.columns.is_unused();
+        if config.reclaim == 0 || plain && (self.soonest == Tick::NEVER || config.time.now() < self.soonest) {
+            return;
+        }
+        self.sweep_some(config, out);
+    }
+
+    #[inline(never)]
+    fn sweep_some(&mut self, config: &Config<K, V>, out: &mut Garbage<K, V, E>) {
         let slots = u32::try_from(self.table.slots()).unwrap_or(u32::MAX);
         for _ in 0..config.reclaim.min(self.table.slots()) {
             let slot = self.hand;
@@ -365,7 +420,13 @@ impl<K, V, E> Shard<K, V, E> {
                 {
                     let hash = (config.rehash)(key);
                     self.take(hash, slot, Cause::Expired, config, out);
+                } else {
+                    self.upcoming = self.upcoming.min(reading.deadline());
                 }
+            }
+            if self.hand == 0 {
+                // A round is over: it saw every slot, and every deadline given since it began was noted.
+                self.soonest = std::mem::replace(&mut self.upcoming, Tick::NEVER);
             }
         }
     }
