@@ -109,11 +109,13 @@ impl<K: Eq, V: Clone, E> Leader<K, V, E> {
         let (fallback, garbage) = self.core.write_keeping(self.hash, |shard, config, out| {
             shard.fail(self.hash, &self.flight, config, out)
         });
-        self.settled = true;
-        self.flight.settle(match fallback.clone() {
+        // Before the flight counts as settled: should the clone panic, the drop tells the waiters.
+        let outcome = match fallback.clone() {
             Some(value) => Outcome::Fallback { value, error },
             None => Outcome::Failed(error),
-        });
+        };
+        self.settled = true;
+        self.flight.settle(outcome);
         drop(garbage);
         fallback
     }

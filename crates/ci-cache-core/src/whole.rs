@@ -89,7 +89,8 @@ impl<K, V, E, S> Cache<K, V, E, S> {
     }
 
     /// Changes the capacity while the cache is in use: each shard gets its share and evicts what is too much, some
-    /// hundred entries at a time. The number of shards stays, so a shard always holds at least one entry.
+    /// hundred entries at a time. The number of shards stays, so a shard always holds at least one entry. Of two changes at the
+    /// same time the later one holds, and the earlier one returns before everything is done.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] if the capacity is out of range; nothing changes then.
