@@ -262,6 +262,15 @@ impl Adaptive {
     }
 }
 
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+impl Adaptive {
+    /// Gives how many keys it has room to count uses of.
+    pub(super) fn known_keys(&self) -> usize {
+        self.uses.table.room()
+    }
+}
+
 impl Policy for Adaptive {
     fn sample_mask(&self) -> Option<u64> {
         Some(if self.trials.in_order() {

@@ -182,6 +182,19 @@ impl AnyPolicy {
     }
 }
 
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+impl AnyPolicy {
+    /// Gives how many keys it has room to count uses of; 0 if it keeps no frequencies.
+    pub(crate) fn known_keys(&self) -> usize {
+        match self {
+            Self::TinyLfu(policy) => policy.known_keys(),
+            Self::Adaptive(policy) => policy.known_keys(),
+            Self::Lru(_) | Self::S3Fifo(_) | Self::Sieve(_) => 0,
+        }
+    }
+}
+
 impl Policy for AnyPolicy {
     fn sample_mask(&self) -> Option<u64> {
         each!(self, policy => policy.sample_mask())

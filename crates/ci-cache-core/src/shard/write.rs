@@ -194,11 +194,10 @@ impl<K, V, E> Shard<K, V, E> {
         out.push_rest(Rest::Memory(Box::new(old)));
         let slots = self.table.slots();
         self.columns.renumber(&moved, slots);
-        if moved.is_empty() {
-            self.policy.reserve(slots);
-        } else {
+        if !moved.is_empty() {
             self.policy.renumber(&moved, slots);
         }
+        self.policy.reserve(slots);
         self.hand = 0;
     }
 
@@ -389,5 +388,32 @@ impl<K, V, E> Shard<K, V, E> {
             }
         }
         self.weight > self.capacity
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::clock::ManualClock;
+    use crate::policy::Eviction;
+    use crate::{Cache, CacheBuilder};
+
+    #[test]
+    fn the_frequencies_grow_with_the_table_to_two_keys_an_entry() {
+        for eviction in [Eviction::TinyLfu, Eviction::Adaptive] {
+            let cache: Cache<u32, ()> = CacheBuilder::new(5_000, Arc::new(ManualClock::new()))
+                .shards(1)
+                .eviction(eviction)
+                .build()
+                .unwrap();
+            (0..5_000).for_each(|key| cache.insert(key, ()));
+            let known = cache.core.write(0, |shard, _, _| shard.policy.known_keys());
+            assert!(
+                (10_000..10_100).contains(&known),
+                "{eviction:?} has room for {known} keys"
+            );
+        }
     }
 }
