@@ -97,6 +97,7 @@ impl<K, V, E, S> Cache<K, V, E, S> {
     pub fn resize(&self, capacity: usize) -> Result<(), Error> {
         let capacity = capacity as u64;
         crate::builder::validate_capacity(capacity, self.core.config.weigher.is_some())?;
+        crate::builder::validate_share(capacity, self.shards(), self.core.config.weigher.is_some())?;
         if capacity < self.shards() as u64 {
             return Err(Error::invalid(
                 "capacity",

@@ -147,7 +147,6 @@ struct Trials {
 
 impl Trials {
     /// Makes empty shadows for a shard of so many entries.
-    #[expect(clippy::cast_possible_truncation, reason = "at most SHADOW_ENTRIES")]
     fn new(entries: u64, current: usize) -> Self {
         let entries = entries.max(1);
         let shift = entries
