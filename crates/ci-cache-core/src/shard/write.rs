@@ -229,6 +229,7 @@ impl<K, V, E> Shard<K, V, E> {
             rehash: &*config.rehash,
         };
         let victim = self.policy.evict(&view);
+        self.sample = self.policy.sample_mask().unwrap_or(u64::MAX);
         if let Some(slot) = victim
             && let Some((mark, key, _)) = self.table.get(slot)
         {
