@@ -73,7 +73,8 @@ where
 
     /// Looks a key up and visits its value in place, if that is fresh, which saves copying it: counts a hit or miss.
     ///
-    /// The visitor holds up writers of the shard: keep it short.
+    /// The visitor holds up writers, of the shard and now and then of others: keep it short, and let it not wait for anybody
+    /// who may be writing.
     ///
     /// ```
     /// # use std::sync::Arc;

@@ -101,8 +101,9 @@ impl<K: Eq, V: Clone, E> Leader<K, V, E> {
 }
 
 impl<K: Eq, V: Clone, E> Leader<K, V, E> {
-    /// Ends the flight with an error: waiters get a clone, or the value whose stale-if-error window is open
-    /// ([`Outcome::Fallback`]), which is also returned to be served by the leader. Nothing is kept. One shard lock.
+    /// Ends the flight with an error: waiters get a clone, or the value whose stale-if-error window, or
+    /// stale-while-revalidate window, is open ([`Outcome::Fallback`]), which is also returned to be served by the leader.
+    /// Nothing is kept. One shard lock.
     ///
     /// There is no fallback if the flight was detached: the value was removed, replaced or invalidated meanwhile.
     pub fn fail(mut self, error: E) -> Option<V> {

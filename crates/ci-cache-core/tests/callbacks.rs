@@ -52,7 +52,7 @@ fn a_lookup_that_panics_after_it_began_a_flight_leaves_none() {
         let cache: Cache<u32, Brittle, ()> = CacheBuilder::new(8, clock.clone())
             .default_ttl(SECOND)
             .listener(move |_, _, _| {
-                assert!(!fuse.swap(false, Ordering::Relaxed), "the listener's own trouble")
+                assert!(!fuse.swap(false, Ordering::Relaxed), "the listener's own trouble");
             })
             .build()
             .unwrap();

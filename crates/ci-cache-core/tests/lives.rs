@@ -158,13 +158,8 @@ fn load(cache: &Cache<u8, u64, ()>, naive: &mut Naive, times: Times, value: u64,
         assert!(leader.publish(value));
         naive.insert(value);
     } else {
-        let windowed = times.error.is_some() && matches!(state, State::Stale | State::Fallback);
-        let fallback = leader.fail(());
-        if windowed || state == State::Fallback {
-            assert_eq!(fallback, Some(naive.value()), "{state:?}");
-        } else if state == State::Absent {
-            assert_eq!(fallback, None);
-        }
+        let windowed = matches!(state, State::Stale | State::Fallback);
+        assert_eq!(leader.fail(()), windowed.then(|| naive.value()), "{state:?}");
     }
 }
 
