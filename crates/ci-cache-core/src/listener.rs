@@ -61,6 +61,8 @@ pub(crate) enum Rest<K, V, E> {
     ),
     /// Detached flights.
     Flights(Vec<crate::flights::FlightSlot<K, V, E>>),
+    /// A pair whose weighing panicked.
+    Pair(K, V),
     /// The table before it grew; nothing is in it any more.
     Memory(Box<crate::table::Table<K, V>>),
 }

@@ -1,12 +1,12 @@
 //! What users' code may do while an operation runs it: panic in a listener, a drop or a clone, or call the cache back.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use ci_cache_core::{Cache, CacheBuilder, Lookup, LookupOptions, ManualClock, Outcome};
+use ci_cache_core::{Cache, CacheBuilder, Compute, Lookup, LookupOptions, ManualClock, Outcome};
 
 /// Longer than any of these tests takes; over only if one would hang.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -168,4 +168,53 @@ fn a_listener_may_resize_during_a_resize() {
         done.send((cache.capacity(), cache.len())).unwrap();
     });
     assert_eq!(is_done.recv_timeout(LIMIT), Ok((60, 60)));
+}
+
+thread_local! {
+    /// The cache that dropped values call.
+    static CALLED: RefCell<Option<Cache<u32, Calling, ()>>> = const { RefCell::new(None) };
+}
+
+/// A value whose drop changes the cache.
+#[derive(Debug, Clone)]
+struct Calling;
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        if let Some(cache) = CALLED.take() {
+            cache.remove(&7);
+            CALLED.set(Some(cache));
+        }
+    }
+}
+
+/// A weigher or an expiry function that panics: the value leaves the lock all the same before it is dropped.
+#[test]
+fn a_weigher_that_panics_drops_the_value_outside_the_lock() {
+    let ways: [fn(&Cache<u32, Calling, ()>); 3] = [
+        |cache| cache.insert(1, Calling),
+        |cache| drop(cache.get_or_load(&1, LookupOptions::new(), || Ok(Calling))),
+        |cache| drop(cache.compute(1, |_| Compute::Put(Calling))),
+    ];
+    for way in ways {
+        for weighs in [true, false] {
+            let (done, is_done) = mpsc::channel();
+            std::thread::spawn(move || {
+                let builder = CacheBuilder::new(8, Arc::new(ManualClock::new()));
+                let builder = if weighs {
+                    builder.weigher(|_, _| panic!("the weigher's own trouble"))
+                } else {
+                    builder.expiry(|_, _| panic!("the expiry's own trouble"))
+                };
+                let cache: Cache<u32, Calling, ()> = builder.build().unwrap();
+                CALLED.set(Some(cache.clone()));
+                assert!(catch_unwind(AssertUnwindSafe(|| way(&cache))).is_err());
+                drop(CALLED.take());
+                assert_eq!((cache.len(), cache.in_flight()), (0, 0));
+                cache.validate().unwrap();
+                done.send(()).unwrap();
+            });
+            assert_eq!(is_done.recv_timeout(LIMIT), Ok(()));
+        }
+    }
 }

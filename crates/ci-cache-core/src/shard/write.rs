@@ -1,5 +1,7 @@
 //! Entries come and go: everything that changes a shard's table.
 
+use std::panic::resume_unwind;
+
 use hashbrown::Equivalent;
 
 use super::{BROKEN, HEARD, Shard};
@@ -36,8 +38,28 @@ impl<K, V, E> Shard<K, V, E> {
         if let Some(slot) = self.overtake(hash, &key) {
             out.flight = Some(slot);
         }
-        let life = config.life(hash, &key, &value, options);
+        let (key, value, life) = Self::life(hash, key, value, options, config, out);
         self.store(hash, key, value, life, config, out)
+    }
+
+    /// Decides the life of a pair that is to be stored. Should the caller's weigher or expiry function panic, the pair leaves
+    /// the lock before it is dropped.
+    #[inline]
+    pub(super) fn life(
+        hash: u64,
+        key: K,
+        value: V,
+        options: &InsertOptions,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> (K, V, Life) {
+        match config.life(hash, &key, &value, options) {
+            Ok(life) => (key, value, life),
+            Err(panic) => {
+                out.push_rest(Rest::Pair(key, value));
+                resume_unwind(panic)
+            }
+        }
     }
 
     pub(super) fn store(
