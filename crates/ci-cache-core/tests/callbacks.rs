@@ -170,9 +170,11 @@ fn a_listener_may_resize_during_a_resize() {
     assert_eq!(is_done.recv_timeout(LIMIT), Ok((60, 60)));
 }
 
+type CalledCache = Cache<u32, Calling, ()>;
+
 thread_local! {
     /// The cache that dropped values call.
-    static CALLED: RefCell<Option<Cache<u32, Calling, ()>>> = const { RefCell::new(None) };
+    static CALLED: RefCell<Option<CalledCache>> = const { RefCell::new(None) };
 }
 
 /// A value whose drop changes the cache.
@@ -191,7 +193,7 @@ impl Drop for Calling {
 /// A weigher or an expiry function that panics: the value leaves the lock all the same before it is dropped.
 #[test]
 fn a_weigher_that_panics_drops_the_value_outside_the_lock() {
-    let ways: [fn(&Cache<u32, Calling, ()>); 3] = [
+    let ways: [fn(&CalledCache); 3] = [
         |cache| cache.insert(1, Calling),
         |cache| drop(cache.get_or_load(&1, LookupOptions::new(), || Ok(Calling))),
         |cache| drop(cache.compute(1, |_| Compute::Put(Calling))),
@@ -206,7 +208,7 @@ fn a_weigher_that_panics_drops_the_value_outside_the_lock() {
                 } else {
                     builder.expiry(|_, _| panic!("the expiry's own trouble"))
                 };
-                let cache: Cache<u32, Calling, ()> = builder.build().unwrap();
+                let cache: CalledCache = builder.build().unwrap();
                 CALLED.set(Some(cache.clone()));
                 assert!(catch_unwind(AssertUnwindSafe(|| way(&cache))).is_err());
                 drop(CALLED.take());
