@@ -15,7 +15,7 @@ use crate::core::Core;
 use crate::entry::{Found, Freshness, InsertOptions, LookupOptions};
 use crate::flight::Waiter;
 use crate::leader::{Leader, Lookup};
-use crate::listener::Cause;
+use crate::listener::{Cause, Garbage};
 use crate::shard::{Look, Probe, Seen, Stored};
 
 /// A bounded concurrent map with expiry, eviction, single flight and scoped invalidation.
@@ -76,7 +76,8 @@ where
 
     /// Looks a key up and visits its value in place, if that is fresh, which saves copying it: counts a hit or miss.
     ///
-    /// The visitor holds up writers of the shard: keep it short.
+    /// The visitor holds up writers, of the shard and now and then of others: keep it short, and let it not wait for anybody
+    /// who may be writing.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -256,16 +257,21 @@ where
         {
             return Lookup::Hit(found);
         }
-        let probe = self.core.write(hash, |shard, config, out| {
+        let mut garbage = Garbage::default();
+        let probe = self.core.write_untold(hash, &mut garbage, |shard, config, out| {
             shard.lookup((hash, key), config, begin, out)
         });
         let lead = |flight| Leader::new(Arc::clone(&self.core), hash, flight);
-        match probe {
+        // A flight has its leader before the listener or a drop can panic: it would have none, and be waited for for ever.
+        let lookup = match probe {
             Probe::Hit(found) => Lookup::Hit(found),
             Probe::Stale(found, flight) => Lookup::Stale(found, flight.map(lead)),
             Probe::Join(flight) => Lookup::Wait(Waiter::new(flight)),
             Probe::Lead(flight) => Lookup::Lead(lead(flight)),
-        }
+        };
+        self.core.tell(&garbage);
+        drop(garbage);
+        lookup
     }
 
     #[inline(always)]

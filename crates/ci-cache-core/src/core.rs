@@ -28,8 +28,9 @@ pub(crate) struct Core<K, V, E> {
     stray_misses: AtomicU64,
     /// The capacity in total weight. Outside the shards only a report.
     capacity: AtomicU64,
-    /// Held while the capacity changes, so that two changes cannot mix.
-    resizing: Mutex<()>,
+    /// Counts the changes of the capacity, so that two cannot mix: the younger one holds. Taken within a shard's lock or
+    /// without one, never the other way round, and never while a caller's code runs.
+    resizes: Mutex<u64>,
 }
 
 /// A shard on cache lines of its own, so that neighbours' locks do not slow each other down.
@@ -54,7 +55,7 @@ impl<K, V, E> Core<K, V, E> {
             epoch: AtomicU64::new(0),
             stray_misses: AtomicU64::new(0),
             capacity: AtomicU64::new(capacity),
-            resizing: Mutex::new(()),
+            resizes: Mutex::new(0),
         }
     }
 
@@ -156,6 +157,24 @@ impl<K, V, E> Core<K, V, E> {
         (result, out)
     }
 
+    /// Changes the shard of a hash and leaves it to the caller to [`tell`](Self::tell) of what left it: for a result that
+    /// must be in safe hands before the listener or a drop can panic.
+    #[inline]
+    pub(crate) fn write_untold<R>(
+        &self,
+        hash: u64,
+        out: &mut Garbage<K, V, E>,
+        act: impl FnOnce(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
+    ) -> R {
+        self.lock_untold(self.lock_of(hash), out, act)
+    }
+
+    /// Tells the listener of what left a shard.
+    #[inline]
+    pub(crate) fn tell(&self, out: &Garbage<K, V, E>) {
+        out.tell(self.config.listener.as_ref());
+    }
+
     #[inline]
     fn write_lock<R>(
         &self,
@@ -163,12 +182,22 @@ impl<K, V, E> Core<K, V, E> {
         out: &mut Garbage<K, V, E>,
         act: impl FnOnce(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
     ) -> R {
-        let result = lock.write(&self.stripes, |shard| {
+        let result = self.lock_untold(lock, out, act);
+        self.tell(out);
+        result
+    }
+
+    #[inline]
+    fn lock_untold<R>(
+        &self,
+        lock: &BiasedLock<Shard<K, V, E>>,
+        out: &mut Garbage<K, V, E>,
+        act: impl FnOnce(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
+    ) -> R {
+        lock.write(&self.stripes, |shard| {
             shard.sync(self.epoch(), out);
             act(shard, &self.config, out)
-        });
-        out.tell(self.config.listener.as_ref());
-        result
+        })
     }
 
     /// Changes the shards one after the other.
@@ -208,16 +237,30 @@ impl<K, V, E> Core<K, V, E> {
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Changes the capacity and evicts what is too much, a few entries at a time under each lock.
+    /// Changes the capacity and evicts what is too much, a few entries at a time under each lock. Ends early if another
+    /// change overtakes it, of another thread or out of a listener that hears of the evictions.
     pub(crate) fn resize(&self, capacity: u64) {
         /// Evictions in one go; some ten microseconds.
         const AT_ONCE: usize = 128;
-        let _one = lock(&self.resizing);
-        self.capacity.store(capacity, Ordering::Relaxed);
+        let mine = {
+            let mut resizes = lock(&self.resizes);
+            *resizes += 1;
+            self.capacity.store(capacity, Ordering::Relaxed);
+            *resizes
+        };
         for (line, share) in self.shards.iter().zip(shares(capacity, self.shards.len())) {
-            while self.write_lock(&line.0, &mut Garbage::default(), |shard, config, out| {
-                shard.resize(share, AT_ONCE, config, out)
-            }) {}
+            loop {
+                let has_more = self.write_lock(&line.0, &mut Garbage::default(), |shard, config, out| {
+                    // Looked at under the shard's lock: a younger change counts itself before it comes to this shard, so
+                    // it either is seen here or sets the share after this.
+                    (*lock(&self.resizes) == mine).then(|| shard.resize(share, AT_ONCE, config, out))
+                });
+                match has_more {
+                    Some(true) => {}
+                    Some(false) => break,
+                    None => return,
+                }
+            }
         }
     }
 }

@@ -15,6 +15,7 @@
 use hashbrown::Equivalent;
 
 use crate::mark::Mark;
+use crate::policy::MAX_SLOTS;
 use crate::raw::match_byte;
 
 /// Slots of a group.
@@ -24,9 +25,11 @@ const OVERFLOW: usize = 15;
 /// A count that stays: it is no longer known how many went on.
 const STUCK: u8 = u8::MAX;
 /// Entries a table holds at most, in percent of its slots: beyond it searches become long.
-const MAX_LOAD_PERCENT: usize = 78;
-/// The most entries of a table; slot numbers fit 32 bits.
-pub(crate) const MAX_ENTRIES: usize = 1 << 31;
+const MAX_LOAD_PERCENT: u64 = 82;
+/// The most entries of a table: as many as have room in the slots that the policies' queues can name.
+pub(crate) const MAX_ENTRIES: usize = 850_000_000;
+
+const _: () = assert!(groups_for(MAX_ENTRIES) * WIDTH <= MAX_SLOTS);
 
 /// The tags of 15 slots, and in byte 15 the overflow count. Tag 0 is an empty slot.
 #[derive(Debug, Clone, Copy, Default)]
@@ -130,7 +133,7 @@ impl<K, V> Table<K, V> {
     /// Tells whether one more entry needs [`grown`](Self::grown) first.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        (self.len + 1) * 100 > self.slots.len() * MAX_LOAD_PERCENT
+        (self.len as u64 + 1) * 100 > self.slots.len() as u64 * MAX_LOAD_PERCENT
     }
 
     /// Finds the slot of a key.
@@ -373,8 +376,9 @@ impl Iterator for Path {
 }
 
 /// The fewest groups that hold so many entries.
-fn groups_for(entries: usize) -> usize {
-    (entries * 100).div_ceil(MAX_LOAD_PERCENT * WIDTH).max(1)
+const fn groups_for(entries: usize) -> usize {
+    let groups = (entries as u64 * 100).div_ceil(MAX_LOAD_PERCENT * WIDTH as u64) as usize;
+    if groups == 0 { 1 } else { groups }
 }
 
 #[cfg(test)]
@@ -402,7 +406,7 @@ mod tests {
             table.insert(hash(&key), Mark::default(), key, ()).unwrap();
         }
         assert!(
-            table.slots() * MAX_LOAD_PERCENT < 100_100 * 100,
+            table.slots() as u64 * MAX_LOAD_PERCENT < 100_100 * 100,
             "{}",
             table.slots()
         );

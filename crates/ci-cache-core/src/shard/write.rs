@@ -1,5 +1,7 @@
 //! Entries come and go: everything that changes a shard's table.
 
+use std::panic::resume_unwind;
+
 use hashbrown::Equivalent;
 
 use super::{BROKEN, HEARD, Shard};
@@ -38,7 +40,7 @@ impl<K, V, E> Shard<K, V, E> {
         if let Some(slot) = self.overtake(hash, &key) {
             out.flight = Some(slot);
         }
-        let life = config.life(hash, &key, &value, options);
+        let (key, value, life) = Self::life(hash, key, value, options, config, out);
         self.store(hash, key, value, life, config, out)
     }
 
@@ -79,6 +81,26 @@ impl<K, V, E> Shard<K, V, E> {
     fn expect(&mut self, deadline: Tick) {
         self.soonest = self.soonest.min(deadline);
         self.upcoming = self.upcoming.min(deadline);
+    }
+
+    /// Decides the life of a pair that is to be stored. Should the caller's weigher or expiry function panic, the pair leaves
+    /// the lock before it is dropped.
+    #[inline]
+    pub(super) fn life(
+        hash: u64,
+        key: K,
+        value: V,
+        options: &InsertOptions,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> (K, V, Life) {
+        match config.life(hash, &key, &value, options) {
+            Ok(life) => (key, value, life),
+            Err(panic) => {
+                out.push_rest(Rest::Pair(key, value));
+                resume_unwind(panic)
+            }
+        }
     }
 
     pub(super) fn store(
@@ -238,11 +260,10 @@ impl<K, V, E> Shard<K, V, E> {
         out.push_rest(Rest::Memory(Box::new(old)));
         let slots = self.table.slots();
         self.columns.renumber(&moved, slots);
-        if moved.is_empty() {
-            self.policy.reserve(slots);
-        } else {
+        if !moved.is_empty() {
             self.policy.renumber(&moved, slots);
         }
+        self.policy.reserve(slots);
         // The round begins anew; what it has noted stays a bound.
         self.hand = 0;
     }
@@ -275,6 +296,7 @@ impl<K, V, E> Shard<K, V, E> {
             rehash: &*config.rehash,
         };
         let victim = self.policy.evict(&view);
+        self.sample = self.policy.sample_mask().unwrap_or(u64::MAX);
         if let Some(slot) = victim
             && let Some((mark, key, _)) = self.table.get(slot)
         {
@@ -450,5 +472,32 @@ impl<K, V, E> Shard<K, V, E> {
             }
         }
         self.weight > self.capacity
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::clock::ManualClock;
+    use crate::policy::Eviction;
+    use crate::{Cache, CacheBuilder};
+
+    #[test]
+    fn the_frequencies_grow_with_the_table_to_two_keys_an_entry() {
+        for eviction in [Eviction::TinyLfu, Eviction::Adaptive] {
+            let cache: Cache<u32, ()> = CacheBuilder::new(5_000, Arc::new(ManualClock::new()))
+                .shards(1)
+                .eviction(eviction)
+                .build()
+                .unwrap();
+            (0..5_000).for_each(|key| cache.insert(key, ()));
+            let known = cache.core.write(0, |shard, _, _| shard.policy.known_keys());
+            assert!(
+                (10_000..10_100).contains(&known),
+                "{eviction:?} has room for {known} keys"
+            );
+        }
     }
 }
