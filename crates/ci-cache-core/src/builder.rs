@@ -371,7 +371,7 @@ pub(crate) fn validate_share(capacity: u64, shards: usize, weighs: bool) -> Resu
         return Err(Error::invalid(
             "capacity",
             capacity,
-            "must leave each shard less than 900000000 entries",
+            "must leave each shard less than 850000000 entries",
         ));
     }
     Ok(())

@@ -118,7 +118,7 @@ impl<T> BiasedLock<T> {
         };
         ReadGuard {
             value: Peek(self.data.get()),
-            pass,
+            _pass: pass,
         }
     }
 
@@ -147,15 +147,6 @@ impl<T> BiasedLock<T> {
             Some((stripe, entered)) => stripe.leave(entered, hits),
             None => drop(Held(self)),
         }
-        result
-    }
-
-    /// Runs `look` on the value under a guard; it says also how many hits to count.
-    #[cfg(test)]
-    pub(crate) fn read<R>(&self, stripes: &Stripes, look: impl FnOnce(&T, Access) -> (R, u64)) -> R {
-        let mut guard = self.share(stripes);
-        let (result, hits) = look(&guard, guard.access());
-        guard.count(hits);
         result
     }
 
@@ -327,21 +318,7 @@ impl<T> Drop for Held<'_, T> {
 /// Shared access to the value. The pointer goes before the pass: fields are dropped in order.
 pub(crate) struct ReadGuard<'a, T> {
     value: Peek<T>,
-    pass: Pass<'a, T>,
-}
-
-impl<T> ReadGuard<'_, T> {
-    /// Tells how the reader got in.
-    #[cfg(test)]
-    pub(crate) fn access(&self) -> Access {
-        self.pass.access()
-    }
-
-    /// Counts hits (0 or 1) on the reader's stripe when it leaves, if it reads [`Access::Beside`] others.
-    #[cfg(test)]
-    pub(crate) fn count(&mut self, hits: u64) {
-        self.pass.count(hits);
-    }
+    _pass: Pass<'a, T>,
 }
 
 impl<T> std::ops::Deref for ReadGuard<'_, T> {
@@ -349,7 +326,7 @@ impl<T> std::ops::Deref for ReadGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: no `&mut T` exists until `pass` is dropped. Under the word: a `&mut T` exists only under the word. Beside
+        // SAFETY: no `&mut T` exists until the pass is dropped. Under the word: a `&mut T` exists only under the word. Beside
         // others: a writer first clears `biased` and passes a heavy fence; since `biased` was still set after our light
         // fence, the writer's look at our stripe comes after our `enter` and it waits (module page).
         unsafe { self.value.as_ref() }
@@ -357,26 +334,10 @@ impl<T> std::ops::Deref for ReadGuard<'_, T> {
 }
 
 /// How a reader got in, and out again on drop.
+#[expect(dead_code, reason = "held until dropped")]
 enum Pass<'a, T> {
     Beside(Section<'a>),
-    Alone(#[expect(dead_code, reason = "held until dropped")] Held<'a, T>),
-}
-
-impl<T> Pass<'_, T> {
-    #[cfg(test)]
-    fn access(&self) -> Access {
-        match self {
-            Self::Beside(_) => Access::Beside,
-            Self::Alone(_) => Access::Alone,
-        }
-    }
-
-    #[cfg(test)]
-    fn count(&mut self, hits: u64) {
-        if let Self::Beside(section) = self {
-            section.hits = hits;
-        }
-    }
+    Alone(Held<'a, T>),
 }
 
 /// What a panic in a look must undo.
@@ -400,7 +361,6 @@ struct Section<'a> {
     stripe: &'a Stripe,
     /// Where to return to.
     entered: u64,
-    hits: u64,
 }
 
 impl<'a> Section<'a> {
@@ -409,7 +369,6 @@ impl<'a> Section<'a> {
         Some(Self {
             entered: stripe.enter()?,
             stripe,
-            hits: 0,
         })
     }
 }
@@ -427,7 +386,7 @@ impl<'a> Section<'a> {
 impl Drop for Section<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.stripe.leave(self.entered, self.hits);
+        self.stripe.leave(self.entered, 0);
     }
 }
 
