@@ -130,7 +130,8 @@ impl<K, V> Config<K, V> {
             hits: AtomicU64::new(0),
             stamp: options.stamp.clone(),
             hard,
-            idle_micros,
+            // Zero means none here; an entry that may not idle at all is dead by its deadline already.
+            idle_micros: idle.map_or(0, |_| idle_micros.max(1)),
             stale_until: windows
                 .revalidate
                 .map_or(hard, |window| hard.saturating_add(window)),

@@ -24,7 +24,9 @@ struct Times {
 
 fn times() -> impl Strategy<Value = Times> {
     let window = || proptest::option::of(1..12_u64);
-    (1..12_u64, window(), window(), window()).prop_map(|(ttl, idle, revalidate, error)| Times {
+    // No time to idle at all is legal too: such an entry is never served, not even stale.
+    let idle = proptest::option::of(0..12_u64);
+    (1..12_u64, idle, window(), window()).prop_map(|(ttl, idle, revalidate, error)| Times {
         ttl,
         idle,
         revalidate,
