@@ -179,7 +179,7 @@ where
         elapsed: Duration,
         mut decode: impl FnMut(&[u8], &[u8]) -> Option<Restored<K, V>>,
     ) -> Result<Imported, Error> {
-        let opened = format::open(bytes)?;
+        let opened = format::open(bytes, self.core.rules())?;
         let elapsed = micros(elapsed);
         let takes_weights = opened.is_weighed == self.core.config.weigher.is_some();
         let mut records = opened.records;

@@ -118,7 +118,11 @@ impl<K, V, E> Shard<K, V, E> {
         };
         // The policy knows the entry: what its hits have earned it stays with it, and this counts as one.
         let hits = mark.read().hits();
+        let deadline = mark.read().deadline();
         *mark = life.mark;
+        if self.rules.overwriting_keeps_the_deadline() {
+            mark.set_deadline(deadline);
+        }
         mark.set_hits(hits.saturating_add(1));
         let old = std::mem::replace(place, value);
         self.weight = self.weight - u64::from(before) + u64::from(life.weight);
@@ -382,6 +386,9 @@ impl<K, V, E> Shard<K, V, E> {
             self.capacity = capacity;
             self.policy.set_capacity(capacity);
             self.sample = self.policy.sample_mask().unwrap_or(u64::MAX);
+        }
+        if self.rules.shrinks_later() {
+            return false;
         }
         for _ in 0..limit {
             if self.weight <= self.capacity || self.evict(config, out).is_none() {
