@@ -11,6 +11,7 @@ mod check;
 mod counts;
 mod demo;
 mod doc;
+mod fuzz;
 mod interrupt;
 mod postgres;
 mod process;
@@ -40,7 +41,7 @@ struct Arguments {
 enum Task {
     /// Check and test everything: tidy, format, clippy, docs, engine alone, then all tests on both databases
     Test(test::Options),
-    /// Run the engine's models of threads under loom or shuttle (`test` does it too)
+    /// Run the engine's models of threads under loom or shuttle (`test` does it too), or fuzz it
     Check(check::Options),
     /// Check the rules of the house that the compiler does not know
     Tidy,
