@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 
 use crate::counts::Counts;
-use crate::{fuzz, process};
+use crate::{asan, fuzz, process};
 
 /// What sanitizers are built for. Named, so that build scripts and macros, which are not for the target, stay without their flags.
 pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
@@ -36,12 +36,14 @@ pub(crate) enum Tool {
     Shuttle,
     /// Operations and snapshots drawn by coverage, against a naive reference
     Fuzz,
+    /// The engine's tests under AddressSanitizer
+    Asan,
 }
 
 /// Runs one tool; the exit code says whether it found something.
 pub(crate) fn command(root: &Path, options: &Options) -> anyhow::Result<u8> {
     let mut counts = Counts::default();
-    let needs_sanitizer = options.tool == Tool::Fuzz;
+    let needs_sanitizer = matches!(options.tool, Tool::Fuzz | Tool::Asan);
     ensure!(
         !needs_sanitizer || cfg!(all(target_os = "linux", target_arch = "x86_64")),
         "the sanitizer is set up for Linux on x86-64 only"
@@ -49,6 +51,7 @@ pub(crate) fn command(root: &Path, options: &Options) -> anyhow::Result<u8> {
     let result = match options.tool {
         Tool::Loom | Tool::Shuttle => models(root, options.tool, options.long, &mut counts),
         Tool::Fuzz => fuzz::fuzz(root, options.seconds, options.keep, &mut counts),
+        Tool::Asan => asan::test(root, &mut counts),
     };
     println!("{counts}");
     result.map(|()| 0)
@@ -59,7 +62,7 @@ pub(crate) fn models(root: &Path, tool: Tool, long: bool, counts: &mut Counts) -
     let name = match tool {
         Tool::Loom => "loom",
         Tool::Shuttle => "shuttle",
-        Tool::Fuzz => bail!("no model runs under {tool:?}"),
+        Tool::Fuzz | Tool::Asan => bail!("no model runs under {tool:?}"),
     };
     let mut command = process::cargo(root);
     command

@@ -5,6 +5,7 @@
     reason = "a command-line tool talks to its user"
 )]
 
+mod asan;
 mod bench;
 mod bench_engine;
 mod check;
@@ -41,7 +42,7 @@ struct Arguments {
 enum Task {
     /// Check and test everything: tidy, format, clippy, docs, engine alone, then all tests on both databases
     Test(test::Options),
-    /// Run the engine's models of threads under loom or shuttle (`test` does it too), or fuzz it
+    /// Run the engine's models of threads under loom or shuttle (`test` does it too), fuzz it, or test it under AddressSanitizer
     Check(check::Options),
     /// Check the rules of the house that the compiler does not know
     Tidy,
