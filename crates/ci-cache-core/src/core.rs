@@ -11,6 +11,7 @@ use crate::expiry::Ttl;
 use crate::flight::Flight;
 use crate::listener::Garbage;
 use crate::raw::BiasedLock;
+use crate::rules::Rules;
 use crate::shard::{Look, Seen, Shard};
 use crate::shim::{AtomicU64, Mutex, Ordering, lock};
 use crate::stats::Stats;
@@ -219,6 +220,12 @@ impl<K, V, E> Core<K, V, E> {
             let shard = line.0.share(&self.stripes);
             look(&shard, self.epoch(), &self.config)
         })
+    }
+
+    /// Gives the rules that hold, which are the same in each shard; in what ships, all of them.
+    pub(crate) fn rules(&self) -> Rules {
+        let mut each = self.read_each(|shard, _, _| shard.rules);
+        each.next().unwrap_or(Rules::SHIPPED)
     }
 
     /// Sums the counters.

@@ -553,6 +553,16 @@ fn match_byte_portable(words: [u64; 2], byte: u8) -> u32 {
         .fold(0, |bits, (index, other)| bits | u32::from(other == byte) << index)
 }
 
+/// The mistake that AddressSanitizer has to notice, if it is there at all.
+#[cfg(all(test, asan))]
+fn read_freed_memory() -> u64 {
+    let value = Box::new(7);
+    let place = &raw const *value;
+    drop(value);
+    // SAFETY: none; this is wrong. It runs in a process of its own, which must not survive it.
+    unsafe { place.read_volatile() }
+}
+
 #[cfg(test)]
 #[cfg(not(any(loom, shuttle)))]
 #[path = "raw_tests.rs"]

@@ -69,3 +69,24 @@ fn both_compares_agree() {
         }
     }
 }
+
+/// Under AddressSanitizer alone: a run in which nobody watches proves nothing.
+#[cfg(asan)]
+#[test]
+fn a_planted_read_of_freed_memory_is_noticed() {
+    const CHILD: &str = "CI_CACHE_ASAN_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        panic!("nobody noticed it, and read {}", read_freed_memory());
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "raw::tests::a_planted_read_of_freed_memory_is_noticed",
+            "--exact",
+            "--nocapture",
+        ])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("AddressSanitizer: heap-use-after-free"), "{said}");
+}

@@ -143,8 +143,20 @@ impl<K, V, E, S> Cache<K, V, E, S> {
             .collect()
     }
 
+    /// Plants a defect by its name; says whether there is one of that name.
+    #[cfg(fuzzing)]
+    #[doc(hidden)]
+    pub fn plant_named(&self, name: &str) -> bool {
+        let named = |rules: &crate::rules::Rules| format!("{rules:?}") == name;
+        let rules = crate::rules::Rules::BROKEN.into_iter().find(named);
+        rules.is_some_and(|rules| {
+            self.plant(rules);
+            true
+        })
+    }
+
     /// Plants a defect for the tests of the tests.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn plant(&self, rules: crate::rules::Rules) {
         self.core
             .write_each(|shard, _, _| shard.rules = rules)

@@ -52,7 +52,10 @@ impl<K, V, E> Shard<K, V, E> {
     where
         K: Eq,
     {
-        if !self.columns.is_unused() || !self.flights.is_empty() {
+        if !self.columns.is_unused()
+            || !self.flights.is_empty()
+            || self.rules.overwriting_keeps_the_deadline()
+        {
             return Err(value);
         }
         let Some((slot, ..)) = self.table.find(hash, key) else {
@@ -181,8 +184,12 @@ impl<K, V, E> Shard<K, V, E> {
         };
         // The policy knows the entry: what its hits have earned it stays with it, and this counts as one.
         let hits = mark.read().hits();
-        let deadline = life.mark.read().deadline();
+        let before_that = mark.read().deadline();
         *mark = life.mark;
+        if self.rules.overwriting_keeps_the_deadline() {
+            mark.set_deadline(before_that);
+        }
+        let deadline = mark.read().deadline();
         mark.set_hits(hits.saturating_add(1));
         let old = std::mem::replace(place, value);
         self.expect(deadline);
@@ -465,6 +472,9 @@ impl<K, V, E> Shard<K, V, E> {
             self.capacity = capacity;
             self.policy.set_capacity(capacity);
             self.sample = self.policy.sample_mask().unwrap_or(u64::MAX);
+        }
+        if self.rules.shrinks_later() {
+            return false;
         }
         for _ in 0..limit {
             if self.weight <= self.capacity || self.evict(config, out).is_none() {
