@@ -23,7 +23,7 @@ const MAX_ENTRIES: u64 = 1 << 31;
 const MAX_SHARDS: usize = 1_024;
 /// The default gives each shard at least this many entries: below, a shard's share of the capacity and of the keys
 /// differ too much, which costs hits.
-const ENTRIES_PER_SHARD: u64 = 4_096;
+const ENTRIES_PER_SHARD: u64 = 1_024;
 /// The default for a cache that weighs: entries weigh any number of units, and none may be heavier than its shard.
 const WEIGHT_PER_SHARD: u64 = 1 << 22;
 /// Slots that each insertion examines for dead entries.
@@ -85,7 +85,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
     ///
     /// Each shard has its own lock, its share of the capacity and its own eviction, so one shard makes
     /// [`Eviction::Lru`] exact over the whole cache. Default: sixteen times the processors, as a power of two, but at least
-    /// 4,096 entries each (or, in a cache that weighs, 4,194,304 units), hence a single shard below 8,192 entries.
+    /// 1,024 entries each (or, in a cache that weighs, 4,194,304 units), hence a single shard below 2,048 entries.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self

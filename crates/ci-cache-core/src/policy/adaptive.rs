@@ -96,7 +96,7 @@ const WIDE: Rules = Rules {
 };
 
 /// Most entries of a shadow; larger shards try their rules on a power-of-two share of the keys.
-const SHADOW_ENTRIES: u64 = 256;
+const SHADOW_ENTRIES: u64 = 64;
 /// Up to this capacity every hit is heard of, so that recency is exact; above, second chances come close to it.
 const IN_ORDER_UP_TO: u64 = 1024;
 /// The lowest hash bit that decides whether a key is in the sample. The engine must not choose shards by it or the bits above it up to bit 51.
