@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 
 use crate::counts::Counts;
-use crate::process;
+use crate::{asan, fuzz, process};
+
+/// What sanitizers are built for. Named, so that build scripts and macros, which are not for the target, stay without their flags.
+pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// What to run.
 #[derive(Debug, clap::Args)]
@@ -16,6 +19,12 @@ pub(crate) struct Options {
     /// Explore more schedules (shuttle)
     #[arg(long)]
     long: bool,
+    /// How long to fuzz, all targets together
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Write the inputs that reach most into the committed corpus (fuzz)
+    #[arg(long)]
+    keep: bool,
 }
 
 /// A tool that needs the engine built in its own way.
@@ -25,12 +34,25 @@ pub(crate) enum Tool {
     Loom,
     /// Random interleavings of larger programs
     Shuttle,
+    /// Operations and snapshots drawn by coverage, against a naive reference
+    Fuzz,
+    /// The engine's tests under AddressSanitizer
+    Asan,
 }
 
 /// Runs one tool; the exit code says whether it found something.
 pub(crate) fn command(root: &Path, options: &Options) -> anyhow::Result<u8> {
     let mut counts = Counts::default();
-    let result = models(root, options.tool, options.long, &mut counts);
+    let needs_sanitizer = matches!(options.tool, Tool::Fuzz | Tool::Asan);
+    ensure!(
+        !needs_sanitizer || cfg!(all(target_os = "linux", target_arch = "x86_64")),
+        "the sanitizer is set up for Linux on x86-64 only"
+    );
+    let result = match options.tool {
+        Tool::Loom | Tool::Shuttle => models(root, options.tool, options.long, &mut counts),
+        Tool::Fuzz => fuzz::fuzz(root, options.seconds, options.keep, &mut counts),
+        Tool::Asan => asan::test(root, &mut counts),
+    };
     println!("{counts}");
     result.map(|()| 0)
 }
@@ -40,6 +62,7 @@ pub(crate) fn models(root: &Path, tool: Tool, long: bool, counts: &mut Counts) -
     let name = match tool {
         Tool::Loom => "loom",
         Tool::Shuttle => "shuttle",
+        Tool::Fuzz | Tool::Asan => bail!("no model runs under {tool:?}"),
     };
     let mut command = process::cargo(root);
     command
@@ -71,6 +94,6 @@ pub(crate) fn models(root: &Path, tool: Tool, long: bool, counts: &mut Counts) -
 }
 
 /// Where cargo builds: what builds with other flags goes into folders of its own below it, so that neither build undoes the other.
-fn target_dir(root: &Path) -> PathBuf {
+pub(crate) fn target_dir(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
 }

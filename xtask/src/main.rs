@@ -5,12 +5,14 @@
     reason = "a command-line tool talks to its user"
 )]
 
+mod asan;
 mod bench;
 mod bench_engine;
 mod check;
 mod counts;
 mod demo;
 mod doc;
+mod fuzz;
 mod interrupt;
 mod postgres;
 mod process;
@@ -40,7 +42,7 @@ struct Arguments {
 enum Task {
     /// Check and test everything: tidy, format, clippy, docs, engine alone, then all tests on both databases
     Test(test::Options),
-    /// Run the engine's models of threads under loom or shuttle (`test` does it too)
+    /// Run the engine's models of threads under loom or shuttle (`test` does it too), fuzz it, or test it under AddressSanitizer
     Check(check::Options),
     /// Check the rules of the house that the compiler does not know
     Tidy,

@@ -78,7 +78,7 @@ where
     /// Cost: one shard lock per key, two more per key loaded.
     ///
     /// # Errors
-    /// [`BatchError::Load`] if a load failed and its value had no open stale-if-error window; [`BatchError::Count`] if
+    /// [`BatchError::Load`] if a load failed and its value had no open stale window; [`BatchError::Count`] if
     /// `load` gave the wrong number of values. What was loaded by then is stored all the same; errors are not.
     ///
     /// ```

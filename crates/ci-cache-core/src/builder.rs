@@ -15,13 +15,15 @@ use crate::error::Error;
 use crate::expiry::{Ttl, WHOLE, Windows};
 use crate::listener::{Cause, Listener};
 use crate::policy::Eviction;
-use crate::table::MAX_ENTRIES;
+use crate::table;
 
+/// The most entries a cache may have.
+const MAX_ENTRIES: u64 = 1 << 31;
 /// The most shards a cache may have.
 const MAX_SHARDS: usize = 1_024;
 /// The default gives each shard at least this many entries: below, a shard's share of the capacity and of the keys
 /// differ too much, which costs hits.
-const ENTRIES_PER_SHARD: u64 = 4_096;
+const ENTRIES_PER_SHARD: u64 = 1_024;
 /// The default for a cache that weighs: entries weigh any number of units, and none may be heavier than its shard.
 const WEIGHT_PER_SHARD: u64 = 1 << 22;
 /// Slots that each insertion examines for dead entries.
@@ -79,11 +81,11 @@ impl<K, V> CacheBuilder<K, V> {
 }
 
 impl<K, V, S> CacheBuilder<K, V, S> {
-    /// Sets the number of shards: 1 to 1,024 and at most the capacity.
+    /// Sets the number of shards: 1 to 1,024, at most the capacity, and so many that none has 850 million entries.
     ///
     /// Each shard has its own lock, its share of the capacity and its own eviction, so one shard makes
     /// [`Eviction::Lru`] exact over the whole cache. Default: sixteen times the processors, as a power of two, but at least
-    /// 4,096 entries each (or, in a cache that weighs, 4,194,304 units), hence a single shard below 8,192 entries.
+    /// 1,024 entries each (or, in a cache that weighs, 4,194,304 units), hence a single shard below 2,048 entries.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self
@@ -158,7 +160,8 @@ impl<K, V, S> CacheBuilder<K, V, S> {
     }
 
     /// Weighs entries: the capacity is then in the weigher's units, not in entries. A weight of 0 counts as 1. An entry heavier
-    /// than its shard's share of the capacity is not kept. Runs under the shard's lock, once per insertion.
+    /// than its shard's share of the capacity is not kept, nor is one beyond 850 million in its shard. Runs under the shard's
+    /// lock, once per insertion.
     ///
     /// ```
     /// # use std::sync::{Arc, atomic::{AtomicUsize, Ordering::Relaxed}};
@@ -276,6 +279,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
                 "must be from 1 to 1024 and at most the capacity",
             ));
         }
+        validate_share(self.capacity, shards, self.weigher.is_some())?;
         for (field, time) in [("default_ttl", self.ttl), ("default_idle", self.idle)] {
             if time.is_some_and(|time| time.is_zero()) {
                 return Err(Error::invalid(field, 0_u64, "must be longer than zero"));
@@ -367,11 +371,23 @@ pub(crate) fn validate_capacity(capacity: u64, weighs: bool) -> Result<(), Error
     if capacity == 0 {
         return Err(Error::invalid("capacity", capacity, "must be at least 1"));
     }
-    if !weighs && capacity > MAX_ENTRIES as u64 {
+    if !weighs && capacity > MAX_ENTRIES {
         return Err(Error::invalid(
             "capacity",
             capacity,
             "must be from 1 to 2147483648 entries",
+        ));
+    }
+    Ok(())
+}
+
+/// Checks what a capacity leaves for each shard.
+pub(crate) fn validate_share(capacity: u64, shards: usize, weighs: bool) -> Result<(), Error> {
+    if !weighs && capacity.div_ceil(shards as u64) >= table::MAX_ENTRIES as u64 {
+        return Err(Error::invalid(
+            "capacity",
+            capacity,
+            "must leave each shard less than 850000000 entries",
         ));
     }
     Ok(())
@@ -422,6 +438,11 @@ mod tests {
         assert!(rejected(builder(10).shards(0)).contains("shards = 0"));
         assert!(rejected(builder(10).shards(11)).contains("shards = 11"));
         assert!(rejected(builder(10_000).shards(1_025)).contains("shards = 1025"));
+        assert!(rejected(builder(1 << 31).shards(2)).contains("capacity = 2147483648"));
+        assert!(builder(1 << 31).shards(3).build::<()>().is_ok());
+        assert!(builder(1 << 31).build::<()>().is_ok());
+        let weighs = builder(1 << 31).shards(1).weigher(|_, _| 1);
+        assert!(weighs.build::<()>().is_ok());
         assert!(rejected(builder(10).default_ttl(Duration::ZERO)).contains("default_ttl"));
         assert!(rejected(builder(10).default_idle(Duration::ZERO)).contains("default_idle"));
         assert!(rejected(builder(10).jitter(1.5)).contains("jitter = 1.5"));

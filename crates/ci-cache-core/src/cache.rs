@@ -15,7 +15,7 @@ use crate::core::Core;
 use crate::entry::{Found, Freshness, InsertOptions, LookupOptions};
 use crate::flight::Waiter;
 use crate::leader::{Leader, Lookup};
-use crate::listener::Cause;
+use crate::listener::{Cause, Garbage};
 use crate::shard::{Look, Probe, Seen, Stored};
 
 /// A bounded concurrent map with expiry, eviction, single flight and scoped invalidation.
@@ -35,6 +35,8 @@ pub struct Cache<K, V, E = Infallible, S = RandomState> {
     mixed: bool,
     /// Each hit must be told to the policy at once.
     exact: bool,
+    /// Most values may be replaced the short way.
+    swaps: bool,
 }
 
 impl<K, V, E> Cache<K, V, E> {
@@ -49,6 +51,7 @@ impl<K, V, E, S> Cache<K, V, E, S> {
     pub(crate) fn assemble(core: Core<K, V, E>, hasher: Arc<S>, mixed: bool) -> Self {
         Self {
             exact: core.config.eviction.is_exact(),
+            swaps: core.config.plain && core.config.listener.is_none() && !core.config.eviction.is_exact(),
             core: Arc::new(core),
             hasher,
             mixed,
@@ -73,7 +76,8 @@ where
 
     /// Looks a key up and visits its value in place, if that is fresh, which saves copying it: counts a hit or miss.
     ///
-    /// The visitor holds up writers of the shard: keep it short.
+    /// The visitor holds up writers, of the shard and now and then of others: keep it short, and let it not wait for anybody
+    /// who may be writing.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -181,7 +185,17 @@ where
     /// Stores a value with the cache's defaults and no scope; see [`insert_with`](Self::insert_with).
     #[inline]
     pub fn insert(&self, key: K, value: V) {
-        self.insert_with(key, value, InsertOptions::new());
+        let hash = self.hash(&key);
+        let value = if self.swaps {
+            match self.core.swap(hash, &key, value) {
+                // Both are dropped here, after the lock.
+                Ok(_old) => return,
+                Err(value) => value,
+            }
+        } else {
+            value
+        };
+        self.insert_hashed(hash, key, value, &InsertOptions::new());
     }
 
     /// Stores a value; says whether the cache kept it.
@@ -193,8 +207,12 @@ where
     #[inline]
     pub fn insert_with(&self, key: K, value: V, options: InsertOptions) -> bool {
         let hash = self.hash(&key);
+        self.insert_hashed(hash, key, value, &options)
+    }
+
+    fn insert_hashed(&self, hash: u64, key: K, value: V, options: &InsertOptions) -> bool {
         let stored = self.core.write(hash, |shard, config, out| {
-            shard.insert(hash, key, value, &options, config, out)
+            shard.insert(hash, key, value, options, config, out)
         });
         stored == Stored::Kept
     }
@@ -265,16 +283,21 @@ where
         {
             return Lookup::Hit(found);
         }
-        let probe = self.core.write(hash, |shard, config, out| {
+        let mut garbage = Garbage::default();
+        let probe = self.core.write_untold(hash, &mut garbage, |shard, config, out| {
             shard.lookup((hash, key), config, begin, out)
         });
         let lead = |flight| Leader::new(Arc::clone(&self.core), hash, flight);
-        match probe {
+        // A flight has its leader before the listener or a drop can panic: it would have none, and be waited for for ever.
+        let lookup = match probe {
             Probe::Hit(found) => Lookup::Hit(found),
             Probe::Stale(found, flight) => Lookup::Stale(found, flight.map(lead)),
             Probe::Join(flight) => Lookup::Wait(Waiter::new(flight)),
             Probe::Lead(flight) => Lookup::Lead(lead(flight)),
-        }
+        };
+        self.core.tell(&garbage);
+        drop(garbage);
+        lookup
     }
 
     #[inline(always)]
@@ -290,6 +313,7 @@ impl<K, V, E, S> Clone for Cache<K, V, E, S> {
             hasher: Arc::clone(&self.hasher),
             mixed: self.mixed,
             exact: self.exact,
+            swaps: self.swaps,
         }
     }
 }

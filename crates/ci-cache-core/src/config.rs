@@ -1,6 +1,7 @@
 //! What a cache was built with, validated, and how it turns a caller's wishes into an entry's life.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,21 +81,35 @@ pub(crate) struct Life {
 
 impl<K, V> Config<K, V> {
     /// Decides how long an entry lives and what it weighs. Runs the caller's weigher and expiry function.
+    ///
+    /// # Errors
+    /// Gives back their panic, so that the pair can be brought out of the lock first.
     #[inline]
-    pub(crate) fn life(&self, hash: u64, key: &K, value: &V, options: &InsertOptions) -> Life {
+    pub(crate) fn life(
+        &self,
+        hash: u64,
+        key: &K,
+        value: &V,
+        options: &InsertOptions,
+    ) -> std::thread::Result<Life> {
         if self.plain && options.is_plain() {
-            let deadline = match self.ttl {
-                None => Tick::NEVER,
-                Some(ttl) => self.time.now().saturating_add(ttl),
-            };
-            return Life {
-                mark: Mark::new(deadline, false),
+            return Ok(Life {
+                mark: Mark::new(self.plain_deadline(), false),
                 detail: None,
                 weight: 1,
                 cost: 0,
-            };
+            });
         }
-        self.full_life(hash, key, value, options)
+        catch_unwind(AssertUnwindSafe(|| self.full_life(hash, key, value, options)))
+    }
+
+    /// Gives the deadline of a plain entry; no clock is read where nothing expires.
+    #[inline]
+    pub(crate) fn plain_deadline(&self) -> Tick {
+        match self.ttl {
+            None => Tick::NEVER,
+            Some(ttl) => self.time.now().saturating_add(ttl),
+        }
     }
 
     /// The general case of [`life`](Self::life).
@@ -130,7 +145,8 @@ impl<K, V> Config<K, V> {
             hits: AtomicU64::new(0),
             stamp: options.stamp.clone(),
             hard,
-            idle_micros,
+            // Zero means none here; an entry that may not idle at all is dead by its deadline already.
+            idle_micros: idle.map_or(0, |_| idle_micros.max(1)),
             stale_until: windows
                 .revalidate
                 .map_or(hard, |window| hard.saturating_add(window)),

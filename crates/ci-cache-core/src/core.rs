@@ -11,6 +11,7 @@ use crate::expiry::Ttl;
 use crate::flight::Flight;
 use crate::listener::Garbage;
 use crate::raw::BiasedLock;
+use crate::rules::Rules;
 use crate::scope::Stamp;
 use crate::shard::{Landing, Look, Seen, Shard};
 use crate::shim::{AtomicU64, Mutex, Ordering, lock};
@@ -29,8 +30,9 @@ pub(crate) struct Core<K, V, E> {
     stray_misses: AtomicU64,
     /// The capacity in total weight. Outside the shards only a report.
     capacity: AtomicU64,
-    /// Held while the capacity changes, so that two changes cannot mix.
-    resizing: Mutex<()>,
+    /// Counts the changes of the capacity, so that two cannot mix: the younger one holds. Taken within a shard's lock or
+    /// without one, never the other way round, and never while a caller's code runs.
+    resizes: Mutex<u64>,
 }
 
 /// A shard on cache lines of its own, so that neighbours' locks do not slow each other down.
@@ -55,7 +57,7 @@ impl<K, V, E> Core<K, V, E> {
             epoch: AtomicU64::new(0),
             stray_misses: AtomicU64::new(0),
             capacity: AtomicU64::new(capacity),
-            resizing: Mutex::new(()),
+            resizes: Mutex::new(0),
         }
     }
 
@@ -94,17 +96,17 @@ impl<K, V, E> Core<K, V, E> {
     where
         Q: ?Sized + Equivalent<K>,
     {
-        let mut shard = self.lock_of(hash).share(&self.stripes);
-        let access = shard.access();
-        let look = shard.look((hash, key), self.epoch(), &self.config, |seen| {
-            seen.hit(hash, &self.config);
-            visit(&seen)
-        });
-        if let Look::Hit(_) = look {
-            shard.count_hit(access);
-            shard.count(1);
-        }
-        look
+        self.lock_of(hash).look(&self.stripes, |shard, access| {
+            let look = shard.look((hash, key), self.epoch(), &self.config, |seen| {
+                seen.hit(hash, &self.config);
+                visit(&seen)
+            });
+            let hit = matches!(look, Look::Hit(_));
+            if hit {
+                shard.count_hit(access);
+            }
+            (look, u64::from(hit))
+        })
     }
 
     /// Visits a key's fresh entry under shared access and counts nothing.
@@ -157,6 +159,24 @@ impl<K, V, E> Core<K, V, E> {
         (result, out)
     }
 
+    /// Changes the shard of a hash and leaves it to the caller to [`tell`](Self::tell) of what left it: for a result that
+    /// must be in safe hands before the listener or a drop can panic.
+    #[inline]
+    pub(crate) fn write_untold<R>(
+        &self,
+        hash: u64,
+        out: &mut Garbage<K, V, E>,
+        act: impl FnOnce(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
+    ) -> R {
+        self.lock_untold(self.lock_of(hash), out, act)
+    }
+
+    /// Tells the listener of what left a shard.
+    #[inline]
+    pub(crate) fn tell(&self, out: &Garbage<K, V, E>) {
+        out.tell(self.config.listener.as_ref());
+    }
+
     #[inline]
     fn write_lock<R>(
         &self,
@@ -164,13 +184,13 @@ impl<K, V, E> Core<K, V, E> {
         out: &mut Garbage<K, V, E>,
         act: impl FnOnce(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
     ) -> R {
-        let result = self.write_lock_silently(lock, out, act);
-        out.tell(self.config.listener.as_ref());
+        let result = self.lock_untold(lock, out, act);
+        self.tell(out);
         result
     }
 
     #[inline]
-    fn write_lock_silently<R>(
+    fn lock_untold<R>(
         &self,
         lock: &BiasedLock<Shard<K, V, E>>,
         out: &mut Garbage<K, V, E>,
@@ -180,22 +200,6 @@ impl<K, V, E> Core<K, V, E> {
             shard.sync(self.epoch(), out);
             act(shard, &self.config, out)
         })
-    }
-
-    /// Changes the shard of a hash; what leaves it goes into `out`, and the caller tells of it
-    /// ([`tell`](Self::tell)) once it holds no lock of its own any more.
-    pub(crate) fn write_silently<R>(
-        &self,
-        hash: u64,
-        out: &mut Garbage<K, V, E>,
-        act: impl FnOnce(&mut Shard<K, V, E>, &Config<K, V>, &mut Garbage<K, V, E>) -> R,
-    ) -> R {
-        self.write_lock_silently(self.lock_of(hash), out, act)
-    }
-
-    /// Tells the listener of what left shards silently.
-    pub(crate) fn tell(&self, out: &Garbage<K, V, E>) {
-        out.tell(self.config.listener.as_ref());
     }
 
     /// Changes the shards one after the other.
@@ -219,6 +223,12 @@ impl<K, V, E> Core<K, V, E> {
         })
     }
 
+    /// Gives the rules that hold, which are the same in each shard; in what ships, all of them.
+    pub(crate) fn rules(&self) -> Rules {
+        let mut each = self.read_each(|shard, _, _| shard.rules);
+        each.next().unwrap_or(Rules::SHIPPED)
+    }
+
     /// Sums the counters.
     pub(crate) fn stats(&self) -> Stats {
         let (hits, misses) = self.stripes.counts();
@@ -235,21 +245,47 @@ impl<K, V, E> Core<K, V, E> {
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Changes the capacity and evicts what is too much, a few entries at a time under each lock.
+    /// Changes the capacity and evicts what is too much, a few entries at a time under each lock. Ends early if another
+    /// change overtakes it, of another thread or out of a listener that hears of the evictions.
     pub(crate) fn resize(&self, capacity: u64) {
         /// Evictions in one go; some ten microseconds.
         const AT_ONCE: usize = 128;
-        let _one = lock(&self.resizing);
-        self.capacity.store(capacity, Ordering::Relaxed);
+        let mine = {
+            let mut resizes = lock(&self.resizes);
+            *resizes += 1;
+            self.capacity.store(capacity, Ordering::Relaxed);
+            *resizes
+        };
         for (line, share) in self.shards.iter().zip(shares(capacity, self.shards.len())) {
-            while self.write_lock(&line.0, &mut Garbage::default(), |shard, config, out| {
-                shard.resize(share, AT_ONCE, config, out)
-            }) {}
+            loop {
+                let has_more = self.write_lock(&line.0, &mut Garbage::default(), |shard, config, out| {
+                    // Looked at under the shard's lock: a younger change counts itself before it comes to this shard, so
+                    // it either is seen here or sets the share after this.
+                    (*lock(&self.resizes) == mine).then(|| shard.resize(share, AT_ONCE, config, out))
+                });
+                match has_more {
+                    Some(true) => {}
+                    Some(false) => break,
+                    None => return,
+                }
+            }
         }
     }
 }
 
 impl<K: Eq, V, E> Core<K, V, E> {
+    /// Replaces a resident key's value the short way, see [`Shard::swap`]; gives the new one back where there is none.
+    #[inline]
+    pub(crate) fn swap(&self, hash: u64, key: &K, value: V) -> Result<V, V> {
+        self.lock_of(hash).write(&self.stripes, |shard| {
+            if shard.is_of(self.epoch()) {
+                shard.swap(hash, key, value, &self.config)
+            } else {
+                Err(value)
+            }
+        })
+    }
+
     /// Stores a flight's value unless it was detached; the caller tells of what that displaces ([`tell`](Self::tell)).
     ///
     /// The value gets the options of the look-up that began the flight, but for `ttl` and `stamp` where given.
@@ -272,7 +308,7 @@ impl<K: Eq, V, E> Core<K, V, E> {
             let took = self.config.time.now().saturating_since(flight.begun);
             options.cost = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         }
-        self.write_silently(hash, out, |shard, config, out| {
+        self.write_untold(hash, out, |shard, config, out| {
             shard.publish(hash, flight, value, &options, config, out)
         })
     }

@@ -93,6 +93,12 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
+    /// Tells whether no entry has had more than a time to live.
+    #[inline]
+    pub(crate) fn is_unused(&self) -> bool {
+        self.details.is_empty() && self.weights.is_empty() && self.costs.is_empty()
+    }
+
     /// Reads an entry's detail.
     #[inline]
     pub(crate) fn detail(&self, slot: u32) -> Option<&Detail> {
@@ -113,8 +119,7 @@ impl Columns {
     /// Writes what is known of an entry.
     #[inline]
     pub(crate) fn set(&mut self, slot: u32, slots: usize, detail: Option<Detail>, weight: u32, cost: u32) {
-        let unused = self.details.is_empty() && self.weights.is_empty() && self.costs.is_empty();
-        if unused && detail.is_none() && weight <= 1 && cost == 0 {
+        if self.is_unused() && detail.is_none() && weight <= 1 && cost == 0 {
             return;
         }
         self.set_all(slot, slots, detail, weight, cost);

@@ -91,7 +91,8 @@ impl InsertOptions {
         self
     }
 
-    /// Sets the time to idle: the entry expires when it was not hit for so long, and at the end of its time to live.
+    /// Sets the time to idle: the entry expires when it was not hit for so long, and at the end of its time to live. Zero is
+    /// legal: such an entry is never served.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.idle = Some(idle);
         self

@@ -23,7 +23,7 @@ pub enum Outcome<V, E> {
     Loaded(V),
     /// The leader's error, shared by all waiters.
     Failed(E),
-    /// The load failed, and there is a value whose stale-if-error window is still open.
+    /// The load failed, and there is a value with a stale window that is still open.
     Fallback {
         /// The value.
         value: V,

@@ -39,6 +39,28 @@ fn join<'a>(cache: &TestCache, scope: impl Into<Option<&'a Scope>>) -> Waiter<u3
 }
 
 #[test]
+fn an_invalidated_flight_has_nothing_to_fall_back_on() {
+    let clock = Arc::new(ManualClock::new());
+    let cache: TestCache = TestCache::builder(8, clock.clone())
+        .stale_if_error(Duration::from_secs(9))
+        .build()
+        .unwrap();
+    // (A value of no scope: the next load's scope says what has become of it.)
+    cache.insert_with(
+        KEY.to_owned(),
+        1,
+        InsertOptions::new().ttl(Duration::from_secs(1)),
+    );
+    clock.advance(Duration::from_secs(2));
+    let scope = Scope::new();
+    let leader = lead(&cache, &scope);
+    scope.invalidate();
+    assert!(leader.is_detached());
+    assert_eq!(leader.fail("down"), None);
+    assert_eq!(lead(&cache, &scope).fail("down"), Some(1));
+}
+
+#[test]
 fn a_published_value_answers_waiters_and_later_lookups() {
     let cache = cache();
     let leader = lead(&cache, None);

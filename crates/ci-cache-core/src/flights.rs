@@ -31,6 +31,11 @@ impl<K, V, E> Flights<K, V, E> {
         self.0.len()
     }
 
+    /// Tells whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Attaches the flight of a key that has none.
     pub(crate) fn attach(&mut self, hash: u64, key: K, flight: Arc<Flight<V, E>>) {
         self.0

@@ -47,7 +47,7 @@ where
     /// Cost: a hit that is never pending; otherwise as [`Cache::get_or_load`], and a waker per waiter.
     ///
     /// # Errors
-    /// The leader's error, a clone for each caller that waited, unless there is a value whose stale-if-error window is open.
+    /// The leader's error, a clone for each caller that waited, unless there is a value with an open stale window.
     /// Errors are not cached.
     ///
     /// ```

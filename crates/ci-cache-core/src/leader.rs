@@ -160,19 +160,22 @@ impl<K, V, E> Landed<K, V, E> {
 }
 
 impl<K: Eq, V: Clone, E> Leader<K, V, E> {
-    /// Ends the flight with an error: waiters get a clone, or the value whose stale-if-error window is open
-    /// ([`Outcome::Fallback`]), which is also returned to be served by the leader. Nothing is kept. One shard lock.
+    /// Ends the flight with an error: waiters get a clone, or the value whose stale-if-error window, or
+    /// stale-while-revalidate window, is open ([`Outcome::Fallback`]), which is also returned to be served by the leader.
+    /// Nothing is kept. One shard lock.
     ///
     /// There is no fallback if the flight was detached: the value was removed, replaced or invalidated meanwhile.
     pub fn fail(mut self, error: E) -> Option<V> {
         let (fallback, garbage) = self.core.write_keeping(self.hash, |shard, config, out| {
             shard.fail(self.hash, &self.flight, config, out)
         });
-        self.settled = true;
-        self.flight.settle(match fallback.clone() {
+        // Before the flight counts as settled: should the clone panic, the drop tells the waiters.
+        let outcome = match fallback.clone() {
             Some(value) => Outcome::Fallback { value, error },
             None => Outcome::Failed(error),
-        });
+        };
+        self.settled = true;
+        self.flight.settle(outcome);
         drop(garbage);
         fallback
     }

@@ -67,6 +67,10 @@
     reason = "a hit is compiled into its caller, else the closures it is made of become calls"
 )]
 
+// The fuzzer's targets, which the tests of the tests include, name the engine as any other program does.
+#[cfg(test)]
+extern crate self as ci_cache_core;
+
 mod batch;
 mod builder;
 mod cache;
@@ -88,6 +92,9 @@ mod flight_tests;
 mod flights;
 #[cfg(feature = "async")]
 mod future;
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+mod fuzz_tests;
 mod leader;
 mod listener;
 mod load;

@@ -64,6 +64,8 @@ pub(crate) enum Rest<K, V, E> {
     Flights(Vec<crate::flights::FlightSlot<K, V, E>>),
     /// A key that was not needed.
     Key(K),
+    /// A pair whose weighing panicked.
+    Pair(K, V),
     /// The table before it grew; nothing is in it any more.
     Memory(Box<crate::table::Table<K, V>>),
 }

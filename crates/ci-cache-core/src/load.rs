@@ -25,7 +25,7 @@ where
     /// anew, and the others get it as it is.
     ///
     /// # Errors
-    /// The leader's error, a clone for each caller that waited, unless there is a value whose stale-if-error window is open.
+    /// The leader's error, a clone for each caller that waited, unless there is a value with an open stale window.
     /// Errors are not cached.
     pub fn get_or_load<Q>(
         &self,

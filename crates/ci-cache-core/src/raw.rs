@@ -118,16 +118,35 @@ impl<T> BiasedLock<T> {
         };
         ReadGuard {
             value: Peek(self.data.get()),
-            pass,
+            _pass: pass,
         }
     }
 
-    /// Runs `look` on the value under a guard; it says also how many hits to count.
-    #[cfg(test)]
-    pub(crate) fn read<R>(&self, stripes: &Stripes, look: impl FnOnce(&T, Access) -> (R, u64)) -> R {
-        let mut guard = self.share(stripes);
-        let (result, hits) = look(&guard, guard.access());
-        guard.count(hits);
+    /// Runs `look` on the value as under a [`share`](Self::share) guard; it says also how many hits (0 or 1) to count if it reads
+    /// [`Access::Beside`] others.
+    ///
+    /// What must be undone stays in registers; the guard is for a panic in `look` and is forgotten otherwise. (Held
+    /// by a guard alone it lives in memory, because the code that unwinds takes the guard's address.)
+    #[inline(always)]
+    pub(crate) fn look<R>(&self, stripes: &Stripes, look: impl FnOnce(&T, Access) -> (R, u64)) -> R {
+        let beside = self.enter(stripes).map(Section::into_parts);
+        let guard = match beside {
+            Some((stripe, entered)) => Unwinding::Beside(stripe, entered),
+            None => Unwinding::Alone(self.take_to_read()),
+        };
+        let access = match beside {
+            Some(_) => Access::Beside,
+            None => Access::Alone,
+        };
+        let value = Peek(self.data.get());
+        // SAFETY: as in `ReadGuard::deref`; what lets us read ends below, after the reference.
+        let (result, hits) = look(unsafe { value.as_ref() }, access);
+        drop(value);
+        std::mem::forget(guard);
+        match beside {
+            Some((stripe, entered)) => stripe.leave(entered, hits),
+            None => drop(Held(self)),
+        }
         result
     }
 
@@ -284,7 +303,7 @@ fn pause(tries: &mut u32) {
 struct Held<'a, T>(&'a BiasedLock<T>);
 
 impl<T> Drop for Held<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         self.0.held.store(0, Ordering::Release);
         if !LockRule::ReleaseFences.is_broken() {
@@ -299,21 +318,7 @@ impl<T> Drop for Held<'_, T> {
 /// Shared access to the value. The pointer goes before the pass: fields are dropped in order.
 pub(crate) struct ReadGuard<'a, T> {
     value: Peek<T>,
-    pass: Pass<'a, T>,
-}
-
-impl<T> ReadGuard<'_, T> {
-    /// Tells how the reader got in.
-    #[inline]
-    pub(crate) fn access(&self) -> Access {
-        self.pass.access()
-    }
-
-    /// Counts hits (0 or 1) on the reader's stripe when it leaves, if it reads [`Access::Beside`] others.
-    #[inline]
-    pub(crate) fn count(&mut self, hits: u64) {
-        self.pass.count(hits);
-    }
+    _pass: Pass<'a, T>,
 }
 
 impl<T> std::ops::Deref for ReadGuard<'_, T> {
@@ -321,7 +326,7 @@ impl<T> std::ops::Deref for ReadGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: no `&mut T` exists until `pass` is dropped. Under the word: a `&mut T` exists only under the word. Beside
+        // SAFETY: no `&mut T` exists until the pass is dropped. Under the word: a `&mut T` exists only under the word. Beside
         // others: a writer first clears `biased` and passes a heavy fence; since `biased` was still set after our light
         // fence, the writer's look at our stripe comes after our `enter` and it waits (module page).
         unsafe { self.value.as_ref() }
@@ -329,24 +334,23 @@ impl<T> std::ops::Deref for ReadGuard<'_, T> {
 }
 
 /// How a reader got in, and out again on drop.
+#[expect(dead_code, reason = "held until dropped")]
 enum Pass<'a, T> {
     Beside(Section<'a>),
+    Alone(Held<'a, T>),
+}
+
+/// What a panic in a look must undo.
+enum Unwinding<'a, T> {
+    Beside(&'a Stripe, u64),
     Alone(#[expect(dead_code, reason = "held until dropped")] Held<'a, T>),
 }
 
-impl<T> Pass<'_, T> {
-    #[inline]
-    fn access(&self) -> Access {
-        match self {
-            Self::Beside(_) => Access::Beside,
-            Self::Alone(_) => Access::Alone,
-        }
-    }
-
-    #[inline]
-    fn count(&mut self, hits: u64) {
-        if let Self::Beside(section) = self {
-            section.hits = hits;
+impl<T> Drop for Unwinding<'_, T> {
+    #[cold]
+    fn drop(&mut self) {
+        if let Self::Beside(stripe, entered) = self {
+            stripe.leave(*entered, 0);
         }
     }
 }
@@ -357,7 +361,6 @@ struct Section<'a> {
     stripe: &'a Stripe,
     /// Where to return to.
     entered: u64,
-    hits: u64,
 }
 
 impl<'a> Section<'a> {
@@ -366,15 +369,24 @@ impl<'a> Section<'a> {
         Some(Self {
             entered: stripe.enter()?,
             stripe,
-            hits: 0,
         })
     }
 }
 
+impl<'a> Section<'a> {
+    /// Leaves it to the caller to leave.
+    #[inline(always)]
+    fn into_parts(self) -> (&'a Stripe, u64) {
+        let parts = (self.stripe, self.entered);
+        std::mem::forget(self);
+        parts
+    }
+}
+
 impl Drop for Section<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        self.stripe.leave(self.entered, self.hits);
+        self.stripe.leave(self.entered, 0);
     }
 }
 
@@ -539,6 +551,16 @@ fn match_byte_portable(words: [u64; 2], byte: u8) -> u32 {
     bytes
         .enumerate()
         .fold(0, |bits, (index, other)| bits | u32::from(other == byte) << index)
+}
+
+/// The mistake that AddressSanitizer has to notice, if it is there at all.
+#[cfg(all(test, asan))]
+fn read_freed_memory() -> u64 {
+    let value = Box::new(7);
+    let place = &raw const *value;
+    drop(value);
+    // SAFETY: none; this is wrong. It runs in a process of its own, which must not survive it.
+    unsafe { place.read_volatile() }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::*;
 /// Reads until the lock is biased.
 fn make_quiet(lock: &BiasedLock<u64>, stripes: &Stripes) {
     for _ in 0..=QUIET_READS {
-        lock.read(stripes, |_, _| ((), 0));
+        lock.look(stripes, |_, _| ((), 0));
     }
 }
 
@@ -13,14 +13,14 @@ fn make_quiet(lock: &BiasedLock<u64>, stripes: &Stripes) {
 fn quiet_reads_bias_the_lock_and_a_write_takes_the_bias_back() {
     let (lock, stripes) = (BiasedLock::new(1), Stripes::new());
     make_quiet(&lock, &stripes);
-    let access = lock.read(&stripes, |&value, access| ((value, access), 1));
+    let access = lock.look(&stripes, |&value, access| ((value, access), 1));
     if barrier::is_available() && stripes.mine().is_some() {
         assert_eq!(access, (1, Access::Beside));
         assert_eq!(stripes.counts().0, 1);
     }
     lock.write(&stripes, |value| *value = 2);
     assert_eq!(
-        lock.read(&stripes, |&value, access| ((value, access), 0)),
+        lock.look(&stripes, |&value, access| ((value, access), 0)),
         (2, Access::Alone)
     );
 }
@@ -30,7 +30,7 @@ fn a_panicking_reader_or_writer_leaves_the_lock_usable() {
     let (lock, stripes) = (BiasedLock::new(1), Stripes::new());
     for _ in 0..2 {
         let caught = std::panic::AssertUnwindSafe(|| {
-            lock.read(&stripes, |_, _| -> ((), u64) { panic!("reader") });
+            lock.look(&stripes, |_, _| -> ((), u64) { panic!("reader") });
         });
         assert!(std::panic::catch_unwind(caught).is_err());
         let caught = std::panic::AssertUnwindSafe(|| lock.write(&stripes, |_| panic!("writer")));
@@ -38,7 +38,7 @@ fn a_panicking_reader_or_writer_leaves_the_lock_usable() {
         lock.write(&stripes, |value| *value += 1);
         make_quiet(&lock, &stripes);
     }
-    assert_eq!(lock.read(&stripes, |&value, _| (value, 0)), 3);
+    assert_eq!(lock.look(&stripes, |&value, _| (value, 0)), 3);
 }
 
 #[test]
@@ -51,12 +51,12 @@ fn threads_that_read_and_write_lose_no_update() {
                     if round % 2_500 == 0 {
                         lock.write(&stripes, |pair| pair.iter_mut().for_each(|half| *half += 1));
                     }
-                    lock.read(&stripes, |pair, _| (assert_eq!(pair[0], pair[1]), 1));
+                    lock.look(&stripes, |pair, _| (assert_eq!(pair[0], pair[1]), 1));
                 }
             });
         }
     });
-    assert_eq!(lock.read(&stripes, |pair, _| (pair[0], 0)), 32);
+    assert_eq!(lock.look(&stripes, |pair, _| (pair[0], 0)), 32);
 }
 
 #[test]
@@ -68,4 +68,25 @@ fn both_compares_agree() {
             assert_eq!(match_byte(words, byte), match_byte_portable(words, byte));
         }
     }
+}
+
+/// Under AddressSanitizer alone: a run in which nobody watches proves nothing.
+#[cfg(asan)]
+#[test]
+fn a_planted_read_of_freed_memory_is_noticed() {
+    const CHILD: &str = "CI_CACHE_ASAN_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        panic!("nobody noticed it, and read {}", read_freed_memory());
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "raw::tests::a_planted_read_of_freed_memory_is_noticed",
+            "--exact",
+            "--nocapture",
+        ])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("AddressSanitizer: heap-use-after-free"), "{said}");
 }

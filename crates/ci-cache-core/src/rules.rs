@@ -1,7 +1,7 @@
-//! The rules of the lock and of the flight protocol that the tests break on purpose: twins with the same functions.
+//! The rules of the lock, of the flight protocol and of a shard that the tests break on purpose: twins with the same functions.
 //!
-//! The checkers have to notice each broken rule, or they prove nothing. The flights' rules are broken cache by cache in any test;
-//! the lock's only in the models, process by process: see [`crate::models`].
+//! The checkers have to notice each broken rule, or they prove nothing. A shard's rules are broken cache by cache, in any test and by the
+//! fuzzer (`--cfg fuzzing`); the lock's only in the models, process by process: see [`crate::models`].
 
 /// A rule of the lock that a model can break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +36,13 @@ impl LockRule {
     }
 }
 
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub(crate) use kept::{ProtocolRules, Rules};
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use planted::{ProtocolRules, Rules};
 
 /// What ships: nothing is broken, nothing is stored.
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod kept {
     use crate::scope::Stamp;
 
@@ -67,6 +67,26 @@ mod kept {
         /// A value is published under the stamp from before its load (P2).
         pub(crate) fn stamp_to_publish(self, begun: Option<&Stamp>) -> Option<Stamp> {
             begun.cloned()
+        }
+
+        /// A value that replaces another lives its own time (P7).
+        pub(crate) const fn overwriting_keeps_the_deadline(self) -> bool {
+            false
+        }
+
+        /// A shard that became too small evicts at once (P5).
+        pub(crate) const fn shrinks_later(self) -> bool {
+            false
+        }
+
+        /// A snapshot is read if its checksum says that it is whole.
+        pub(crate) const fn reads_damaged_snapshots(self) -> bool {
+            false
+        }
+
+        /// Nothing is allocated by a number that was read (P12).
+        pub(crate) const fn trusts_counts(self) -> bool {
+            false
         }
     }
 
@@ -112,7 +132,7 @@ mod kept {
 }
 
 /// What is tested: the same, or with one rule broken.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod planted {
     use crate::scope::Stamp;
 
@@ -125,10 +145,29 @@ mod planted {
         RemovalForgetsFlights,
         /// Takes the stamp when the value is there, as one would naively.
         StampsAtPublication,
+        /// Replaces a value and lets the new one live as long as the old one would have.
+        OverwritingKeepsTheDeadline,
+        /// Takes a new capacity and leaves the eviction to whoever inserts next.
+        ShrinksLater,
+        /// Cuts a snapshot into entries whatever its checksum says.
+        ReadsDamagedSnapshots,
+        /// Makes room for as many entries as a snapshot says it has.
+        TrustsCounts,
     }
 
     impl Rules {
         pub(crate) const SHIPPED: Self = Self::Kept;
+
+        /// Every way to break one; for whoever has to notice each, or knows one by its name.
+        pub(crate) const BROKEN: [Self; 7] = [
+            Self::JoinsOlderFlights,
+            Self::RemovalForgetsFlights,
+            Self::StampsAtPublication,
+            Self::OverwritingKeepsTheDeadline,
+            Self::ShrinksLater,
+            Self::ReadsDamagedSnapshots,
+            Self::TrustsCounts,
+        ];
 
         pub(crate) fn join_older_flights(self) -> bool {
             self == Self::JoinsOlderFlights
@@ -143,6 +182,22 @@ mod planted {
                 Self::StampsAtPublication => begun.map(Stamp::renewed),
                 _ => begun.cloned(),
             }
+        }
+
+        pub(crate) fn overwriting_keeps_the_deadline(self) -> bool {
+            self == Self::OverwritingKeepsTheDeadline
+        }
+
+        pub(crate) fn shrinks_later(self) -> bool {
+            self == Self::ShrinksLater
+        }
+
+        pub(crate) fn reads_damaged_snapshots(self) -> bool {
+            self == Self::ReadsDamagedSnapshots
+        }
+
+        pub(crate) fn trusts_counts(self) -> bool {
+            self == Self::TrustsCounts
         }
     }
 

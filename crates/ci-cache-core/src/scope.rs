@@ -83,7 +83,7 @@ impl Stamp {
     }
 
     /// Takes a new stamp of the same scope: the mistake that the flight tests must notice.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn renewed(&self) -> Self {
         self.scope.stamp()
     }

@@ -179,7 +179,7 @@ where
         elapsed: Duration,
         mut decode: impl FnMut(&[u8], &[u8]) -> Option<Restored<K, V>>,
     ) -> Result<Imported, Error> {
-        let opened = format::open(bytes)?;
+        let opened = format::open(bytes, self.core.rules())?;
         let elapsed = micros(elapsed);
         let takes_weights = opened.is_weighed == self.core.config.weigher.is_some();
         let mut records = opened.records;
@@ -213,6 +213,10 @@ where
         let mut options = wishes(told, elapsed);
         options.weight = takes_weight.then_some(told.weight);
         options.stamp = pair.stamp;
+        // No window is what the value had, too: a default must not prolong it.
+        let (had, default) = (&mut options.windows, self.core.config.windows);
+        had.revalidate = had.revalidate.or(default.revalidate.map(|_| Duration::ZERO));
+        had.error = had.error.or(default.error.map(|_| Duration::ZERO));
         let hash = self.hash(&pair.key);
         self.core.write(hash, |shard, config, out| {
             shard.restore(hash, pair.key, pair.value, &options, config, out)

@@ -34,7 +34,7 @@ impl Stripe {
     /// Shows that the owner reads; gives the sequence to return to, or nothing if it reads already (nested).
     ///
     /// The store is not ordered before later loads: that takes a fence (see `raw`).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter(&self) -> Option<u64> {
         let sequence = self.sequence.load(Ordering::Relaxed);
         if sequence % 2 == 1 {
@@ -47,7 +47,7 @@ impl Stripe {
     }
 
     /// Shows that the owner has stopped reading and counts `hits` (0 or 1).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn leave(&self, entered: u64, hits: u64) {
         self.sequence
             .store(entered.wrapping_add(hits * 2), Ordering::Release);

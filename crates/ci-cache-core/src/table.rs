@@ -15,6 +15,7 @@
 use hashbrown::Equivalent;
 
 use crate::mark::Mark;
+use crate::policy::MAX_SLOTS;
 use crate::raw::match_byte;
 
 /// Slots of a group.
@@ -24,9 +25,11 @@ const OVERFLOW: usize = 15;
 /// A count that stays: it is no longer known how many went on.
 const STUCK: u8 = u8::MAX;
 /// Entries a table holds at most, in percent of its slots: beyond it searches become long.
-const MAX_LOAD_PERCENT: usize = 85;
-/// The most entries of a table; slot numbers fit 32 bits.
-pub(crate) const MAX_ENTRIES: usize = 1 << 31;
+const MAX_LOAD_PERCENT: u64 = 82;
+/// The most entries of a table: as many as have room in the slots that the policies' queues can name.
+pub(crate) const MAX_ENTRIES: usize = 850_000_000;
+
+const _: () = assert!(groups_for(MAX_ENTRIES) * WIDTH <= MAX_SLOTS);
 
 /// The tags of 15 slots, and in byte 15 the overflow count. Tag 0 is an empty slot.
 #[derive(Debug, Clone, Copy, Default)]
@@ -130,47 +133,60 @@ impl<K, V> Table<K, V> {
     /// Tells whether one more entry needs [`grown`](Self::grown) first.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        (self.len + 1) * 100 > self.slots.len() * MAX_LOAD_PERCENT
-    }
-
-    /// Gives the first group of a hash: its upper half, scaled to the number of groups.
-    #[inline]
-    fn home(&self, hash: u64) -> usize {
-        (((hash >> 32) * self.groups.len() as u64) >> 32) as usize
-    }
-
-    #[inline]
-    fn after(&self, group: usize) -> usize {
-        if group + 1 == self.groups.len() {
-            0
-        } else {
-            group + 1
-        }
+        (self.len as u64 + 1) * 100 > self.slots.len() as u64 * MAX_LOAD_PERCENT
     }
 
     /// Finds the slot of a key.
     #[inline(always)]
     pub(crate) fn find<Q: ?Sized + Equivalent<K>>(&self, hash: u64, key: &Q) -> Option<(u32, &Mark, &K, &V)> {
-        let tag = tag_of(hash);
-        let mut at = self.home(hash);
-        for _ in 0..self.groups.len() {
+        let home = home(self.groups.len(), hash);
+        let group = self.groups.get(home)?;
+        if let Some(found) = self.find_in(home, *group, hash, key) {
+            return Some(found);
+        }
+        if group.overflow() == 0 {
+            return None;
+        }
+        self.find_further(hash, key)
+    }
+
+    /// Finds the slot of a key in one group.
+    #[inline(always)]
+    fn find_in<Q: ?Sized + Equivalent<K>>(
+        &self,
+        at: usize,
+        group: Group,
+        hash: u64,
+        key: &Q,
+    ) -> Option<(u32, &Mark, &K, &V)> {
+        for index in group.matching(tag_of(hash)) {
+            let slot = at * WIDTH + index;
+            if let Some(Slot::Full {
+                mark,
+                key: other,
+                value,
+            }) = self.slots.get(slot)
+                && key.equivalent(other)
+            {
+                return Some((slot as u32, mark, other, value));
+            }
+        }
+        None
+    }
+
+    /// Finds the slot of a key that is not in its first group, which has overflowed.
+    #[inline(never)]
+    fn find_further<Q: ?Sized + Equivalent<K>>(&self, hash: u64, key: &Q) -> Option<(u32, &Mark, &K, &V)> {
+        let mut path = path(self.groups.len(), hash);
+        path.next();
+        for at in path {
             let group = self.groups[at];
-            for index in group.matching(tag) {
-                let slot = at * WIDTH + index;
-                if let Slot::Full {
-                    mark,
-                    key: other,
-                    value,
-                } = &self.slots[slot]
-                    && key.equivalent(other)
-                {
-                    return Some((slot as u32, mark, other, value));
-                }
+            if let Some(found) = self.find_in(at, group, hash, key) {
+                return Some(found);
             }
             if group.overflow() == 0 {
                 return None;
             }
-            at = self.after(at);
         }
         None
     }
@@ -209,20 +225,19 @@ impl<K, V> Table<K, V> {
         if self.is_full() {
             return Err((key, value));
         }
-        let mut at = self.home(hash);
-        loop {
-            // Ends: a table that is not full has a group with room.
-            let free = self.groups[at].matching(0).next();
-            if let Some(index) = free {
-                self.groups[at].set(index, tag_of(hash));
+        let groups = &mut self.groups;
+        // A table that is not full has a group with room, and the path leads to all groups.
+        for at in path(groups.len(), hash) {
+            if let Some(index) = groups[at].matching(0).next() {
+                groups[at].set(index, tag_of(hash));
                 self.slots[at * WIDTH + index] = Slot::Full { mark, key, value };
                 self.len += 1;
                 return Ok((at * WIDTH + index) as u32);
             }
-            let passed = &mut self.groups[at];
+            let passed = &mut groups[at];
             passed.set(OVERFLOW, passed.overflow().saturating_add(1));
-            at = self.after(at);
         }
+        Err((key, value))
     }
 
     /// Takes an entry out; `hash` must be its key's.
@@ -234,13 +249,11 @@ impl<K, V> Table<K, V> {
         let end = slot as usize / WIDTH;
         self.groups[end].set(slot as usize % WIDTH, 0);
         self.len -= 1;
-        let mut at = self.home(hash);
-        while at != end {
+        for at in path(self.groups.len(), hash).take_while(|&at| at != end) {
             let passed = &mut self.groups[at];
             if passed.overflow() != STUCK {
                 passed.set(OVERFLOW, passed.overflow().saturating_sub(1));
             }
-            at = self.after(at);
         }
         Some((mark, key, value))
     }
@@ -299,10 +312,8 @@ impl<K, V> Table<K, V> {
             if self.groups[end].byte(slot as usize % WIDTH) != tag_of(hash) {
                 return Err(format!("slot {slot} has another key's tag"));
             }
-            let mut at = self.home(hash);
-            while at != end {
+            for at in path(self.groups.len(), hash).take_while(|&at| at != end) {
                 passed[at] += 1;
-                at = self.after(at);
             }
         }
         let tags: usize = self
@@ -323,9 +334,51 @@ impl<K, V> Table<K, V> {
     }
 }
 
+/// Gives the first group of a hash, of so many: its upper half, scaled to their number.
+#[inline]
+fn home(groups: usize, hash: u64) -> usize {
+    (((hash >> 32) * groups as u64) >> 32) as usize
+}
+
+/// The groups in which a hash may be, all in the end: the first, then one elsewhere and those behind that.
+///
+/// Were the second the neighbour of the first, a group that is full would fill its neighbours.
+struct Path {
+    next: usize,
+    /// Where the second step leads; then those behind follow.
+    elsewhere: Option<usize>,
+    groups: usize,
+    left: usize,
+}
+
+#[inline]
+fn path(groups: usize, hash: u64) -> Path {
+    Path {
+        next: home(groups, hash),
+        // Another multiplier than those of hashers: hashes that share a home part here.
+        elsewhere: Some(home(groups, hash.wrapping_mul(0xD6E8_FEB8_6659_FD93))),
+        groups,
+        left: groups + 1,
+    }
+}
+
+impl Iterator for Path {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        let at = self.next;
+        let behind = if at + 1 == self.groups { 0 } else { at + 1 };
+        self.next = self.elsewhere.take().unwrap_or(behind);
+        Some(at)
+    }
+}
+
 /// The fewest groups that hold so many entries.
-fn groups_for(entries: usize) -> usize {
-    (entries * 100).div_ceil(MAX_LOAD_PERCENT * WIDTH).max(1)
+const fn groups_for(entries: usize) -> usize {
+    let groups = (entries as u64 * 100).div_ceil(MAX_LOAD_PERCENT * WIDTH as u64) as usize;
+    if groups == 0 { 1 } else { groups }
 }
 
 #[cfg(test)]
@@ -353,7 +406,7 @@ mod tests {
             table.insert(hash(&key), Mark::default(), key, ()).unwrap();
         }
         assert!(
-            table.slots() * MAX_LOAD_PERCENT < 100_100 * 100,
+            table.slots() as u64 * MAX_LOAD_PERCENT < 100_100 * 100,
             "{}",
             table.slots()
         );

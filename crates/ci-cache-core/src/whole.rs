@@ -89,13 +89,15 @@ impl<K, V, E, S> Cache<K, V, E, S> {
     }
 
     /// Changes the capacity while the cache is in use: each shard gets its share and evicts what is too much, some
-    /// hundred entries at a time. The number of shards stays, so a shard always holds at least one entry.
+    /// hundred entries at a time. The number of shards stays, so a shard always holds at least one entry. Of two changes at the
+    /// same time the later one holds, and the earlier one returns before everything is done.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] if the capacity is out of range; nothing changes then.
     pub fn resize(&self, capacity: usize) -> Result<(), Error> {
         let capacity = capacity as u64;
         crate::builder::validate_capacity(capacity, self.core.config.weigher.is_some())?;
+        crate::builder::validate_share(capacity, self.shards(), self.core.config.weigher.is_some())?;
         if capacity < self.shards() as u64 {
             return Err(Error::invalid(
                 "capacity",
@@ -141,8 +143,20 @@ impl<K, V, E, S> Cache<K, V, E, S> {
             .collect()
     }
 
+    /// Plants a defect by its name; says whether there is one of that name.
+    #[cfg(fuzzing)]
+    #[doc(hidden)]
+    pub fn plant_named(&self, name: &str) -> bool {
+        let named = |rules: &crate::rules::Rules| format!("{rules:?}") == name;
+        let rules = crate::rules::Rules::BROKEN.into_iter().find(named);
+        rules.is_some_and(|rules| {
+            self.plant(rules);
+            true
+        })
+    }
+
     /// Plants a defect for the tests of the tests.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn plant(&self, rules: crate::rules::Rules) {
         self.core
             .write_each(|shard, _, _| shard.rules = rules)

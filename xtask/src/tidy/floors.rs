@@ -40,6 +40,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("ci-engine-bench", &["ci-cache-core"]),
+    ("ci-fuzz", &["ci-cache-core"]),
     ("xtask", &[]),
 ];
 

@@ -99,7 +99,10 @@ impl File {
     pub(crate) fn is_test(&self) -> bool {
         let folder =
             |name| self.path.starts_with(&format!("{name}/")) || self.path.contains(&format!("/{name}/"));
-        ["tests", "benches", "examples"].into_iter().any(folder) || self.path.ends_with("/tests.rs")
+        let is_module = ["/tests.rs", "_tests.rs"]
+            .into_iter()
+            .any(|end| self.path.ends_with(end));
+        ["tests", "benches", "examples"].into_iter().any(folder) || is_module
     }
 
     /// Whether this line is test code.
@@ -280,7 +283,7 @@ mod tests {
     fn knows_test_files() {
         let is_test = |path: &str| File::new(path.to_owned(), String::new()).is_test();
         assert!(is_test("tests/tests/a.rs") && is_test("benches/b.rs") && is_test("crates/a/tests/b.rs"));
-        assert!(is_test("crates/a/src/b/tests.rs"));
+        assert!(is_test("crates/a/src/b/tests.rs") && is_test("crates/a/src/b_tests.rs"));
         assert!(!is_test("crates/a/src/latests.rs") && !is_test("crates/contests/src/a.rs"));
     }
 }

@@ -143,7 +143,8 @@ impl<V: Rows, E> CiCache<V, E> {
         self.tenants.invalidate(tenant);
     }
 
-    /// Removes everything of every tenant and detaches every load. Locks each shard for a moment.
+    /// Removes everything of every tenant and detaches every load, at one instant and in constant time; the answers are dropped
+    /// as their shards are next written to.
     pub fn clear(&self) {
         self.engine.clear();
     }

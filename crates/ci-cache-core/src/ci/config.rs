@@ -50,7 +50,7 @@ impl CiCacheConfig {
     }
 
     /// Sets the number of shards; default as of [`CacheBuilder::shards`](crate::CacheBuilder::shards), which is one,
-    /// hence an exact recency order, below 1,024 entries.
+    /// hence an exact recency order, below 2,048 entries.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self

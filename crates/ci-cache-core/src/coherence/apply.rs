@@ -192,7 +192,7 @@ where
             let hash = self.cache.hash(&key);
             self.cache
                 .core
-                .write_silently(hash, garbage, |shard, config, out| {
+                .write_untold(hash, garbage, |shard, config, out| {
                     shard.remove_if(hash, &key, |entry| entry.ticket == ticket, config, out)
                 });
         }

@@ -30,7 +30,7 @@ impl Guarded {
     }
 
     fn read(&self) -> u64 {
-        self.lock.read(&self.stripes, |&value, _| (value, 1))
+        self.lock.look(&self.stripes, |&value, _| (value, 1))
     }
 
     fn add(&self) {

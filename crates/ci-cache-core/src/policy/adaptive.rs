@@ -96,13 +96,13 @@ const WIDE: Rules = Rules {
 };
 
 /// Most entries of a shadow; larger shards try their rules on a power-of-two share of the keys.
-const SHADOW_ENTRIES: u64 = 256;
+const SHADOW_ENTRIES: u64 = 64;
 /// Up to this capacity every hit is heard of, so that recency is exact; above, second chances come close to it.
 const IN_ORDER_UP_TO: u64 = 1024;
 /// The lowest hash bit that decides whether a key is in the sample. The engine must not choose shards by it or the bits above it up to bit 51.
 const SAMPLE_SHIFT: u32 = 20;
-/// Fewest and most sampled uses between two verdicts; in between it is the shadow's capacity.
-const VERDICT_EVERY: (u32, u32) = (128, 4096);
+/// Fewest sampled uses between two verdicts; above it is the shadow's capacity.
+const VERDICT_EVERY: u32 = 128;
 /// What a hit scores; each verdict takes a sixteenth off all scores, so older evidence fades.
 const HIT: u64 = 64;
 /// Rules must lead those in force by one in this many to replace them.
@@ -154,10 +154,11 @@ impl Trials {
             .next_power_of_two()
             .trailing_zeros()
             .min(31);
-        let capacity = u16::try_from(entries >> shift).unwrap_or(u16::MAX - 1).max(1);
+        // The sample cannot be smaller than the bits allow; the shadows can. They are made anew once the shard is full.
+        let capacity = (entries >> shift).clamp(1, SHADOW_ENTRIES) as u16;
         let mut uses = Uses::default();
         uses.table.resize(usize::from(capacity) * KEYS_PER_ENTRY);
-        let period = u32::from(capacity).clamp(VERDICT_EVERY.0, VERDICT_EVERY.1);
+        let period = u32::from(capacity).max(VERDICT_EVERY);
         Self {
             shadows: std::array::from_fn(|_| Shadow::new(capacity)),
             uses,
@@ -259,6 +260,15 @@ impl Adaptive {
             self.trials.replay(residents.hash(slot), residents.cost(slot));
         }
         self.trials.scores = [0; TRIALS.len()];
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+impl Adaptive {
+    /// Gives how many keys it has room to count uses of.
+    pub(super) fn known_keys(&self) -> usize {
+        self.uses.table.room()
     }
 }
 
@@ -541,6 +551,19 @@ mod tests {
         let keys = (0..200).flat_map(|_| 0..100);
         let current = verdict(50, keys);
         assert!(TRIALS[current].contest.is_some());
+    }
+
+    #[test]
+    fn a_shard_of_any_capacity_has_small_shadows() {
+        for capacity in [1, 255, 257, 1 << 38, 1 << 39, 1 << 40, 1 << 63, u64::MAX] {
+            let trials = Trials::new(capacity, 0);
+            // Its slots are its capacity and one, which is the length of a period if that is not the least.
+            assert!(
+                trials.period <= 256,
+                "{capacity}: shadows of {} entries",
+                trials.period
+            );
+        }
     }
 
     #[test]

@@ -62,6 +62,13 @@ impl Frequency {
         }
     }
 
+    /// Gives how many keys there is room for.
+    #[cfg(test)]
+    #[cfg(not(any(loom, shuttle)))]
+    pub(crate) fn room(&self) -> usize {
+        self.buckets.len() * WAYS
+    }
+
     /// Counts `uses` of a key and gives its count.
     pub(crate) fn add(&mut self, hash: u64, uses: u8) -> u8 {
         self.age(usize::from(uses));

@@ -6,6 +6,9 @@ const POSITION_BITS: u32 = 30;
 /// Selects the position within a link.
 const POSITION: u32 = (1 << POSITION_BITS) - 1;
 
+/// The most slots: every position fits its bits.
+pub(super) const MAX_SLOTS: usize = POSITION as usize - NOWHERE as usize;
+
 /// The queue number that means "in no queue".
 const NOWHERE: u32 = 3;
 

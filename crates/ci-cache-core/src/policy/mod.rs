@@ -28,6 +28,9 @@ use tiny_lfu::TinyLfu;
 /// The highest mark a slot can carry: marks saturate here, so that one counter fits in three bits.
 pub(crate) const MAX_HITS: u8 = 7;
 
+/// The most slots a policy can name: positions in [`links`] have 30 bits, of which the queues' ends take a few.
+pub(crate) const MAX_SLOTS: usize = links::MAX_SLOTS;
+
 /// What a policy may ask the engine about resident entries.
 ///
 /// All slots a policy holds are readable, including the one being removed, until the call that removes it returns.
@@ -178,6 +181,19 @@ impl AnyPolicy {
             Eviction::Sieve => Self::Sieve(Sieve::new()),
             Eviction::TinyLfu => Self::TinyLfu(TinyLfu::new(capacity)),
             Eviction::Adaptive => Self::Adaptive(Adaptive::new(capacity)),
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+impl AnyPolicy {
+    /// Gives how many keys it has room to count uses of; 0 if it keeps no frequencies.
+    pub(crate) fn known_keys(&self) -> usize {
+        match self {
+            Self::TinyLfu(policy) => policy.known_keys(),
+            Self::Adaptive(policy) => policy.known_keys(),
+            Self::Lru(_) | Self::S3Fifo(_) | Self::Sieve(_) => 0,
         }
     }
 }

@@ -127,6 +127,15 @@ impl TinyLfu {
     }
 }
 
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+impl TinyLfu {
+    /// Gives how many keys it has room to count uses of.
+    pub(super) fn known_keys(&self) -> usize {
+        self.uses.table.room()
+    }
+}
+
 impl Policy for TinyLfu {
     fn sample_mask(&self) -> Option<u64> {
         Some(if self.hears_all() { 0 } else { SAMPLE })

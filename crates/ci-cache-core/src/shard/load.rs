@@ -238,7 +238,9 @@ impl<K, V, E> Shard<K, V, E> {
     {
         self.stats.load_failures += 1;
         out.flight = self.flights.land(hash, flight);
-        let key = out.flight.as_ref().map(|slot| &slot.key);
+        // What was invalidated since the load began may be the very value.
+        let slot = out.flight.as_ref().filter(|_| flight.is_live());
+        let key = slot.map(|slot| &slot.key);
         let fallback = key.and_then(|key| self.fallback(hash, key, config));
         self.stats.fallbacks += u64::from(fallback.is_some());
         fallback

@@ -18,6 +18,7 @@ pub(crate) use load::{Ending, Landing, Probe};
 pub(crate) use step::Particulars;
 pub(crate) use write::Stored;
 
+use crate::clock::Tick;
 use crate::config::Config;
 use crate::detail::{Columns, State};
 use crate::entry::{Found, Meta};
@@ -57,6 +58,10 @@ pub(crate) struct Shard<K, V, E> {
     capacity: u64,
     /// Where the next sweep for dead entries begins.
     hand: u32,
+    /// No deadline of an entry comes before this moment.
+    soonest: Tick,
+    /// The same of the entries that this round of sweeps has seen so far, and of those that came since it began.
+    upcoming: Tick,
     policy: AnyPolicy,
     flights: Flights<K, V, E>,
     stats: Stats,
@@ -152,6 +157,8 @@ impl<K, V, E> Shard<K, V, E> {
             weight: 0,
             capacity,
             hand: 0,
+            soonest: Tick::NEVER,
+            upcoming: Tick::NEVER,
             stats: Stats::default(),
             hits: AtomicU64::new(0),
             heard: Heard::new(),
@@ -201,6 +208,14 @@ impl<K, V, E> Shard<K, V, E> {
         if access == Access::Alone {
             self.hits
                 .store(self.hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a hit in an entry's detail. Takes no `Seen`: a reference to one would keep it out of registers.
+    #[cold]
+    fn hit_detail(&self, slot: u32, mark: &Mark, config: &Config<K, V>) {
+        if let Some(detail) = self.columns.detail(slot) {
+            detail.hit(mark, || config.time.now());
         }
     }
 
@@ -288,6 +303,12 @@ impl<K, V, E> Shard<K, V, E> {
         }
     }
 
+    /// Tells whether the contents are those of an epoch.
+    #[inline]
+    pub(crate) fn is_of(&self, epoch: u64) -> bool {
+        self.epoch == epoch
+    }
+
     /// Enters the cache's epoch: what a clear, or a panic in the middle of a change, left behind goes out whole.
     #[inline]
     pub(crate) fn sync(&mut self, epoch: u64, out: &mut Garbage<K, V, E>) {
@@ -313,6 +334,8 @@ impl<K, V, E> Shard<K, V, E> {
         self.policy.clear();
         self.weight = 0;
         self.hand = 0;
+        self.soonest = Tick::NEVER;
+        self.upcoming = Tick::NEVER;
         self.epoch = epoch;
     }
 
@@ -343,6 +366,9 @@ impl<K, V, E> Shard<K, V, E> {
         for (slot, mark, ..) in self.table.iter() {
             if mark.read().is_detailed() != self.columns.detail(slot).is_some() {
                 return Err(format!("slot {slot}: mark and column disagree about a detail"));
+            }
+            if mark.read().deadline() < self.soonest {
+                return Err(format!("slot {slot}: its deadline comes before the soonest"));
             }
         }
         self.validate_counters()
@@ -381,14 +407,7 @@ impl<K, V, E> Seen<'_, K, V, E> {
             self.shard.heard.push(self.slot, hash);
         }
         if self.reading.is_detailed() {
-            self.hit_detail(config);
-        }
-    }
-
-    #[cold]
-    fn hit_detail(&self, config: &Config<K, V>) {
-        if let Some(detail) = self.shard.columns.detail(self.slot) {
-            detail.hit(self.mark, || config.time.now());
+            self.shard.hit_detail(self.slot, self.mark, config);
         }
     }
 

@@ -63,7 +63,7 @@ impl<K, V, E> Shard<K, V, E> {
             out.push_rest(Rest::Key(key));
             return None;
         }
-        let life = config.life(hash, &key, &value, options);
+        let (key, value, life) = Self::life(hash, key, value, options, config, out);
         Some(self.store(hash, key, value, life, config, out))
     }
 }

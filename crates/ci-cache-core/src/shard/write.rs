@@ -1,12 +1,16 @@
 //! Entries come and go: everything that changes a shard's table.
 
+use std::panic::resume_unwind;
+
 use hashbrown::Equivalent;
 
 use super::{BROKEN, HEARD, Shard};
+use crate::clock::Tick;
 use crate::config::{Config, Life};
 use crate::detail::{Death, State};
 use crate::entry::InsertOptions;
 use crate::listener::{Cause, Garbage, Gone, Rest};
+use crate::mark::Mark;
 use crate::policy::Policy;
 use crate::shim::Ordering;
 
@@ -36,8 +40,70 @@ impl<K, V, E> Shard<K, V, E> {
         if let Some(slot) = self.overtake(hash, &key) {
             out.flight = Some(slot);
         }
-        let life = config.life(hash, &key, &value, options);
+        let (key, value, life) = Self::life(hash, key, value, options, config, out);
         self.store(hash, key, value, life, config, out)
+    }
+
+    /// Replaces the value of a resident key the short way: nothing is kept of the entries but pairs and deadlines, nobody loads and
+    /// nobody listens. Gives the old value, to be dropped with the key after the lock, or the new one back if this is not
+    /// such a case.
+    #[inline]
+    pub(crate) fn swap(&mut self, hash: u64, key: &K, value: V, config: &Config<K, V>) -> Result<V, V>
+    where
+        K: Eq,
+    {
+        if !self.columns.is_unused()
+            || !self.flights.is_empty()
+            || self.rules.overwriting_keeps_the_deadline()
+        {
+            return Err(value);
+        }
+        let Some((slot, ..)) = self.table.find(hash, key) else {
+            return Err(value);
+        };
+        let Some((mark, _, place)) = self.table.get_mut(slot) else {
+            return Err(value);
+        };
+        let deadline = config.plain_deadline();
+        let before = mark.read();
+        *mark = Mark::new(deadline, false);
+        mark.set_hits(before.hits().saturating_add(1));
+        let old = std::mem::replace(place, value);
+        self.stats.insertions += 1;
+        if before.expires() && before.is_over(config.time.now()) {
+            self.stats.expirations += 1;
+        } else {
+            self.stats.replacements += 1;
+        }
+        self.expect(deadline);
+        Ok(old)
+    }
+
+    /// Takes note of a deadline that an entry was given.
+    #[inline]
+    fn expect(&mut self, deadline: Tick) {
+        self.soonest = self.soonest.min(deadline);
+        self.upcoming = self.upcoming.min(deadline);
+    }
+
+    /// Decides the life of a pair that is to be stored. Should the caller's weigher or expiry function panic, the pair leaves
+    /// the lock before it is dropped.
+    #[inline]
+    pub(super) fn life(
+        hash: u64,
+        key: K,
+        value: V,
+        options: &InsertOptions,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> (K, V, Life) {
+        match config.life(hash, &key, &value, options) {
+            Ok(life) => (key, value, life),
+            Err(panic) => {
+                out.push_rest(Rest::Pair(key, value));
+                resume_unwind(panic)
+            }
+        }
     }
 
     pub(super) fn store(
@@ -118,9 +184,15 @@ impl<K, V, E> Shard<K, V, E> {
         };
         // The policy knows the entry: what its hits have earned it stays with it, and this counts as one.
         let hits = mark.read().hits();
+        let before_that = mark.read().deadline();
         *mark = life.mark;
+        if self.rules.overwriting_keeps_the_deadline() {
+            mark.set_deadline(before_that);
+        }
+        let deadline = mark.read().deadline();
         mark.set_hits(hits.saturating_add(1));
         let old = std::mem::replace(place, value);
+        self.expect(deadline);
         self.weight = self.weight - u64::from(before) + u64::from(life.weight);
         if before != life.weight {
             self.policy.reweighed(slot, before, life.weight);
@@ -155,6 +227,7 @@ impl<K, V, E> Shard<K, V, E> {
         if self.table.is_full() {
             self.grow(config, out);
         }
+        self.expect(life.mark.read().deadline());
         let placed = self.table.insert(hash, life.mark, key, value);
         let slot = match placed {
             Ok(slot) => {
@@ -194,11 +267,11 @@ impl<K, V, E> Shard<K, V, E> {
         out.push_rest(Rest::Memory(Box::new(old)));
         let slots = self.table.slots();
         self.columns.renumber(&moved, slots);
-        if moved.is_empty() {
-            self.policy.reserve(slots);
-        } else {
+        if !moved.is_empty() {
             self.policy.renumber(&moved, slots);
         }
+        self.policy.reserve(slots);
+        // The round begins anew; what it has noted stays a bound.
         self.hand = 0;
     }
 
@@ -230,6 +303,7 @@ impl<K, V, E> Shard<K, V, E> {
             rehash: &*config.rehash,
         };
         let victim = self.policy.evict(&view);
+        self.sample = self.policy.sample_mask().unwrap_or(u64::MAX);
         if let Some(slot) = victim
             && let Some((mark, key, _)) = self.table.get(slot)
         {
@@ -371,8 +445,18 @@ impl<K, V, E> Shard<K, V, E> {
     }
 
     /// Examines the next few slots and takes out what is dead: so every place is reclaimed sooner or later, and no
-    /// thread has to see to it.
+    /// thread has to see to it. Nothing to do while no deadline has come and nothing else ends an entry.
+    #[inline]
     fn sweep(&mut self, config: &Config<K, V>, out: &mut Garbage<K, V, E>) {
+        let plain = self.columns.is_unused();
+        if config.reclaim == 0 || plain && (self.soonest == Tick::NEVER || config.time.now() < self.soonest) {
+            return;
+        }
+        self.sweep_some(config, out);
+    }
+
+    #[inline(never)]
+    fn sweep_some(&mut self, config: &Config<K, V>, out: &mut Garbage<K, V, E>) {
         let slots = u32::try_from(self.table.slots()).unwrap_or(u32::MAX);
         for _ in 0..config.reclaim.min(self.table.slots()) {
             let slot = self.hand;
@@ -384,7 +468,13 @@ impl<K, V, E> Shard<K, V, E> {
                 {
                     let hash = (config.rehash)(key);
                     self.take(hash, slot, Cause::Expired, config, out);
+                } else {
+                    self.upcoming = self.upcoming.min(reading.deadline());
                 }
+            }
+            if self.hand == 0 {
+                // A round is over: it saw every slot, and every deadline given since it began was noted.
+                self.soonest = std::mem::replace(&mut self.upcoming, Tick::NEVER);
             }
         }
     }
@@ -402,11 +492,41 @@ impl<K, V, E> Shard<K, V, E> {
             self.policy.set_capacity(capacity);
             self.sample = self.policy.sample_mask().unwrap_or(u64::MAX);
         }
+        if self.rules.shrinks_later() {
+            return false;
+        }
         for _ in 0..limit {
             if self.weight <= self.capacity || self.evict(config, out).is_none() {
                 return false;
             }
         }
         self.weight > self.capacity
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::clock::ManualClock;
+    use crate::policy::Eviction;
+    use crate::{Cache, CacheBuilder};
+
+    #[test]
+    fn the_frequencies_grow_with_the_table_to_two_keys_an_entry() {
+        for eviction in [Eviction::TinyLfu, Eviction::Adaptive] {
+            let cache: Cache<u32, ()> = CacheBuilder::new(5_000, Arc::new(ManualClock::new()))
+                .shards(1)
+                .eviction(eviction)
+                .build()
+                .unwrap();
+            (0..5_000).for_each(|key| cache.insert(key, ()));
+            let known = cache.core.write(0, |shard, _, _| shard.policy.known_keys());
+            assert!(
+                (10_000..10_100).contains(&known),
+                "{eviction:?} has room for {known} keys"
+            );
+        }
     }
 }

@@ -127,6 +127,30 @@ fn times_go_on_where_they_stopped() {
     after.validate().unwrap();
 }
 
+#[test]
+fn a_value_without_a_stale_window_gets_none_by_default() {
+    let windowed = || {
+        let (builder, clock) = builder(8);
+        let builder = builder.stale_while_revalidate(SECOND).stale_if_error(SECOND);
+        (builder.build::<()>().unwrap(), clock)
+    };
+    let (before, _) = windowed();
+    let none = Duration::ZERO;
+    let options = InsertOptions::new().ttl(SECOND).stale_while_revalidate(none);
+    before.insert_with(1, 1, options.stale_if_error(none));
+    let (after, clock) = windowed();
+    assert_eq!(
+        after.import(&before.export(encode), none, decode).unwrap().kept,
+        1
+    );
+    clock.advance(SECOND);
+    assert_eq!(after.get_state(&1), crate::Freshness::Absent);
+    let Lookup::Lead(leader) = after.lookup(&1, LookupOptions::new()) else {
+        panic!("should lead")
+    };
+    assert_eq!(leader.fail(()), None);
+}
+
 impl ManualClock {
     fn now_after(&self, seconds: u32) -> crate::Tick {
         crate::Clock::now(self).saturating_add(SECOND * seconds)
