@@ -67,6 +67,10 @@
     reason = "a hit is compiled into its caller, else the closures it is made of become calls"
 )]
 
+// Tests that are compiled into the crate as well name it as others do.
+#[cfg(test)]
+extern crate self as ci_cache_core;
+
 mod batch;
 mod builder;
 mod cache;

@@ -46,6 +46,9 @@ mod filter;
 mod history;
 mod index;
 mod log;
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+mod mutants;
 mod options;
 mod oracle;
 mod outcome;
@@ -53,7 +56,15 @@ mod publish;
 mod rarity;
 mod state;
 mod stats;
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+#[path = "../../tests/coherence/toy.rs"]
+mod toy;
 mod watermark;
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+#[path = "../../tests/coherence/world.rs"]
+mod world;
 
 pub use apply::Batch;
 pub use coherent::{Coherent, CoherentLeader, Shared, Status};
