@@ -1,12 +1,6 @@
 //! The promise of coherence: every hit equals what the source would have answered at the state that it claims.
 //!
 //! Random programs of writers, loads, readers and a feed run against a naive model of the source that remembers every state.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests panic where something is not as it should be"
-)]
-
 #[path = "coherence/toy.rs"]
 mod toy;
 #[path = "coherence/world.rs"]

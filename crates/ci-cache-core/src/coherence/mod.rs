@@ -45,6 +45,9 @@ mod entry;
 mod filter;
 mod history;
 mod index;
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+mod index_tests;
 mod log;
 #[cfg(test)]
 #[cfg(not(any(loom, shuttle)))]

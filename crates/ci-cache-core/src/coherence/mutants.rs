@@ -4,9 +4,9 @@ use std::cell::Cell;
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
+use super::Coherent;
 use super::toy::Compare;
 use super::world::{Laws, programs, run};
-use super::{Coherent, toy, world};
 use crate::rules::ProtocolRules;
 
 /// Programs after which a broken rule must have been noticed.

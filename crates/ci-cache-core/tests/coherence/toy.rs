@@ -47,7 +47,7 @@ pub(crate) struct Key {
 
 impl Key {
     /// Answers the question.
-    pub(crate) fn ask(&self, table: &Table) -> Answer {
+    pub(crate) fn ask(self, table: &Table) -> Answer {
         let of_tenant = table.iter().filter(|((tenant, _), _)| *tenant == self.tenant);
         of_tenant
             .map(|(&(_, id), &columns)| (id, columns))

@@ -181,8 +181,8 @@ impl World {
                     source.open.swap_remove(at);
                 }
             }
-            Step::Read(key, between) => self.read(key, between),
-            Step::Load(key, ago) => self.load(key, *ago),
+            Step::Read(key, between) => self.read(*key, between),
+            Step::Load(key, ago) => self.load(*key, *ago),
             Step::Publish(which, during) => self.publish(*which, during),
             Step::Abandon(which) => {
                 let at = choose(*which, self.loads.borrow().len());
@@ -212,20 +212,20 @@ impl World {
     }
 
     /// Reads like a caller, in the order that the laws say.
-    fn read(self: &Rc<Self>, key: &Key, between: &[Step]) {
+    fn read(self: &Rc<Self>, key: Key, between: &[Step]) {
         if self.laws.mark_after_lookup {
-            let entry = self.cache.get(key);
+            let entry = self.cache.get(&key);
             self.run(between);
             self.check(key, self.cache.mark().as_ref(), entry);
         } else {
             let mark = self.cache.mark();
             self.run(between);
-            self.check(key, mark.as_ref(), self.cache.get(key));
+            self.check(key, mark.as_ref(), self.cache.get(&key));
         }
     }
 
     /// A hit must equal what the source would have answered.
-    fn check(&self, key: &Key, mark: Option<&Mark<Seen>>, entry: Option<ToyEntry>) {
+    fn check(&self, key: Key, mark: Option<&Mark<Seen>>, entry: Option<ToyEntry>) {
         let Some(entry) = entry else { return };
         self.hits.set(self.hits.get() + 1);
         let as_of = mark.map_or(*entry.version(), |mark| *mark.as_of(&entry).1);
@@ -242,18 +242,18 @@ impl World {
         }
     }
 
-    fn load(self: &Rc<Self>, key: &Key, ago: usize) {
+    fn load(self: &Rc<Self>, key: Key, ago: usize) {
         let mark = self.cache.mark();
-        match self.cache.lookup(key, LookupOptions::new()) {
+        match self.cache.lookup(&key, LookupOptions::new()) {
             Lookup::Hit(found) => self.check(key, mark.as_ref(), Some(found.value)),
             Lookup::Stale(..) => self.objects(|| "no window is open".to_owned()),
-            Lookup::Wait(waiter) => self.waiters.borrow_mut().push((*key, waiter)),
+            Lookup::Wait(waiter) => self.waiters.borrow_mut().push((key, waiter)),
             Lookup::Lead(leader) => {
                 let source = self.source.borrow();
                 let version = self.laws.seen(source.state_of(ago));
                 let load = Load {
                     leader,
-                    key: *key,
+                    key,
                     loaded: Loaded {
                         epoch: source.epoch,
                         version,
@@ -286,7 +286,7 @@ impl World {
         let world = Rc::clone(self);
         let during = during.to_vec();
         // In the middle of applying: these readers take no lock of coherence.
-        let act = move || during.iter().for_each(|key| world.read(key, &[]));
+        let act = move || during.iter().for_each(|key| world.read(*key, &[]));
         meanwhile(Some(Box::new(act)));
         let applied = self.cache.apply(batch);
         meanwhile(None);
@@ -300,7 +300,7 @@ impl World {
         self.loads.take().into_iter().for_each(drop);
         for (key, waiter) in self.waiters.take() {
             match waiter.wait_blocking() {
-                Outcome::Loaded(entry) => self.check(&key, None, Some(entry)),
+                Outcome::Loaded(entry) => self.check(key, None, Some(entry)),
                 Outcome::Abandoned => {}
                 other => self.objects(|| format!("nobody failed: {other:?}")),
             }
@@ -309,7 +309,7 @@ impl World {
         self.cache.resume();
         for tenant in 0..2 {
             for question in questions() {
-                self.read(&Key { tenant, question }, &[]);
+                self.read(Key { tenant, question }, &[]);
             }
         }
         let missed = self.cache.stats().missed;
@@ -338,8 +338,8 @@ fn choose(which: usize, among: usize) -> Option<usize> {
 }
 
 impl Source {
-    fn begin(&mut self, writes: &[Write], writers: usize) {
-        if self.open.len() >= writers || self.begun >= 127 {
+    fn begin(&mut self, writes: &[Write], at_a_time: usize) {
+        if self.open.len() >= at_a_time || self.begun >= 127 {
             return;
         }
         // A number is taken when the transaction begins, and it becomes visible when it ends: in another order.
