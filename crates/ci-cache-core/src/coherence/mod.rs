@@ -55,6 +55,7 @@ mod mutants;
 mod options;
 mod oracle;
 mod outcome;
+mod posting;
 mod publish;
 mod rarity;
 mod state;

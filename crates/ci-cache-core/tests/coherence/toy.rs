@@ -205,6 +205,13 @@ impl Domain for Toy {
         }
     }
 
+    fn also(&self, key: &Key, _: &Rarity, anchors: &mut Vec<Anchor>) {
+        if let Question::Both(first, second) = key.question {
+            anchors.push(anchor(&(key.tenant, "first", first)));
+            anchors.push(anchor(&(key.tenant, "second", second)));
+        }
+    }
+
     fn probe(&self, change: &Change, anchors: &mut Vec<Anchor>) {
         let Event::Row { tenant, id, old, new } = change.event else {
             return;
