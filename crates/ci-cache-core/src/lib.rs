@@ -67,7 +67,7 @@
     reason = "a hit is compiled into its caller, else the closures it is made of become calls"
 )]
 
-// The fuzzer's targets, which the tests of the tests include, name the engine as any other program does.
+// Tests that are compiled into the crate as well, the fuzzer's targets among them, name the engine as others do.
 #[cfg(test)]
 extern crate self as ci_cache_core;
 

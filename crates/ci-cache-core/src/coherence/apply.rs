@@ -1,5 +1,6 @@
 //! Applying: what the change feed brings, and what it fails to bring.
 
+use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
@@ -19,7 +20,6 @@ use crate::shim::lock;
 const CHUNK: usize = 32;
 
 /// What one poll of the feed brought.
-#[derive(Debug, Clone)]
 pub struct Batch<D: Domain> {
     /// The history it belongs to.
     pub epoch: u64,
@@ -29,6 +29,28 @@ pub struct Batch<D: Domain> {
     pub position: D::Version,
     /// When the poll began, by a clock that readers can compare with.
     pub polled_at: Tick,
+}
+
+impl<D: Domain<Change: Clone>> Clone for Batch<D> {
+    fn clone(&self) -> Self {
+        Self {
+            epoch: self.epoch,
+            changes: self.changes.clone(),
+            position: self.position.clone(),
+            polled_at: self.polled_at,
+        }
+    }
+}
+
+impl<D: Domain> fmt::Debug for Batch<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("epoch", &self.epoch)
+            .field("changes", &self.changes)
+            .field("position", &self.position)
+            .field("polled_at", &self.polled_at)
+            .finish()
+    }
 }
 
 /// What leaves while locks are held, to be told of and dropped without any.

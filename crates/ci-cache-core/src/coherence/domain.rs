@@ -67,6 +67,16 @@ pub trait Domain: Send + Sync + 'static {
     /// that has one of its anchors.
     fn file(&self, dependency: &Self::Dependency, rarity: &Rarity, anchors: &mut Vec<Anchor>);
 
+    /// Lists anchors that every change which touches a dependency has besides the one it is found under, the most telling first: two
+    /// of them spare most other changes that have that one a look at the dependency. (What is rare tells most, unless it mostly
+    /// comes together with the anchor it is filed under, as the trigrams of one word do.) Default: none.
+    ///
+    /// Duty: if `touches(change, dependency)` is something, `probe` of the change yields all of these. So list nothing that a change may
+    /// leave unknown.
+    fn also(&self, dependency: &Self::Dependency, rarity: &Rarity, anchors: &mut Vec<Anchor>) {
+        let _ = (dependency, rarity, anchors);
+    }
+
     /// Lists the anchors under which dependencies that a change might touch are filed. Those found twice cost twice, so
     /// the same anchor should not be listed twice.
     fn probe(&self, change: &Self::Change, anchors: &mut Vec<Anchor>);

@@ -2,17 +2,14 @@
 //!
 //! Registrations lie in a slab of slots; a table leads from an anchor to the slots filed under it. Most anchors have one
 //! slot, whose number then stands in the table itself; the others have a list. Each filing knows its place in its list, so that a
-//! registration leaves in constant time per anchor, however long the lists are.
+//! registration leaves in constant time per anchor, however long the lists are. A posting says of two anchors more that a change must
+//! have them, so that most of a list is passed over without a look at the slots.
 
 use hashbrown::HashTable;
 
 use super::domain::Anchor;
 use super::filter::Filter;
-
-/// In a posting: the slot is filed under several anchors, so that one change may find it more than once.
-const SEVERAL: u32 = 1 << 31;
-/// The most registrations at a time.
-const MAX_SLOTS: usize = SEVERAL as usize;
+use super::posting::{MAX_SLOTS, Posting, Wanted};
 
 /// A registration's name: a slot may be reused, a ticket never is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +36,8 @@ pub(super) struct Index<T> {
     lists: Lists,
     /// Tells in front of the table that an anchor is not there.
     filter: Filter,
+    /// The anchors of the search under way.
+    wanted: Wanted,
     /// Of the search under way: a slot that carries it was found already.
     round: u32,
     serial: u64,
@@ -74,15 +73,17 @@ struct Filing {
 #[derive(Debug, Clone, Copy)]
 struct Place {
     anchor: Anchor,
-    /// The posting if there is one, else the list of them.
-    first: u32,
+    /// The posting, if there is one.
+    only: Posting,
+    /// The list of them, if there are several.
+    list: u32,
     len: u32,
 }
 
 /// Lists of postings, by number.
 #[derive(Debug, Default)]
 struct Lists {
-    lists: Vec<Vec<u32>>,
+    lists: Vec<Vec<Posting>>,
     free: Vec<u32>,
 }
 
@@ -90,11 +91,6 @@ struct Lists {
 fn spread(anchor: Anchor) -> u64 {
     let mixed = anchor.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     mixed ^ mixed >> 32
-}
-
-/// The slot of a posting.
-fn slot_of(posting: u32) -> usize {
-    (posting & !SEVERAL) as usize
 }
 
 #[expect(
@@ -107,7 +103,7 @@ fn narrow(number: usize) -> u32 {
 
 impl Lists {
     /// Makes a list of two.
-    fn of(&mut self, pair: [u32; 2]) -> u32 {
+    fn of(&mut self, pair: [Posting; 2]) -> u32 {
         let at = self.free.pop().unwrap_or_else(|| {
             self.lists.push(Vec::new());
             narrow(self.lists.len() - 1)
@@ -117,7 +113,7 @@ impl Lists {
     }
 
     /// Takes a posting out of a list; gives the one that moved into its place, if any did.
-    fn take(&mut self, list: u32, at: u32) -> Option<u32> {
+    fn take(&mut self, list: u32, at: u32) -> Option<Posting> {
         let list = &mut self.lists[list as usize];
         list.swap_remove(at as usize);
         if list.len() * 4 < list.capacity() && list.capacity() > 16 {
@@ -127,7 +123,7 @@ impl Lists {
     }
 
     /// Gives a list up that has one posting left.
-    fn dissolve(&mut self, list: u32) -> u32 {
+    fn dissolve(&mut self, list: u32) -> Posting {
         self.free.push(list);
         std::mem::take(&mut self.lists[list as usize])[0]
     }
@@ -141,6 +137,7 @@ impl<T> Index<T> {
             places: HashTable::new(),
             lists: Lists::default(),
             filter: Filter::default(),
+            wanted: Wanted::new(),
             round: 0,
             serial: 0,
             several: 0,
@@ -153,8 +150,8 @@ impl<T> Index<T> {
     }
 
     /// Registers something under its anchors, which are sorted and left without doubles; nothing if there are none, or no
-    /// slot is left.
-    pub(super) fn insert(&mut self, anchors: &mut Vec<Anchor>, item: T) -> Option<Ticket> {
+    /// slot is left. Only searches that have all of the anchors in `also` need find it.
+    pub(super) fn insert(&mut self, anchors: &mut Vec<Anchor>, also: &[Anchor], item: T) -> Option<Ticket> {
         anchors.sort_unstable();
         anchors.dedup();
         if anchors.is_empty() || (self.free.is_empty() && self.slots.len() >= MAX_SLOTS) {
@@ -162,13 +159,13 @@ impl<T> Index<T> {
         }
         let slot = self.free.pop().unwrap_or(narrow(self.slots.len()));
         let filed = match anchors.as_slice() {
-            [anchor] => Filed::Once(self.file(*anchor, slot)),
+            [anchor] => Filed::Once(self.file(*anchor, Posting::once(slot, *anchor, also))),
             several => {
                 self.several += several.len();
                 Filed::Often(
                     several
                         .iter()
-                        .map(|&anchor| self.file(anchor, slot | SEVERAL))
+                        .map(|&anchor| self.file(anchor, Posting::often(slot, anchor, also)))
                         .collect(),
                 )
             }
@@ -191,12 +188,13 @@ impl<T> Index<T> {
     }
 
     /// Adds a posting under an anchor.
-    fn file(&mut self, anchor: Anchor, posting: u32) -> Filing {
+    fn file(&mut self, anchor: Anchor, posting: Posting) -> Filing {
         let hash = spread(anchor);
         let Some(place) = self.places.find_mut(hash, |place| place.anchor == anchor) else {
             let first = Place {
                 anchor,
-                first: posting,
+                only: posting,
+                list: 0,
                 len: 1,
             };
             self.places
@@ -206,9 +204,9 @@ impl<T> Index<T> {
             return Filing { anchor, at: 0 };
         };
         if place.len == 1 {
-            place.first = self.lists.of([place.first, posting]);
+            place.list = self.lists.of([place.only, posting]);
         } else {
-            self.lists.lists[place.first as usize].push(posting);
+            self.lists.lists[place.list as usize].push(posting);
         }
         place.len += 1;
         Filing {
@@ -249,13 +247,13 @@ impl<T> Index<T> {
             self.filter.removed();
             return;
         }
-        let list = place.first;
+        let list = place.list;
         place.len -= 1;
         let left = place.len;
         let moved = self.lists.take(list, at);
         if left == 1 {
             let only = self.lists.dissolve(list);
-            place.first = only;
+            place.only = only;
             self.settle(only, anchor, 0);
         } else if let Some(moved) = moved {
             self.settle(moved, anchor, at);
@@ -263,8 +261,8 @@ impl<T> Index<T> {
     }
 
     /// Tells a slot its new place under an anchor.
-    fn settle(&mut self, posting: u32, anchor: Anchor, at: u32) {
-        let Some(slot) = self.slots.get_mut(slot_of(posting)) else {
+    fn settle(&mut self, posting: Posting, anchor: Anchor, at: u32) {
+        let Some(slot) = self.slots.get_mut(posting.slot() as usize) else {
             return;
         };
         let filing = match &mut slot.filed {
@@ -287,6 +285,7 @@ impl<T> Index<T> {
             self.slots.iter_mut().for_each(|slot| slot.round = 0);
             self.round = 1;
         }
+        self.wanted.fill(anchors);
         for &anchor in anchors {
             let hash = spread(anchor);
             if !self.filter.may_have(hash) {
@@ -295,14 +294,18 @@ impl<T> Index<T> {
             let Some(place) = self.places.find(hash, |place| place.anchor == anchor) else {
                 continue;
             };
-            if place.len == 1 {
-                meet(&mut self.slots, self.round, place.first, found);
+            let postings = if place.len == 1 {
+                std::slice::from_ref(&place.only)
             } else {
-                for &posting in &self.lists.lists[place.first as usize] {
-                    meet(&mut self.slots, self.round, posting, found);
+                &self.lists.lists[place.list as usize]
+            };
+            for posting in postings {
+                if self.wanted.has_all_of(*posting) {
+                    meet(&mut self.slots, self.round, *posting, found);
                 }
             }
         }
+        self.wanted.empty(anchors);
     }
 
     /// Reads what is registered in a slot.
@@ -353,8 +356,10 @@ impl<T> Index<T> {
         self.slots.capacity() * size_of::<Slot<T>>()
             + self.several * size_of::<Filing>()
             + self.places.allocation_size()
-            + self.lists.lists.capacity() * size_of::<Vec<u32>>()
-            + (lists + self.lists.free.capacity() + self.free.capacity()) * size_of::<u32>()
+            + self.lists.lists.capacity() * size_of::<Vec<Posting>>()
+            + lists * size_of::<Posting>()
+            + (self.lists.free.capacity() + self.free.capacity()) * size_of::<u32>()
+            + Wanted::BYTES
             + self.filter.bytes()
     }
 
@@ -375,13 +380,13 @@ impl<T> Index<T> {
             for filing in filings {
                 filed += 1;
                 let posting = self.posting(filing);
-                if posting.map(slot_of) != Some(number) {
+                if posting.map(|posting| posting.slot() as usize) != Some(number) {
                     return Err(format!(
                         "slot {number} is not where it is filed: {filing:?}, {posting:?}"
                     ));
                 }
                 let several = matches!(slot.filed, Filed::Often(_));
-                if posting.is_some_and(|posting| (posting & SEVERAL != 0) != several) {
+                if posting.is_some_and(|posting| posting.is_often() != several) {
                     return Err(format!("slot {number}: a posting is wrong about several"));
                 }
             }
@@ -401,14 +406,14 @@ impl<T> Index<T> {
         Ok(())
     }
 
-    fn posting(&self, filing: &Filing) -> Option<u32> {
+    fn posting(&self, filing: &Filing) -> Option<Posting> {
         let place = self
             .places
             .find(spread(filing.anchor), |place| place.anchor == filing.anchor)?;
         if place.len == 1 {
-            return (filing.at == 0).then_some(place.first);
+            return (filing.at == 0).then_some(place.only);
         }
-        let list = self.lists.lists.get(place.first as usize)?;
+        let list = self.lists.lists.get(place.list as usize)?;
         (list.len() == place.len as usize).then_some(())?;
         list.get(filing.at as usize).copied()
     }
@@ -416,12 +421,12 @@ impl<T> Index<T> {
 
 /// Collects the slot of a posting unless this search found it already.
 #[inline]
-fn meet<T>(slots: &mut [Slot<T>], round: u32, posting: u32, found: &mut Vec<u32>) {
-    if posting & SEVERAL != 0
-        && let Some(slot) = slots.get_mut(slot_of(posting))
+fn meet<T>(slots: &mut [Slot<T>], round: u32, posting: Posting, found: &mut Vec<u32>) {
+    if posting.is_often()
+        && let Some(slot) = slots.get_mut(posting.slot() as usize)
         && std::mem::replace(&mut slot.round, round) == round
     {
         return;
     }
-    found.push(posting & !SEVERAL);
+    found.push(posting.slot());
 }

@@ -45,15 +45,30 @@ mod entry;
 mod filter;
 mod history;
 mod index;
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+mod index_tests;
 mod log;
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+mod mutants;
 mod options;
 mod oracle;
 mod outcome;
+mod posting;
 mod publish;
 mod rarity;
 mod state;
 mod stats;
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+#[path = "../../tests/coherence/toy.rs"]
+mod toy;
 mod watermark;
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+#[path = "../../tests/coherence/world.rs"]
+mod world;
 
 pub use apply::Batch;
 pub use coherent::{Coherent, CoherentLeader, Shared, Status};

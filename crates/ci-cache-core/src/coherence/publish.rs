@@ -22,6 +22,8 @@ struct Filed<D: Domain> {
     dependency: Arc<D::Dependency>,
     group: u64,
     anchors: Vec<Anchor>,
+    /// What a change must have besides.
+    also: Vec<Anchor>,
 }
 
 /// A registration that is being checked. Dropped by a panic, it is unregistered.
@@ -222,9 +224,10 @@ impl<K: Clone, D: Domain> Inner<K, D> {
     /// Asks the domain where a dependency belongs; nothing if it does not know.
     fn file(&self, dependency: D::Dependency) -> Option<Filed<D>> {
         let dependency = Arc::new(dependency);
-        let mut anchors = Vec::new();
+        let (mut anchors, mut also) = (Vec::new(), Vec::new());
         let group = guarded(|| {
             self.domain.file(&dependency, &self.rarity, &mut anchors);
+            self.domain.also(&dependency, &self.rarity, &mut also);
             self.hash(self.domain.group(&dependency))
         });
         let group = group.filter(|_| !anchors.is_empty())?;
@@ -232,6 +235,7 @@ impl<K: Clone, D: Domain> Inner<K, D> {
             dependency,
             group,
             anchors,
+            also,
         })
     }
 
@@ -257,7 +261,7 @@ impl<K: Clone, D: Domain> Inner<K, D> {
                     stamp: stamp.clone(),
                     key,
                 };
-                let ticket = state.index.insert(&mut filed.anchors, registration);
+                let ticket = state.index.insert(&mut filed.anchors, &filed.also, registration);
                 ticket
                     .map(|ticket| (ticket, stamp, late))
                     .ok_or(Published::Unfiled)

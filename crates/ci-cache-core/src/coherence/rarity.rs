@@ -85,9 +85,6 @@ mod tests {
         assert!((6_000..7_000).contains(&frequent), "{frequent}");
         (0..PERIOD).for_each(|_| rarity.observe(Anchor(7)));
         assert!(rarity.estimate(Anchor(u64::MAX)) <= frequent / 2 + 1);
-        assert_eq!(
-            rarity.estimate(Anchor(7)),
-            u32::from(u16::MAX) / 2 + rarity.seen.load(Ordering::Relaxed) % PERIOD
-        );
+        assert!(rarity.estimate(Anchor(7)) >= u32::from(u16::MAX) / 2);
     }
 }

@@ -24,7 +24,8 @@ struct At<S> {
 
 impl<S: Version> Mark<S> {
     fn at(&self) -> &At<S> {
-        match &**self.at {
+        let at: &Option<At<S>> = &self.at;
+        match at {
             Some(at) => at,
             None => unreachable!("a mark is made of something"),
         }

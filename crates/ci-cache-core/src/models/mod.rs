@@ -1,15 +1,20 @@
 //! Models of what threads may do to each other, for the checkers that explore interleavings.
 //!
-//! - `lock`, `flights` (`--cfg loom`): every interleaving of two or three threads.
-//! - `storm` (`--cfg shuttle`): random interleavings of larger programs.
+//! - `lock`, `flights`, `coherence` (`--cfg loom`): every interleaving of two or three threads.
+//! - `storm`, `coherence_storm` (`--cfg shuttle`): random interleavings of larger programs.
 //!
 //! Each model is a test; beside it stands a test that runs it again in a process of its own with a rule broken ([`planted`]) and fails
 //! unless the model notices. `cargo xtask check` runs them; an ordinary build does not know this module.
 
 #[cfg(loom)]
+mod coherence;
+#[cfg(shuttle)]
+mod coherence_storm;
+#[cfg(loom)]
 mod flights;
 #[cfg(loom)]
 mod lock;
+mod one_row;
 #[cfg(shuttle)]
 mod storm;
 mod tests;
