@@ -6,6 +6,8 @@ use super::feed_schema::{documents, image};
 use crate::changes::NEIGHBOURS;
 use crate::schema::{FLOOR_KEY, SCHEMA_KEY, UUID_KEY};
 
+/// What the server's administrator sees of a feed.
+pub(super) const NAME: &str = "ci-cache feed";
 /// Of the doorbell.
 pub(super) const CHANNEL: &str = "ci_change";
 /// Rings it. Alone, never inside a transaction that writes.
@@ -42,17 +44,16 @@ fn state_columns() -> String {
             (SELECT value FROM ci_meta WHERE key = '{UUID_KEY}')), \
          concat_ws(' ', (SELECT value FROM ci_meta WHERE key = '{SCHEMA_KEY}'), \
             to_regclass('ci')::oid, to_regclass('ci_ext')::oid, to_regclass('ci_relation')::oid, \
-            (SELECT c.oid || ',' || c.relfilenode FROM pg_class AS c WHERE c.oid = to_regclass('ci_change')), \
-            (SELECT string_agg(p.oid || ',' || p.xmin, ' ' ORDER BY p.oid) FROM pg_proc AS p \
+            (SELECT concat_ws(',', c.oid, c.relfilenode) FROM pg_class AS c WHERE c.oid = to_regclass('ci_change')), \
+            (SELECT string_agg(concat_ws(',', p.oid, p.xmin), ' ' ORDER BY p.oid) FROM pg_proc AS p \
                 WHERE p.proname IN ('ci_change_ci', 'ci_change_ext', 'ci_change_relation', 'ci_change_all')), \
             (SELECT string_agg(a.xmin::text, ' ' ORDER BY a.attrelid, a.attnum) FROM pg_attribute AS a \
                 WHERE a.attrelid = ANY (ARRAY[to_regclass('ci'), to_regclass('ci_ext'), to_regclass('ci_relation')]) \
                 AND a.attnum > 0)), \
-         (SELECT string_agg(t.oid || ',' || t.xmin || ',' || t.tgenabled, ' ' ORDER BY t.oid) {triggers}), \
+         (SELECT string_agg(concat_ws(',', t.oid, t.xmin, t.tgenabled), ' ' ORDER BY t.oid) {triggers}), \
          (SELECT count(*) {triggers} AND t.tgenabled = 'A')",
         triggers = "FROM pg_trigger AS t WHERE t.tgrelid = ANY (ARRAY[to_regclass('ci'), to_regclass('ci_ext'), \
-                    to_regclass('ci_relation')]) AND t.tgname IN ('CI_change_rows', 'CI_change_update', \
-                    'CI_change_truncate')"
+                    to_regclass('ci_relation')]) AND t.tgname IN ('CI_change_rows', 'CI_change_truncate')"
     )
 }
 
