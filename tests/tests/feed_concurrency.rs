@@ -241,6 +241,24 @@ async fn a_row_and_its_documents_changed_by_two_transactions_are_told_in_every_s
 }
 
 #[tokio::test]
+async fn documents_of_a_ci_that_moves_beside_them_are_told_to_its_new_tenant() {
+    let fixture = Fixture::postgres().await;
+    let store = fixture.open().await;
+    let (mut a, mut b) = (Session::new(&fixture).await, Session::new(&fixture).await);
+    a.run(&(insert("acme", 1) + &tag(1, r#"{"x": 1}"#))).await;
+    let mut feed = started(&*store).await;
+    a.run("BEGIN; UPDATE ci SET tenant_id = 'other'").await;
+    b.run(r#"BEGIN; UPDATE ci_ext SET tags = '{"x": 2}'"#).await;
+    a.run("COMMIT").await;
+    poll(&mut feed).await;
+    b.run("COMMIT").await;
+    let told = told(&mut feed).await;
+    assert!(told.contains(&"other: anything".to_owned()), "{told:?}");
+    store.close().await;
+    fixture.finish().await;
+}
+
+#[tokio::test]
 async fn one_statement_that_changes_both_tables_is_told_in_every_state() {
     let fixture = Fixture::postgres().await;
     let store = fixture.open().await;

@@ -395,6 +395,7 @@ fn row(row: &PgRow) -> sqlx::Result<((u64, i64), Row)> {
                 Current::Other(row.try_get(8)?)
             },
             neighbours: row.try_get(9)?,
+            tenant_now: row.try_get(10)?,
         },
     ))
 }

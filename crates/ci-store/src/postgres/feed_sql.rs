@@ -13,7 +13,7 @@ pub(super) const CHANNEL: &str = "ci_change";
 /// Rings it. Alone, never inside a transaction that writes.
 pub(super) const RING: &str = "SELECT pg_notify('ci_change', '')";
 /// Position of the state's columns in a row of a poll.
-pub(super) const STATE: usize = 10;
+pub(super) const STATE: usize = 11;
 
 /// Plans are kept, because the statements are always the same, and made for a table whose size nobody has counted.
 pub(super) const SETTINGS: &str = "\
@@ -78,7 +78,7 @@ pub(super) fn poll() -> &'static str {
         let documents = format!("CASE WHEN e.ci_id IS NULL THEN '[{{}}, {{}}]'::jsonb ELSE {} END", documents("e"));
         format!(
             "SELECT NULL::text, NULL::bigint, NULL::text, NULL::text, NULL::uuid, NULL::text, NULL::text, \
-                NULL::boolean, NULL::text, NULL::uuid[], {state} \
+                NULL::boolean, NULL::text, NULL::uuid[], NULL::text, {state} \
              UNION ALL \
              SELECT r.xid::text, r.seq, r.entity, coalesce(r.tenant_id, r.tenant_now), r.id, r.old::text, r.new::text, \
                 r.image IS NOT DISTINCT FROM r.new, \
@@ -87,11 +87,12 @@ pub(super) fn poll() -> &'static str {
                     SELECT f.to_id FROM ci_relation AS f WHERE f.tenant_id = r.tenant_id COLLATE \"C\" \
                     AND f.from_id = r.id UNION ALL SELECT t.from_id FROM ci_relation AS t \
                     WHERE t.tenant_id = r.tenant_id COLLATE \"C\" AND t.to_id = r.id LIMIT {most}) END, \
+                CASE WHEN r.entity = 'e' THEN r.tenant_now END, \
                 NULL, NULL, NULL, NULL, NULL, NULL, NULL \
-             FROM (SELECT w.*, c.tenant_id::text AS tenant_now, CASE WHEN c.ci_id IS NOT NULL THEN {image} END AS image \
+             FROM (SELECT w.*, c.tenant_id::text AS tenant_now, CASE WHEN w.tenant_id IS NULL AND c.ci_id IS NOT NULL \
+                    OR w.tenant_id = c.tenant_id COLLATE \"C\" THEN {image} END AS image \
                 FROM (({RECENT}) LIMIT $3) AS w \
                 LEFT JOIN ci AS c ON c.ci_id = w.id \
-                    AND (w.tenant_id IS NULL OR c.tenant_id = w.tenant_id COLLATE \"C\") \
                 LEFT JOIN ci_ext AS e ON e.ci_id = c.ci_id OFFSET 0) AS r",
             state = state_columns(),
             most = NEIGHBOURS + 1,
@@ -105,11 +106,11 @@ pub(super) fn tenants() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
         let nothing = "NULL::bigint, NULL::text, NULL::text, NULL::uuid, NULL::text, NULL::text, NULL::boolean, \
-                       NULL::text, NULL::uuid[]";
+                       NULL::text, NULL::uuid[], NULL::text";
         format!(
             "SELECT NULL::text, {nothing}, {state} \
              UNION ALL \
-             SELECT r.xid::text, NULL, r.entity, r.tenant, NULL, NULL, NULL, NULL, NULL, NULL, \
+             SELECT r.xid::text, NULL, r.entity, r.tenant, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
                 NULL, NULL, NULL, NULL, NULL, NULL, NULL \
              FROM (SELECT DISTINCT w.xid, CASE WHEN w.entity = 't' THEN 't' ELSE 'c' END AS entity, \
                     coalesce(w.tenant_id, c.tenant_id::text) AS tenant FROM ({RECENT}) AS w \
