@@ -220,6 +220,27 @@ async fn a_restored_backup_begins_another_history() {
 }
 
 #[tokio::test]
+async fn a_backup_copied_over_the_file_begins_another_history() {
+    let fixture = Fixture::sqlite();
+    let store = fixture.open().await;
+    let mut feed = started(&*store).await;
+    let file = fixture.address().strip_prefix("sqlite:").unwrap().to_owned();
+    let backup = format!("{file}.backup");
+    fixture.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+    std::fs::copy(&file, &backup).unwrap();
+    assert_eq!(after(&fixture, &mut feed, &insert("acme", 1)).await.len(), 1);
+    store.close().await;
+    fixture.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+    let copied = std::fs::read(&backup).unwrap();
+    std::fs::write(&file, copied).unwrap();
+    let store = fixture.open().await;
+    fixture.execute(&insert("acme", 2)).await;
+    assert_eq!(ended(&mut feed).await, EpochReason::Rewound);
+    assert_eq!(after(&fixture, &mut feed, &insert("acme", 3)).await.len(), 1);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_copied_file_is_read_like_the_original() {
     let fixture = Fixture::sqlite();
     let store = fixture.open().await;
