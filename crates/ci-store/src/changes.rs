@@ -57,6 +57,8 @@ pub(crate) struct Row {
     /// The CIs at the other ends of its relations, or none when they were not asked for; more than [`NEIGHBOURS`] are
     /// cut off somewhere above.
     pub(crate) neighbours: Option<Vec<Uuid>>,
+    /// Of documents in PostgreSQL: whose their CI is now.
+    pub(crate) tenant_now: Option<String>,
 }
 
 /// The present state beside a recorded one.
@@ -124,7 +126,7 @@ pub(crate) fn changes(rows: &[Row]) -> Vec<Change> {
     known
         .values_mut()
         .for_each(|known| known.is_chain = is_chain(&known.rows));
-    let mut out = Vec::with_capacity(rows.len());
+    let mut out = moved(rows, &mut tenants);
     for (at, (row, owner)) in rows.iter().zip(&owners).enumerate() {
         let change = |event| Change {
             origin: row.origin,
@@ -145,6 +147,36 @@ pub(crate) fn changes(rows: &[Row]) -> Vec<Change> {
                     blurred(tenant, id, &known.rows, &mut out);
                 }
             }
+        }
+    }
+    out
+}
+
+/// Documents of a CI that was another tenant's at the time, or may have been: what their change did to the rows of which
+/// tenant is not known, so it is told to all of them.
+fn moved(rows: &[Row], tenants: &mut Tenants) -> Vec<Change> {
+    let mut owners: HashMap<Uuid, BTreeSet<&str>> = HashMap::new();
+    for row in rows {
+        if let Some(id) = row.id {
+            let names = [&row.tenant, &row.tenant_now];
+            owners
+                .entry(id)
+                .or_default()
+                .extend(names.into_iter().flatten().map(String::as_str));
+        }
+    }
+    let mut out = Vec::new();
+    for row in rows.iter().filter(|row| row.entity == Entity::Documents) {
+        let owners = row
+            .id
+            .and_then(|id| owners.get(&id))
+            .filter(|owners| owners.len() > 1);
+        for tenant in owners.into_iter().flatten().filter_map(|name| tenants.get(name)) {
+            let origin = row.origin;
+            out.push(Change {
+                origin,
+                event: Event::Tenant(tenant),
+            });
         }
     }
     out
@@ -302,6 +334,7 @@ mod tests {
             old: Some(old),
             new: Some(new),
             neighbours: None,
+            tenant_now: None,
         }
     }
 
@@ -366,6 +399,20 @@ mod tests {
             })
             .collect();
         assert_eq!(changes(&sequential).len(), 3, "in SQLite nothing runs beside it");
+    }
+
+    #[test]
+    fn documents_of_a_ci_that_moves_beside_them_are_told_to_both_tenants() {
+        let mut row = row(5, Entity::Documents, ("a", 1), ("a", 2), ("a", 2));
+        (row.current, row.tenant_now) = (Current::Other(None), Some("other".into()));
+        let told = changes(&[row]);
+        for name in ["acme", "other"] {
+            let tenant = Event::Tenant(TenantId::new(name).unwrap());
+            assert!(
+                told.iter().any(|change| change.event == tenant),
+                "{name}: {told:?}"
+            );
+        }
     }
 
     #[test]

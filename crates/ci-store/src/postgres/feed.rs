@@ -254,7 +254,8 @@ trait ConnectFeed {
 
 impl ConnectFeed for PgConnectOptions {
     async fn connect_feed(&self) -> sqlx::Result<PgConnection> {
-        let mut connection = PgConnection::connect_with(self).await?;
+        let mut connection =
+            PgConnection::connect_with(&self.clone().application_name(feed_sql::NAME)).await?;
         sqlx::query(feed_sql::SETTINGS).execute(&mut connection).await?;
         Ok(connection)
     }
@@ -361,8 +362,8 @@ fn seen(row: &PgRow, at: usize) -> sqlx::Result<Seen> {
         floor: text(1)?.parse().unwrap_or(0),
         marked: mark.is_some(),
         identity: Identity {
-            server: text(3)?,
-            history: mark.unwrap_or_default(),
+            server: format!("{} {}", text(3)?, mark.unwrap_or_default()),
+            history: String::new(),
             schema: format!("{} {}", text(4)?, text(5)?),
         },
         whole: row.try_get::<Option<i64>, _>(at + 6)? == Some(super::feed_schema::EXPECTED),
@@ -394,6 +395,7 @@ fn row(row: &PgRow) -> sqlx::Result<((u64, i64), Row)> {
                 Current::Other(row.try_get(8)?)
             },
             neighbours: row.try_get(9)?,
+            tenant_now: row.try_get(10)?,
         },
     ))
 }

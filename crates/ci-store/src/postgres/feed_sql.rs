@@ -6,12 +6,14 @@ use super::feed_schema::{documents, image};
 use crate::changes::NEIGHBOURS;
 use crate::schema::{FLOOR_KEY, SCHEMA_KEY, UUID_KEY};
 
+/// What the server's administrator sees of a feed.
+pub(super) const NAME: &str = "ci-cache feed";
 /// Of the doorbell.
 pub(super) const CHANNEL: &str = "ci_change";
 /// Rings it. Alone, never inside a transaction that writes.
 pub(super) const RING: &str = "SELECT pg_notify('ci_change', '')";
 /// Position of the state's columns in a row of a poll.
-pub(super) const STATE: usize = 10;
+pub(super) const STATE: usize = 11;
 
 /// Plans are kept, because the statements are always the same, and made for a table whose size nobody has counted.
 pub(super) const SETTINGS: &str = "\
@@ -42,17 +44,16 @@ fn state_columns() -> String {
             (SELECT value FROM ci_meta WHERE key = '{UUID_KEY}')), \
          concat_ws(' ', (SELECT value FROM ci_meta WHERE key = '{SCHEMA_KEY}'), \
             to_regclass('ci')::oid, to_regclass('ci_ext')::oid, to_regclass('ci_relation')::oid, \
-            (SELECT c.oid || ',' || c.relfilenode FROM pg_class AS c WHERE c.oid = to_regclass('ci_change')), \
-            (SELECT string_agg(p.oid || ',' || p.xmin, ' ' ORDER BY p.oid) FROM pg_proc AS p \
+            (SELECT concat_ws(',', c.oid, c.relfilenode) FROM pg_class AS c WHERE c.oid = to_regclass('ci_change')), \
+            (SELECT string_agg(concat_ws(',', p.oid, p.xmin), ' ' ORDER BY p.oid) FROM pg_proc AS p \
                 WHERE p.proname IN ('ci_change_ci', 'ci_change_ext', 'ci_change_relation', 'ci_change_all')), \
             (SELECT string_agg(a.xmin::text, ' ' ORDER BY a.attrelid, a.attnum) FROM pg_attribute AS a \
                 WHERE a.attrelid = ANY (ARRAY[to_regclass('ci'), to_regclass('ci_ext'), to_regclass('ci_relation')]) \
                 AND a.attnum > 0)), \
-         (SELECT string_agg(t.oid || ',' || t.xmin || ',' || t.tgenabled, ' ' ORDER BY t.oid) {triggers}), \
+         (SELECT string_agg(concat_ws(',', t.oid, t.xmin, t.tgenabled), ' ' ORDER BY t.oid) {triggers}), \
          (SELECT count(*) {triggers} AND t.tgenabled = 'A')",
         triggers = "FROM pg_trigger AS t WHERE t.tgrelid = ANY (ARRAY[to_regclass('ci'), to_regclass('ci_ext'), \
-                    to_regclass('ci_relation')]) AND t.tgname IN ('CI_change_rows', 'CI_change_update', \
-                    'CI_change_truncate')"
+                    to_regclass('ci_relation')]) AND t.tgname IN ('CI_change_rows', 'CI_change_truncate')"
     )
 }
 
@@ -77,7 +78,7 @@ pub(super) fn poll() -> &'static str {
         let documents = format!("CASE WHEN e.ci_id IS NULL THEN '[{{}}, {{}}]'::jsonb ELSE {} END", documents("e"));
         format!(
             "SELECT NULL::text, NULL::bigint, NULL::text, NULL::text, NULL::uuid, NULL::text, NULL::text, \
-                NULL::boolean, NULL::text, NULL::uuid[], {state} \
+                NULL::boolean, NULL::text, NULL::uuid[], NULL::text, {state} \
              UNION ALL \
              SELECT r.xid::text, r.seq, r.entity, coalesce(r.tenant_id, r.tenant_now), r.id, r.old::text, r.new::text, \
                 r.image IS NOT DISTINCT FROM r.new, \
@@ -86,11 +87,12 @@ pub(super) fn poll() -> &'static str {
                     SELECT f.to_id FROM ci_relation AS f WHERE f.tenant_id = r.tenant_id COLLATE \"C\" \
                     AND f.from_id = r.id UNION ALL SELECT t.from_id FROM ci_relation AS t \
                     WHERE t.tenant_id = r.tenant_id COLLATE \"C\" AND t.to_id = r.id LIMIT {most}) END, \
+                CASE WHEN r.entity = 'e' THEN r.tenant_now END, \
                 NULL, NULL, NULL, NULL, NULL, NULL, NULL \
-             FROM (SELECT w.*, c.tenant_id::text AS tenant_now, CASE WHEN c.ci_id IS NOT NULL THEN {image} END AS image \
+             FROM (SELECT w.*, c.tenant_id::text AS tenant_now, CASE WHEN w.tenant_id IS NULL AND c.ci_id IS NOT NULL \
+                    OR w.tenant_id = c.tenant_id COLLATE \"C\" THEN {image} END AS image \
                 FROM (({RECENT}) LIMIT $3) AS w \
                 LEFT JOIN ci AS c ON c.ci_id = w.id \
-                    AND (w.tenant_id IS NULL OR c.tenant_id = w.tenant_id COLLATE \"C\") \
                 LEFT JOIN ci_ext AS e ON e.ci_id = c.ci_id OFFSET 0) AS r",
             state = state_columns(),
             most = NEIGHBOURS + 1,
@@ -104,11 +106,11 @@ pub(super) fn tenants() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
         let nothing = "NULL::bigint, NULL::text, NULL::text, NULL::uuid, NULL::text, NULL::text, NULL::boolean, \
-                       NULL::text, NULL::uuid[]";
+                       NULL::text, NULL::uuid[], NULL::text";
         format!(
             "SELECT NULL::text, {nothing}, {state} \
              UNION ALL \
-             SELECT r.xid::text, NULL, r.entity, r.tenant, NULL, NULL, NULL, NULL, NULL, NULL, \
+             SELECT r.xid::text, NULL, r.entity, r.tenant, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
                 NULL, NULL, NULL, NULL, NULL, NULL, NULL \
              FROM (SELECT DISTINCT w.xid, CASE WHEN w.entity = 't' THEN 't' ELSE 'c' END AS entity, \
                     coalesce(w.tenant_id, c.tenant_id::text) AS tenant FROM ({RECENT}) AS w \

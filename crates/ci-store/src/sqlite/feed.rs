@@ -336,6 +336,7 @@ fn row(row: &SqliteRow) -> sqlx::Result<(i64, Row)> {
                 Current::Other(text(row, 7)?)
             },
             neighbours,
+            tenant_now: None,
         },
     ))
 }
