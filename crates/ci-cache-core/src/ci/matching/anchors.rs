@@ -45,7 +45,7 @@ enum Kind {
 }
 
 /// The process's seeds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Seeds(RandomState);
 
 impl Seeds {

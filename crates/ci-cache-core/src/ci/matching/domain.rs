@@ -5,7 +5,7 @@ use ci_model::{Change, CiChange, Event, Origin, Question, RelationChange, Tenant
 use super::anchors::Seeds;
 use super::dependency::{Dependency, Footprint};
 use super::reason::Reason;
-use super::{file, graphs, probe, rows};
+use super::{file, graphs, probe, rows, weight};
 use crate::coherence::{self, Anchor, Domain, Rarity, Reach};
 
 impl coherence::Version for Version {
@@ -22,8 +22,8 @@ impl coherence::Version for Version {
 
 /// Judges changes of configuration items and relations.
 ///
-/// Its anchors are hashes with a seed of their own: two domains do not have the same.
-#[derive(Debug)]
+/// Its anchors are hashes with a seed of their own: two domains do not have the same, clones do.
+#[derive(Debug, Clone)]
 pub struct CiDomain {
     seeds: Seeds,
 }
@@ -80,8 +80,20 @@ impl Domain for CiDomain {
         }
     }
 
+    fn bytes(&self, change: &Change) -> usize {
+        size_of::<Change>()
+            + match &change.event {
+                Event::Ci(change) => weight::ci(change),
+                Event::Relation(_) | Event::Tenant(_) | Event::Everything => 0,
+            }
+    }
+
     fn touches(&self, change: &Change, dependency: &Dependency) -> Option<Reason> {
-        if change.event.tenant().is_some_and(|tenant| *tenant != dependency.tenant) {
+        if change
+            .event
+            .tenant()
+            .is_some_and(|tenant| *tenant != dependency.tenant)
+        {
             return None;
         }
         match &change.event {
@@ -98,7 +110,9 @@ fn by_ci(change: &CiChange, dependency: &Dependency) -> Option<Reason> {
         (Question::Search(search), Footprint::Window(window)) => rows::search(search, window, change),
         (Question::List(list), Footprint::Page(page)) => rows::list(list, page, change),
         (Question::Aggregate(aggregate), _) => rows::aggregate(aggregate, change),
-        (Question::Expand(expand), Footprint::Graph(graph)) => graphs::expand_ci(expand, graph.as_ref(), change),
+        (Question::Expand(expand), Footprint::Graph(graph)) => {
+            graphs::expand_ci(expand, graph.as_ref(), change)
+        }
         (Question::Path(path), Footprint::Path(searched)) => graphs::path_ci(path, searched.as_ref(), change),
         // No dependency is made like that.
         _ => Some(Reason::Unknown),

@@ -23,7 +23,13 @@ pub(super) fn file(anchors: Anchors, dependency: &Dependency, rarity: &Rarity, o
     match (&*dependency.question, &dependency.footprint) {
         (Question::Get(get), _) => out.push(reference(anchors, get.target())),
         (Question::Expand(_), Footprint::Graph(Some(graph))) => {
-            out.extend(graph.inner.iter().chain(graph.outer.iter()).map(|id| anchors.id(id)));
+            out.extend(
+                graph
+                    .inner
+                    .iter()
+                    .chain(graph.outer.iter())
+                    .map(|id| anchors.id(id)),
+            );
             out.push(anchors.unknown_neighbours());
         }
         (Question::Expand(expand), _) => out.push(reference(anchors, expand.root())),
@@ -73,10 +79,7 @@ struct Choice {
 
 impl Choice {
     fn new(rarity: &Rarity, guess: u64, anchors: Vec<Anchor>) -> Self {
-        let cost = anchors
-            .iter()
-            .map(|anchor| cost(rarity, *anchor, guess))
-            .sum();
+        let cost = anchors.iter().map(|anchor| cost(rarity, *anchor, guess)).sum();
         Self { anchors, cost }
     }
 

@@ -258,7 +258,9 @@ mod tests {
                 anchors.column(Column::CiType, "SW"),
             ];
             for name in [old, new] {
-                trigrams(&ci_model::fold::fold(name), |trigram| expected.push(anchors.trigram(trigram)));
+                trigrams(&ci_model::fold::fold(name), |trigram| {
+                    expected.push(anchors.trigram(trigram));
+                });
             }
             assert!(expected.iter().all(|anchor| found.contains(anchor)), "{old}");
             assert!(!found.contains(&anchors.unknown_documents()));

@@ -3,9 +3,7 @@
 //! Each rule says no only if the answer, *and what is kept of it*, stays as it is; so that after any number of changes
 //! that did not matter the next one is judged by what is still true.
 
-use ci_model::{
-    Aggregate, CiChange, CiId, CiRef, Column, Field, Get, Image, List, Search, Selection,
-};
+use ci_model::{Aggregate, CiChange, CiId, CiRef, Column, Field, Get, Image, List, Search, Selection};
 
 use super::ids::Ids;
 use super::reason::Reason;
@@ -46,15 +44,26 @@ pub(super) fn get(get: &Get, change: &CiChange) -> Option<Reason> {
         seen(row, get.includes_deleted()).is_some_and(|row| is_named(get.target(), change.id, row))
     };
     let matters = is_it(change.old.as_ref())
-        || (is_it(change.new.as_ref()) && !(Rule::CodesMove.is_broken() && matches!(get.target(), CiRef::Code(_))));
+        || (is_it(change.new.as_ref())
+            && !(Rule::CodesMove.is_broken() && matches!(get.target(), CiRef::Code(_))));
     matters.then(|| named(get.target()))
 }
 
+/// A row of the answer that matches neither before nor after a change was taken out by an earlier one.
+///
+/// ```text
+/// the answer has a, which matches "erp"
+/// a is renamed to "x"          the old image matches, the new one does not: it matters, and is found by either
+/// a is renamed to "y"          no image matches: it would not be found, and need not be
+/// ```
 pub(super) fn search(search: &Search, window: &Window, change: &CiChange) -> Option<Reason> {
     let verdict = judge(search.selection(), change.new.as_ref());
     if window.rows.has(change.id) {
         return match (verdict, &change.old, &change.new) {
-            (Verdict::No, ..) => Some(Reason::LeftResult),
+            (Verdict::No, old, _) => {
+                let was = judge(search.selection(), old.as_ref()) != Verdict::No;
+                was.then_some(Reason::LeftResult)
+            }
             // The columns that decide its place are among those that it shows.
             (Verdict::Yes, Some(old), Some(new)) if stays(old, new) => None,
             (Verdict::Yes, ..) => Some(Reason::ColumnsOfRow),
@@ -131,9 +140,7 @@ pub(super) fn aggregate(aggregate: &Aggregate, change: &CiChange) -> Option<Reas
                 .group_by()
                 .iter()
                 .filter(|_| !Rule::GroupValues.is_broken());
-            let distinct = aggregate
-                .distinct()
-                .filter(|_| !Rule::DistinctValues.is_broken());
+            let distinct = aggregate.distinct().filter(|_| !Rule::DistinctValues.is_broken());
             groups
                 .chain(distinct.map(ci_model::Distinct::field))
                 .find_map(|field| other_value(field, old, new))
@@ -158,7 +165,10 @@ fn other_value(field: &Field, old: &Image, new: &Image) -> Option<Reason> {
             (old, new) => old == new,
         },
         Field::Attribute(path) => {
-            match (scalar(old.attributes.as_ref(), path), scalar(new.attributes.as_ref(), path)) {
+            match (
+                scalar(old.attributes.as_ref(), path),
+                scalar(new.attributes.as_ref(), path),
+            ) {
                 (Scalar::Unknown, _) | (_, Scalar::Unknown) => return Some(Reason::Unknown),
                 (old, new) => old == new,
             }

@@ -124,7 +124,10 @@ mod tests {
 
     #[test]
     fn what_is_known_is_told() {
-        assert_eq!(verdict(&["GRÖ"], &["status=active", "tags.env=prod"], &row()), Verdict::Yes);
+        assert_eq!(
+            verdict(&["GRÖ"], &["status=active", "tags.env=prod"], &row()),
+            Verdict::Yes
+        );
         assert_eq!(verdict(&["gross"], &[], &row()), Verdict::No);
         assert_eq!(verdict(&[], &["tags.n=8"], &row()), Verdict::Yes);
         assert_eq!(judge(&Selection::all(), None), Verdict::No);
@@ -135,16 +138,28 @@ mod tests {
 
     #[test]
     fn what_is_not_known_may_be() {
-        for filter in ["attributes.a=x", "attributes.a exists false", "created_at>2026-01-01"] {
+        for filter in [
+            "attributes.a=x",
+            "attributes.a exists false",
+            "created_at>2026-01-01",
+        ] {
             assert_eq!(verdict(&[], &[filter], &row()), Verdict::Maybe, "{filter}");
-            assert_eq!(verdict(&[], &[filter, "status=retired"], &row()), Verdict::No, "{filter}");
+            assert_eq!(
+                verdict(&[], &[filter, "status=retired"], &row()),
+                Verdict::No,
+                "{filter}"
+            );
             assert_eq!(verdict(&["nowhere"], &[filter], &row()), Verdict::No, "{filter}");
         }
     }
 
     #[test]
     fn the_digits_of_a_fraction_are_not_known() {
-        for filter in ["tags.load=0.50000000000000000001", "tags.load!=0.5", "tags.deep.huge in 1,2"] {
+        for filter in [
+            "tags.load=0.50000000000000000001",
+            "tags.load!=0.5",
+            "tags.deep.huge in 1,2",
+        ] {
             assert_eq!(verdict(&[], &[filter], &row()), Verdict::Maybe, "{filter}");
         }
         assert_eq!(verdict(&[], &["tags.load exists"], &row()), Verdict::Yes);

@@ -84,7 +84,10 @@ impl Place {
             row.ci_subtype.as_deref(),
             row.ci_category.as_deref(),
         ];
-        let certain = !columns.into_iter().flatten().any(|column| column.contains(SEPARATOR));
+        let certain = !columns
+            .into_iter()
+            .flatten()
+            .any(|column| column.contains(SEPARATOR));
         let exact = if search.exact_first().is_empty() {
             false
         } else {
@@ -142,7 +145,8 @@ fn compare(search: &Search, one: Key<'_>, other: Key<'_>) -> Ordering {
         (None, None) => Ordering::Equal,
         (one, other) => {
             let first = other.is_none().cmp(&one.is_none());
-            let wrong = Rule::AbsentLast.is_broken() || (descending && Rule::AbsentLastDescending.is_broken());
+            let wrong =
+                Rule::AbsentLast.is_broken() || (descending && Rule::AbsentLastDescending.is_broken());
             if wrong { first } else { first.reverse() }
         }
     };
@@ -160,7 +164,11 @@ mod tests {
     use ci_model::CiCode;
 
     fn id(last: u8) -> CiId {
-        CiId(format!("00000000-0000-4000-8000-0000000000{last:02x}").parse().unwrap())
+        CiId(
+            format!("00000000-0000-4000-8000-0000000000{last:02x}")
+                .parse()
+                .unwrap(),
+        )
     }
 
     fn row(last: u8, code: &str, subtype: Option<&str>) -> CiSummary {
@@ -217,11 +225,18 @@ mod tests {
             let search = search(sort, 1, &[]);
             let window = Window::new(&search, &[row(5, last, subtype)]);
             let other = image(other, None);
-            assert_eq!(window.admits(&search, id(other_id), &other), inside, "{sort} {last}");
+            assert_eq!(
+                window.admits(&search, id(other_id), &other),
+                inside,
+                "{sort} {last}"
+            );
         }
         let search = search("ci_subtype:desc", 1, &[]);
         let window = Window::new(&search, &[row(5, "m", None)]);
-        assert!(window.admits(&search, id(9), &image("x", Some("a"))), "absent is last");
+        assert!(
+            window.admits(&search, id(9), &image("x", Some("a"))),
+            "absent is last"
+        );
     }
 
     #[test]
