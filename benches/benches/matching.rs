@@ -14,7 +14,8 @@ use ci_cache_core::ci::matching::{Answered, CiDomain, Dependency};
 use ci_cache_core::coherence::{CoherenceOptions, Coherent, Domain as _, Loaded};
 use ci_cache_core::{CacheBuilder, Lookup, LookupOptions, SystemClock, Tick};
 use ci_model::{
-    Change, CiChange, CiDraft, CiId, CiSummary, Event, Filter, Image, Key, Origin, Question, Search, Version,
+    Change, CiChange, CiDraft, CiId, CiSummary, Event, Filter, Image, Key, Origin, Question, Search,
+    TenantId, Version,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -80,40 +81,44 @@ fn row(draft: &CiDraft) -> (CiId, Image) {
     (record.insert_id(), image)
 }
 
-/// What people type: a piece of a popular CI's code or name, another piece of it, and now and then a filter that it passes.
+/// What people type about a popular CI: its code, the part of the code that tells it from others, words of its name, one
+/// of them with a word of its kind; now and then with a filter that it passes.
 fn search(draw: &mut Draw, rows: &[(CiId, Image)], popular: &[usize]) -> Search {
     let row = &rows[popular[draw.zipf(rows.len())]].1;
-    let pieces: Vec<&str> = row
+    let words: Vec<&str> = row
         .name
         .split_whitespace()
-        .chain(row.code.split('-'))
-        .filter(|piece| piece.chars().nth(1).is_some())
+        .filter(|word| word.chars().nth(2).is_some())
         .collect();
-    let piece = |draw: &mut Draw| pieces[draw.below(pieces.len())].to_owned();
-    let mut search = Search::builder().limit(10);
-    let first = if draw.below(3) == 0 {
-        row.code.clone()
-    } else {
-        piece(draw)
+    let tail = row
+        .code
+        .split_once('-')
+        .map_or(row.code.as_str(), |(_, tail)| tail);
+    let word = |draw: &mut Draw| {
+        words
+            .get(draw.below(words.len().max(1)))
+            .map_or("server", |word| *word)
     };
-    search = search.keyword(first);
-    if draw.below(2) == 0 {
-        search = search.keyword(piece(draw));
-    }
+    let keywords = match draw.below(10) {
+        0..=2 => vec![row.code.as_str()],
+        3 | 4 => vec![tail],
+        5 | 6 => vec![tail, word(draw)],
+        7 | 8 => vec![word(draw), word(draw), word(draw)],
+        _ => vec![word(draw)],
+    };
     let filter = |field: &str, value: &Option<String>| {
         let value = value.as_ref()?;
         Filter::new(field, "=", &[value]).ok()
     };
-    let filter = match draw.below(8) {
+    let filter = match draw.below(12) {
         0 => filter("status", &row.status),
         1 => filter("ci_type", &Some(row.ci_type.clone())),
         2 => filter("owner", &row.owner),
         3 => filter("location", &row.location),
         _ => None,
     };
-    // Searches differ in how many results they want as well; else a few popular ones would be all.
-    let limit = [10, 10, 10, 20, 50, 100][draw.below(6)];
-    search.filters(filter).limit(limit).build().unwrap()
+    let search = Search::builder().keywords(keywords).filters(filter);
+    search.limit([10, 10, 10, 50][draw.below(4)]).build().unwrap()
 }
 
 fn summary((id, row): &(CiId, Image)) -> CiSummary {
@@ -166,11 +171,10 @@ fn changes(draw: &mut Draw, rows: &[(CiId, Image)]) -> Vec<Change> {
     (0..CHANGES).map(|_| one(draw)).collect()
 }
 
-fn keep(cache: &Searches, search: Search, rows: &[(CiId, Image)]) {
-    let tenant = tenant();
+fn keep(cache: &Searches, tenant: &TenantId, search: Search, rows: &[(CiId, Image)]) {
     let found = answer(&search, rows);
     let question = Question::from(search);
-    let key = Key::new(&tenant, &question);
+    let key = Key::new(tenant, &question);
     let Lookup::Lead(leader) = cache.lookup(&key, LookupOptions::new()) else {
         panic!("the search is new");
     };
@@ -178,7 +182,7 @@ fn keep(cache: &Searches, search: Search, rows: &[(CiId, Image)]) {
         epoch: 1,
         version: Version::Sequence(1),
     };
-    let dependency = Dependency::new(&tenant, question, Answered::Rows(&found)).unwrap();
+    let dependency = Dependency::new(tenant, question, Answered::Rows(&found)).unwrap();
     let published = cache.publish(leader, (), loaded, dependency);
     assert!(cache.get(&key).is_some(), "{published:?}");
 }
@@ -200,11 +204,11 @@ fn cached(draw: &mut Draw, count: usize, rows: &[(CiId, Image)]) -> Searches {
     }
     let mut by_code: Vec<(CiId, Image)> = rows.iter().step_by(rows.len() / ANSWERED).cloned().collect();
     by_code.sort_by(|one, other| one.1.code.cmp(&other.1.code));
-    let mut seen = HashSet::new();
+    let (tenant, mut seen) = (tenant(), HashSet::new());
     while seen.len() < count {
         let search = search(draw, rows, &popular);
         if seen.insert(search.clone()) {
-            keep(&cache, search, &by_code);
+            keep(&cache, &tenant, search, &by_code);
         }
     }
     cache

@@ -105,6 +105,9 @@ impl Domain for CiDomain {
 }
 
 fn by_ci(change: &CiChange, dependency: &Dependency) -> Option<Reason> {
+    if !dependency.needles.may_be_found(change) {
+        return None;
+    }
     match (&*dependency.question, &dependency.footprint) {
         (Question::Get(get), _) => rows::get(get, change),
         (Question::Search(search), Footprint::Window(window)) => rows::search(search, window, change),

@@ -31,6 +31,7 @@ mod domain;
 mod file;
 mod graphs;
 mod ids;
+mod needles;
 mod probe;
 mod reason;
 mod rows;
