@@ -18,13 +18,21 @@ const STEPS: usize = 30;
 /// One world: answers are kept, changes come, and each answer is judged after each.
 fn run(judge: &mut Judge, seed: u64, telling: Telling) -> Result<(), Missed> {
     let mut random = seeded(seed);
-    let count = 12 + below(&mut random, 40);
-    let relations = below(&mut random, 3 * count);
+    // Small worlds are dense: limits cut, and there is more than one way.
+    let small = seed % 2 == 0;
+    let count = if small { 10 } else { 16 } + below(&mut random, if small { 8 } else { 40 });
+    let relations = count + below(&mut random, 2 * count);
     let mut world = World::random(seed, count, relations);
-    judge.blind = below(&mut random, 5) == 0;
+    judge.blind = telling.vague && below(&mut random, 3) == 0;
     let mut kept = Vec::new();
     for kind in QuestionKind::ALL {
-        for _ in 0..KEPT {
+        // A window has more ways to be wrong than others, and routes with a tie are rare.
+        let many = match kind {
+            QuestionKind::Search => 3 * KEPT,
+            QuestionKind::Path => 2 * KEPT,
+            _ => KEPT,
+        };
+        for _ in 0..many {
             let question = Arc::new(question(&mut random, &world, kind));
             let now = answer(&world, &question);
             kept.push(judge.keep(&world, question, now));
@@ -45,7 +53,7 @@ fn worlds() -> u64 {
     if std::env::var_os("CI_CACHE_TEST_LONG").is_some() {
         4_000
     } else {
-        120
+        100
     }
 }
 
@@ -56,9 +64,15 @@ fn no_change_that_matters_is_missed_and_most_that_are_seen_matter() {
         run(&mut judge, seed, Telling::default()).unwrap_or_else(|missed| panic!("world {seed}: {missed}"));
     }
     println!("{}", judge.score());
-    for (kind, least) in QuestionKind::ALL.into_iter().zip([0.95, 0.9, 0.8, 0.8, 0.6, 0.3]) {
+    for (kind, least) in QuestionKind::ALL
+        .into_iter()
+        .zip([0.9, 0.95, 0.9, 0.8, 0.8, 0.25])
+    {
         let count = judge.counts[kind.index()];
-        assert!(count.changed > 100, "{kind:?} changes too seldom to prove anything");
+        assert!(
+            count.changed > 100,
+            "{kind:?} changes too seldom to prove anything"
+        );
         assert!(count.precision() >= least, "{kind:?}: {}", judge.score());
         assert!(
             count.precision() > 2.0 * count.base_rate(),
@@ -68,31 +82,29 @@ fn no_change_that_matters_is_missed_and_most_that_are_seen_matter() {
     }
 }
 
+/// Worlds in which changes tell less than they could, or rows are as no writer of ours writes them, or both, or neither.
+fn hard(judge: &mut Judge, seed: u64) -> Result<(), Missed> {
+    let telling = Telling {
+        vague: seed % 4 > 1,
+        lawless: seed % 8 > 3,
+    };
+    run(judge, 1_000_000 + seed, telling)
+}
+
 #[test]
 fn nothing_is_missed_when_changes_tell_less_and_rows_are_lawless() {
     let mut judge = Judge::default();
     for seed in 0..worlds() {
-        let telling = Telling {
-            vague: seed % 3 > 0,
-            lawless: seed % 3 < 2,
-        };
-        run(&mut judge, 1_000_000 + seed, telling)
-            .unwrap_or_else(|missed| panic!("world {seed}: {missed}"));
+        hard(&mut judge, seed).unwrap_or_else(|missed| panic!("world {seed}: {missed}"));
     }
     println!("{}", judge.score());
 }
 
-/// Breaks a rule and runs the same worlds; says how many it took to notice.
+/// Breaks a rule and runs the same worlds as the test above, in which nothing is missed; says which of them notices.
 fn noticed(rule: Rule) -> Option<u64> {
     rule.broken(|| {
         let mut judge = Judge::default();
-        (0..400).find(|seed| {
-            let telling = Telling {
-                vague: seed % 2 > 0,
-                lawless: false,
-            };
-            run(&mut judge, *seed, telling).is_err()
-        })
+        (0..worlds()).find(|seed| hard(&mut judge, *seed).is_err())
     })
 }
 

@@ -73,7 +73,9 @@ pub fn change(random: &mut ChaCha8Rng, world: &mut World, telling: Telling) -> S
         _ => teller.documents(),
     };
     teller.step.what = what;
-    teller.step
+    let step = teller.step;
+    world.changed();
+    step
 }
 
 struct Teller<'a> {
@@ -184,13 +186,12 @@ impl Teller<'_> {
             let at = self.world.cis.len();
             world::ci(self.random, at)
         };
-        let (which, code) = (below(self.random, 11), self.fresh_code());
+        let (which, code) = (below(self.random, 14), self.fresh_code());
         self.update(at, |ci| {
             let (own, new) = (&mut ci.summary, donor.summary);
             match which {
-                0 => own.ci_code = code,
-                1 if lawless => own.ci_name = format!("{}\u{1f}{}", new.ci_name, own.ci_name),
-                1 | 2 => own.ci_name = new.ci_name,
+                0 | 1 if lawless => own.ci_name = format!("{}\u{1f}{}", new.ci_name, own.ci_name),
+                0..=2 => own.ci_name = new.ci_name,
                 3 => own.ci_type = new.ci_type,
                 4 => own.ci_subtype = new.ci_subtype,
                 5 => own.ci_category = new.ci_category,
@@ -198,7 +199,8 @@ impl Teller<'_> {
                 7 => own.location = new.location,
                 8 => own.owner = new.owner,
                 9 => ci.criticality = donor.criticality,
-                _ => ci.created_at = donor.created_at,
+                10 => ci.created_at = donor.created_at,
+                _ => own.ci_code = code,
             }
         });
         "columns"
@@ -385,10 +387,7 @@ impl Teller<'_> {
             (old.0, old.1, kind)
         };
         let owner = self.world.cis[old.0].tenant_id.clone();
-        if new.0 == new.1
-            || self.world.cis[new.1].tenant_id != owner
-            || self.world.relations.contains(&new)
-        {
+        if new.0 == new.1 || self.world.cis[new.1].tenant_id != owner || self.world.relations.contains(&new) {
             return "nothing";
         }
         self.world.relations[at] = new.clone();

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ci_model::{
-    Aggregate, CiDetail, CiId, CiRef, CiSummary, Column, Direction, Expand, Field, Get, Graph, Group, GroupValue,
-    Groups, Image, List, ListPage, Node, Order, Path, PathAnswer, Relation, RelationType, Route, Search,
+    Aggregate, CiDetail, CiId, CiRef, CiSummary, Column, Direction, Expand, Field, Get, Graph, Group,
+    GroupValue, Groups, List, ListPage, Node, Order, Path, PathAnswer, Relation, RelationType, Route, Search,
     Selection, SortColumn, fold::fold, json::scalar_text,
 };
 
@@ -35,10 +35,9 @@ pub fn text_of(ci: &CiDetail, field: &Field) -> Option<String> {
 
 fn selected<'a>(world: &'a World, selection: &'a Selection) -> impl Iterator<Item = &'a CiDetail> {
     let tenant = tenant();
-    world
-        .cis
-        .iter()
-        .filter(move |ci| ci.tenant_id == tenant && selection.matches(&Image::from(*ci)))
+    let rows = world.cis.iter().zip(world.images());
+    rows.filter(move |(ci, row)| ci.tenant_id == tenant && selection.matches(row))
+        .map(|(ci, _)| ci)
 }
 
 /// Absent values last, whichever the order.
@@ -195,7 +194,8 @@ pub fn get(world: &World, question: &Get) -> Option<CiDetail> {
     named(world, question.target(), question.includes_deleted()).map(|(_, ci)| ci.clone())
 }
 
-/// Every CI that a search for a path reaches, from the side that has fewer to go on from, until the sides meet.
+/// Every CI that a search for a path reaches, from the side that has fewer to go on from, until the sides meet; in the
+/// last hop only those where they meet.
 pub fn visited(world: &World, question: &Path) -> Vec<CiId> {
     let ends = [question.from(), question.to()].map(|end| named(world, end, false));
     let [Some((from, _)), Some((to, _))] = ends else {
@@ -208,11 +208,12 @@ pub fn visited(world: &World, question: &Path) -> Vec<CiId> {
     };
     let mut sides = [(vec![from], question.direction()), (vec![to], back)];
     let mut reached = [BTreeSet::from([from]), BTreeSet::from([to])];
-    for _ in 0..question.max_hops() {
+    for hop in 1..=question.max_hops() {
         if !reached[0].is_disjoint(&reached[1]) {
             break;
         }
         let near = usize::from(sides[0].0.len() > sides[1].0.len());
+        let far = sides[1 - near].0.clone();
         let (frontier, direction) = &mut sides[near];
         let beside: BTreeSet<usize> = frontier
             .iter()
@@ -221,6 +222,7 @@ pub fn visited(world: &World, question: &Path) -> Vec<CiId> {
                 ends.filter_map(|edge| other_end(edge, *at, *direction, question.rel_types()))
             })
             .filter(|other| is_seen(world, *other, false) && !reached[near].contains(other))
+            .filter(|other| hop < question.max_hops() || far.contains(other))
             .collect();
         reached[near].extend(&beside);
         *frontier = beside.into_iter().collect();

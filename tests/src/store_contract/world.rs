@@ -1,9 +1,10 @@
 //! A small random CMDB in memory, with everything that makes text and JSON hard, and its form as SQL statements.
 
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 use ci_model::{
-    CiCode, CiDetail, CiId, CiSummary, Criticality, Document, RelationType, TenantId, Timestamp, json,
+    CiCode, CiDetail, CiId, CiSummary, Criticality, Document, Image, RelationType, TenantId, Timestamp, json,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
@@ -123,6 +124,8 @@ pub struct World {
     pub cis: Vec<CiDetail>,
     /// Relations by position of their ends in `cis`.
     pub relations: Vec<Edge>,
+    /// The rows of `cis` as predicates see them, made when they are first asked for.
+    images: OnceLock<Vec<Image>>,
 }
 
 /// A relation by position of its ends, and its type.
@@ -152,6 +155,7 @@ impl World {
         let mut world = Self {
             cis,
             relations: Vec::new(),
+            images: OnceLock::new(),
         };
         for _ in 0..relations {
             // A few hubs, so that levels overflow.
@@ -168,6 +172,18 @@ impl World {
             world.relate(from, to, kind);
         }
         world
+    }
+
+    /// The rows of `cis` as predicates see them, in the same order. Whoever changes `cis` afterwards says so by
+    /// [`World::changed`].
+    pub fn images(&self) -> &[Image] {
+        self.images
+            .get_or_init(|| self.cis.iter().map(Image::from).collect())
+    }
+
+    /// Forgets what was made of rows that have changed.
+    pub fn changed(&mut self) {
+        self.images = OnceLock::new();
     }
 
     /// Adds a relation unless it is there, leads to itself or crosses a tenant.

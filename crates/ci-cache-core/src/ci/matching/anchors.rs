@@ -12,11 +12,20 @@ use foldhash::quality::{FoldHasher, RandomState};
 use crate::coherence::Anchor;
 
 /// What separates the columns of a search text.
-const SEPARATOR: u64 = 0x1f;
-/// A character's bits within a trigram.
+const SEPARATOR: u32 = 0x1f;
+/// A character's bits within a packed piece.
 const CHAR_BITS: u32 = 21;
-/// The bits of three characters.
-const TRIGRAM: u64 = (1 << (3 * CHAR_BITS)) - 1;
+/// The bits of three characters, and of six.
+const THREE: u64 = (1 << (3 * CHAR_BITS)) - 1;
+const SIX: u128 = (1 << (6 * CHAR_BITS)) - 1;
+
+/// Some characters in a row of a folded text, packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Gram {
+    Three(u64),
+    /// Rarer than each of its trigrams: where names are made of the same words, those are in many of them.
+    Six(u128),
+}
 
 /// Where a field of a document is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +42,7 @@ enum Kind {
     Code,
     Column,
     Trigram,
+    Hexagram,
     Document,
     UnknownDocuments,
     UnknownNeighbours,
@@ -45,7 +55,7 @@ enum Kind {
 }
 
 /// The process's seeds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Seeds(RandomState);
 
 impl Seeds {
@@ -127,9 +137,16 @@ impl Anchors {
         Anchor(hasher.finish())
     }
 
-    /// Three characters in a row of the search text, as [`trigrams`] packs them.
-    pub(super) fn trigram(self, trigram: u64) -> Anchor {
-        self.number(Kind::Trigram, trigram)
+    /// Three or six characters in a row of the search text.
+    pub(super) fn gram(self, gram: Gram) -> Anchor {
+        match gram {
+            Gram::Three(packed) => self.number(Kind::Trigram, packed),
+            Gram::Six(packed) => {
+                let mut hasher = self.hasher(Kind::Hexagram);
+                hasher.write_u128(packed);
+                Anchor(hasher.finish())
+            }
+        }
     }
 
     /// The start of a path into a document.
@@ -183,25 +200,29 @@ impl Walk {
     }
 }
 
-/// Gives each three characters in a row of a folded text, packed; none that spans two columns of a search text, since no
-/// keyword has what separates them.
-pub(super) fn trigrams(text: &str, mut each: impl FnMut(u64)) {
-    let (mut last, mut length) = (0_u64, 0_u32);
-    let mut take = |c: u64| {
+/// Gives each three and each six characters in a row of a folded text; none that span two columns of a search text, since
+/// no keyword has what separates them.
+#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+pub(super) fn grams(text: &str, mut each: impl FnMut(Gram)) {
+    let (mut last, mut length) = (0_u128, 0_u32);
+    let mut take = |c: u32| {
         if c == SEPARATOR {
             length = 0;
             return;
         }
-        last = (last << CHAR_BITS | c) & TRIGRAM;
+        last = last << CHAR_BITS | u128::from(c);
         length += 1;
         if length >= 3 {
-            each(last);
+            each(Gram::Three(last as u64 & THREE));
+        }
+        if length >= 6 {
+            each(Gram::Six(last & SIX));
         }
     };
     if text.is_ascii() {
         text.bytes().for_each(|byte| take(byte.into()));
     } else {
-        text.chars().for_each(|c| take(u32::from(c).into()));
+        text.chars().for_each(|c| take(c.into()));
     }
 }
 
@@ -214,19 +235,25 @@ mod tests {
         TenantId::new(name).unwrap()
     }
 
-    fn all(text: &str) -> Vec<u64> {
+    fn all(text: &str) -> Vec<Gram> {
         let mut all = Vec::new();
-        trigrams(text, |trigram| all.push(trigram));
+        grams(text, |gram| all.push(gram));
         all
     }
 
     #[test]
-    fn trigrams_of_a_part_are_among_those_of_the_whole() {
+    fn grams_of_a_part_are_among_those_of_the_whole() {
         assert!(all("ab\u{1f}cd\u{1f}\u{1f}").is_empty());
         assert_eq!(all("abcd").len(), 2);
-        let whole: BTreeSet<u64> = all("größe-数据库-1\u{1f}x").into_iter().collect();
-        for part in ["röß", "-数据", "库-1", "größe"] {
-            assert!(all(part).iter().all(|trigram| whole.contains(trigram)), "{part}");
+        assert_eq!(all("abcdefg").len(), 5 + 2);
+        assert_eq!(
+            all("xabcdef")[4..],
+            all("yyabcdef")[6..],
+            "what stands before is no part"
+        );
+        let whole: BTreeSet<Gram> = all("größe-数据库-1\u{1f}x").into_iter().collect();
+        for part in ["röß", "-数据", "库-1", "größe", "ße-数据库-1"] {
+            assert!(all(part).iter().all(|gram| whole.contains(gram)), "{part}");
         }
         assert!(!whole.contains(&all("-1x")[0]));
     }
@@ -250,7 +277,8 @@ mod tests {
                 anchors.column(Column::Status, "x"),
                 anchors.criticality(1),
                 anchors.id(CiId("0189d7a4-1111-4222-8333-444455556666".parse().unwrap())),
-                anchors.trigram(0),
+                anchors.gram(Gram::Three(0)),
+                anchors.gram(Gram::Six(0)),
                 tags.step("a").step("b").value("c"),
                 tags.step("a").value("bc"),
                 tags.step("ab").value("c"),

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use ci_model::{
-    CiDetail, CiId, CiSummary, Expand, Graph, Groups, ListPage, PathAnswer, Question, Search, TenantId,
-};
+use ci_model::{CiDetail, CiId, CiSummary, Expand, Graph, Groups, ListPage, PathAnswer, Question, TenantId};
 
 use super::ids::Ids;
+use super::needles::Needles;
 use super::window::Window;
 
 /// Most CIs of a path search that are kept; above, the answer depends on all relations of its types.
@@ -37,13 +36,15 @@ pub enum Answered<'a> {
 
 /// What an answer depends on: a tenant's question and, of the answer, what decides whether a change matters to it.
 ///
-/// Size: the question is shared; beside it 16 bytes for each row of a search or list, node of a graph or CI that a path
+/// Size: some 130 bytes and the keywords; the question is shared. Beside it 16 bytes for each row of a search or list, node of a graph or CI that a path
 /// search visited, and the last row's sort value.
 #[derive(Debug, Clone)]
 pub struct Dependency {
     pub(super) tenant: TenantId,
     pub(super) question: Arc<Question>,
     pub(super) footprint: Footprint,
+    /// Keywords of the question, for a quick no.
+    pub(super) needles: Needles,
 }
 
 /// What is kept of an answer.
@@ -97,7 +98,7 @@ impl Dependency {
             (Question::Get(_), Answered::Ci(_)) | (Question::Aggregate(_), Answered::Groups(_)) => {
                 Footprint::Question
             }
-            (Question::Search(search), Answered::Rows(rows)) => Self::window(search, rows),
+            (Question::Search(search), Answered::Rows(rows)) => Footprint::Window(Window::new(search, rows)),
             (Question::List(_), Answered::Page(page)) => {
                 Footprint::Page(page.items.iter().map(|row| row.ci_id).collect())
             }
@@ -111,13 +112,10 @@ impl Dependency {
         };
         Some(Self {
             tenant: tenant.clone(),
+            needles: Needles::new(question.selection()),
             question,
             footprint,
         })
-    }
-
-    fn window(search: &Search, rows: &[CiSummary]) -> Footprint {
-        Footprint::Window(Window::new(search, rows))
     }
 
     /// Whose answer it is.

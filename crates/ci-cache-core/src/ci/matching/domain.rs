@@ -5,7 +5,7 @@ use ci_model::{Change, CiChange, Event, Origin, Question, RelationChange, Tenant
 use super::anchors::Seeds;
 use super::dependency::{Dependency, Footprint};
 use super::reason::Reason;
-use super::{file, graphs, probe, rows};
+use super::{file, graphs, probe, rows, weight};
 use crate::coherence::{self, Anchor, Domain, Rarity, Reach};
 
 impl coherence::Version for Version {
@@ -22,8 +22,8 @@ impl coherence::Version for Version {
 
 /// Judges changes of configuration items and relations.
 ///
-/// Its anchors are hashes with a seed of their own: two domains do not have the same.
-#[derive(Debug)]
+/// Its anchors are hashes with a seed of their own: two domains do not have the same, clones do.
+#[derive(Debug, Clone)]
 pub struct CiDomain {
     seeds: Seeds,
 }
@@ -80,6 +80,14 @@ impl Domain for CiDomain {
         }
     }
 
+    fn bytes(&self, change: &Change) -> usize {
+        size_of::<Change>()
+            + match &change.event {
+                Event::Ci(change) => weight::ci(change),
+                Event::Relation(_) | Event::Tenant(_) | Event::Everything => 0,
+            }
+    }
+
     fn touches(&self, change: &Change, dependency: &Dependency) -> Option<Reason> {
         if change
             .event
@@ -97,6 +105,9 @@ impl Domain for CiDomain {
 }
 
 fn by_ci(change: &CiChange, dependency: &Dependency) -> Option<Reason> {
+    if !dependency.needles.may_be_found(change) {
+        return None;
+    }
     match (&*dependency.question, &dependency.footprint) {
         (Question::Get(get), _) => rows::get(get, change),
         (Question::Search(search), Footprint::Window(window)) => rows::search(search, window, change),

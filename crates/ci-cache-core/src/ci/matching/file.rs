@@ -3,9 +3,8 @@
 use ci_model::filter::{Condition, Operator, Value};
 use ci_model::{CiRef, Column, Field, Filter, KeywordMode, Path, Question, RelationType, Selection};
 
-use super::anchors::{Anchors, DocumentKind, trigrams};
+use super::anchors::{Anchors, DocumentKind, Gram, grams};
 use super::dependency::{Dependency, Footprint, Searched};
-use super::probe::fits;
 use crate::coherence::{Anchor, Rarity};
 
 /// Most values of an `in` filter that are worth an anchor each.
@@ -13,9 +12,9 @@ const FEW: usize = 8;
 /// What one observation weighs against the guesses below.
 const OBSERVED: u64 = 16;
 /// Guesses of how common an anchor is before changes were observed: a column that describes, a value of a document or
-/// a name, three characters.
+/// a name, some characters.
 const COMMON: u64 = 64;
-const TRIGRAM: u64 = 12;
+const TEXT: u64 = 12;
 const RARE: u64 = 8;
 
 /// See [`crate::coherence::Domain::file`].
@@ -155,10 +154,10 @@ fn by_part(anchors: Anchors, field: &Field, part: &str, rarity: &Rarity) -> Opti
     let Field::Column(Column::CiType | Column::CiSubtype | Column::CiCategory) = field else {
         return None;
     };
-    rarest(anchors, part, rarity).map(|anchor| Choice::new(rarity, TRIGRAM, vec![anchor]))
+    rarest(anchors, part, rarity).map(|anchor| Choice::new(rarity, TEXT, vec![anchor]))
 }
 
-/// By the rarest trigram: of any keyword where all must be found, of each where one is enough.
+/// By the rarest piece: of any keyword where all must be found, of each where one is enough.
 fn by_keywords(anchors: Anchors, selection: &Selection, rarity: &Rarity) -> Option<Choice> {
     let mut each = selection
         .keywords()
@@ -170,19 +169,19 @@ fn by_keywords(anchors: Anchors, selection: &Selection, rarity: &Rarity) -> Opti
         KeywordMode::Any if selection.keywords().is_empty() => return None,
         KeywordMode::Any => each.by_ref().collect::<Option<Vec<_>>>()?,
     };
-    Some(Choice::new(rarity, TRIGRAM, found))
+    Some(Choice::new(rarity, TEXT, found))
 }
 
-/// The rarest trigram of a text; the last of equally rare ones, because names differ at their ends.
+/// The rarest six characters of a text, or three of a shorter one; the last of equally rare ones, because names differ at
+/// their ends.
 fn rarest(anchors: Anchors, text: &str, rarity: &Rarity) -> Option<Anchor> {
-    let mut best: Option<(u32, Anchor)> = None;
-    trigrams(text, |trigram| {
-        let anchor = anchors.trigram(trigram);
-        let estimate = rarity.estimate(anchor);
-        if best.is_none_or(|(least, _)| estimate <= least) {
-            best = Some((estimate, anchor));
+    let mut best: Option<(bool, u32, Anchor)> = None;
+    grams(text, |gram| {
+        let anchor = anchors.gram(gram);
+        let (short, estimate) = (matches!(gram, Gram::Three(_)), rarity.estimate(anchor));
+        if best.is_none_or(|(was_short, least, _)| (short, estimate) <= (was_short, least)) {
+            best = Some((short, estimate, anchor));
         }
     });
-    debug_assert_eq!(best.is_some(), fits(text), "three characters make a trigram");
-    best.map(|(_, anchor)| anchor)
+    best.map(|(.., anchor)| anchor)
 }

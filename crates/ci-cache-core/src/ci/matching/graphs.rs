@@ -1,9 +1,17 @@
 //! Does a change matter to an expansion or a path?
 //!
-//! Both are run again in thought: the answer follows from the relations of the CIs that were followed, from which CIs
-//! at their other ends can be seen and how their codes sort, and from the columns of the CIs that are shown. As long as
-//! none of that changes, every step reads the same. What is kept names the CIs that were followed; a change beside
-//! them is found through the neighbours that it tells.
+//! An expansion is run again in thought: its answer follows from the relations of the CIs that were expanded, from which
+//! CIs at their other ends can be seen and how their codes sort, and from the columns of the CIs that are shown. As long
+//! as none of that changes, every step reads the same.
+//!
+//! A path is the first, by codes, of the shortest ones. What goes leaves it the first, unless it is part of it. What
+//! comes makes a better one only if it is reached from an end within the question's hops: the search had come `a` steps
+//! from one end and `b` from the other, `a + b` being the length of the answer (or the most hops that are asked for), so
+//! a way through something new that touches no CI of the `a` and `b` steps has at least `a + 1` steps before it, `b + 1`
+//! after it and one in it: too many. (In the last hop only CIs of the other side are looked for, which leaves one step
+//! less; still too many.)
+//!
+//! What is kept names the CIs that were followed; a change beside them is found through the neighbours that it tells.
 
 use ci_model::{
     CiChange, CiId, CiRef, Direction, Expand, Image, Path, RelationChange, RelationImage, RelationType,
@@ -161,17 +169,18 @@ pub(super) fn path_ci(path: &Path, seen: Option<&Searched>, change: &CiChange) -
     match seen? {
         Searched::Itself(id) => shown(*id == change.id),
         Searched::Visited { visited, route } => shown(route.has(change.id)).or_else(|| match turn {
-            Turn::Unseen | Turn::Stayed(..) => None,
             // Codes decide between ways; where there is none they do not.
             Turn::Renamed => (visited.has(change.id) && route.len() > 0 && !Rule::CodesBreakTies.is_broken())
                 .then_some(Reason::Order),
-            Turn::Came | Turn::Went if visited.has(change.id) => Some(Reason::Member),
-            Turn::Went => None,
+            Turn::Came if visited.has(change.id) => Some(Reason::Member),
             Turn::Came => is_beside(visited, change),
+            // Not of the route: what goes makes no way better.
+            Turn::Unseen | Turn::Stayed(..) | Turn::Went => None,
         }),
         Searched::Everywhere { route } => shown(route.has(change.id)).or(match turn {
-            Turn::Unseen | Turn::Stayed(..) => None,
-            Turn::Renamed | Turn::Came | Turn::Went => Some(Reason::Unknown),
+            Turn::Unseen | Turn::Stayed(..) | Turn::Went => None,
+            Turn::Renamed => (route.len() > 0).then_some(Reason::Unknown),
+            Turn::Came => Some(Reason::Unknown),
         }),
     }
 }
@@ -180,11 +189,14 @@ pub(super) fn path_relation(path: &Path, seen: Option<&Searched>, change: &Relat
     if change.old == change.new {
         return None;
     }
-    let old = change.old.as_ref().filter(|_| !Rule::OldRelation.is_broken());
-    let mut images = old
-        .into_iter()
-        .chain(change.new.as_ref())
-        .filter(|relation| is_of_type(path.rel_types(), relation));
+    let of_type = |relation: &&RelationImage| is_of_type(path.rel_types(), relation);
+    let went = change.old.as_ref().filter(of_type);
+    let came = change.new.as_ref().filter(of_type);
+    // The answer shows one of the relations between two CIs that follow each other.
+    let was_shown = |route: &Ids| {
+        went.is_some_and(|relation| route.has(relation.from) && route.has(relation.to))
+            && !Rule::OldRelation.is_broken()
+    };
     match seen? {
         Searched::Itself(_) => None,
         Searched::Visited { visited, route } => {
@@ -194,12 +206,14 @@ pub(super) fn path_relation(path: &Path, seen: Option<&Searched>, change: &Relat
                 visited
             };
             // Either end: the search came from both sides.
-            images
-                .any(|relation| {
-                    near.has(relation.from) || (near.has(relation.to) && !Rule::BothEnds.is_broken())
-                })
-                .then_some(Reason::Expansion)
+            let leads_on = came.is_some_and(|relation| {
+                near.has(relation.from) || (near.has(relation.to) && !Rule::BothEnds.is_broken())
+            });
+            (leads_on || was_shown(route)).then_some(Reason::Expansion)
         }
-        Searched::Everywhere { .. } => images.next().map(|_| Reason::Unknown),
+        Searched::Everywhere { route } => {
+            let shown = was_shown(route).then_some(Reason::Expansion);
+            shown.or(came.map(|_| Reason::Unknown))
+        }
     }
 }

@@ -11,10 +11,10 @@
 //! | list | a row joins or leaves the selection, moves in the order, or shows other columns on the page |
 //! | aggregate | a row joins or leaves the selection, or has another group's or distinct value |
 //! | expand | a CI of the graph leaves it or shows other columns; one beside an expanded CI appears, or, in a graph that was cut, moves |
-//! | path | a CI that was visited comes, goes or sorts elsewhere; one beside them appears |
+//! | path | a CI of the route leaves it or shows other columns; one that was visited sorts elsewhere; one beside those appears |
 //!
 //! A change of a relation matters to an expansion when it leads from a CI that was expanded, the way that is followed; to
-//! a path when it touches a CI that was visited; to nothing else.
+//! a path when one comes at a CI that was visited or one goes between two of the route; to nothing else.
 //!
 //! Whoever says no must leave the *footprint* true as well as the answer: changes are judged one by one by what was
 //! true when the answer was loaded.
@@ -31,11 +31,15 @@ mod domain;
 mod file;
 mod graphs;
 mod ids;
+mod needles;
 mod probe;
 mod reason;
 mod rows;
 mod rules;
+#[cfg(test)]
+mod tests;
 mod verdict;
+mod weight;
 mod window;
 
 pub use dependency::{Answered, Dependency};

@@ -4,7 +4,7 @@ use ci_model::json::scalar_text;
 use ci_model::{CiChange, Column, Document, Image, RelationChange};
 use serde_json::Value;
 
-use super::anchors::{Anchors, DocumentKind, Walk, trigrams};
+use super::anchors::{Anchors, DocumentKind, Walk, grams};
 use super::graphs::{neighbours, turns};
 use super::rules::Rule;
 use super::verdict::is_inexact;
@@ -59,11 +59,6 @@ impl<'a> Sink<'a> {
             self.out.append(&mut own);
         }
     }
-}
-
-/// Whether a keyword has a trigram.
-pub(super) fn fits(keyword: &str) -> bool {
-    keyword.chars().nth(2).is_some()
 }
 
 /// See [`crate::coherence::Domain::probe`].
@@ -136,9 +131,9 @@ fn columns(row: &Image) -> [(Column, Option<&str>); 6] {
     ]
 }
 
-/// The trigrams of the search text, of the columns that are not the same as the other row's.
+/// The pieces of the search text, of the columns that are not the same as the other row's.
 fn texts(anchors: Anchors, row: &Image, but: Option<&Image>, sink: &mut Sink<'_>) {
-    let mut each = |text: &str| trigrams(text, |trigram| sink.add(anchors.trigram(trigram)));
+    let mut each = |text: &str| grams(text, |gram| sink.add(anchors.gram(gram)));
     if Rule::TrigramsAreFolded.is_broken() {
         each(&row.code);
         each(&row.name);
@@ -258,8 +253,8 @@ mod tests {
                 anchors.column(Column::CiType, "SW"),
             ];
             for name in [old, new] {
-                trigrams(&ci_model::fold::fold(name), |trigram| {
-                    expected.push(anchors.trigram(trigram))
+                grams(&ci_model::fold::fold(name), |gram| {
+                    expected.push(anchors.gram(gram));
                 });
             }
             assert!(expected.iter().all(|anchor| found.contains(anchor)), "{old}");

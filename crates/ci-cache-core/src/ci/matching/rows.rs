@@ -49,29 +49,46 @@ pub(super) fn get(get: &Get, change: &CiChange) -> Option<Reason> {
     matters.then(|| named(get.target()))
 }
 
+/// A row of the answer that matches neither before nor after a change was taken out by an earlier one.
+///
+/// ```text
+/// the answer has a, which matches "erp"
+/// a is renamed to "x"          the old image matches, the new one does not: it matters, and is found by either
+/// a is renamed to "y"          no image matches: it would not be found, and need not be
+/// ```
 pub(super) fn search(search: &Search, window: &Window, change: &CiChange) -> Option<Reason> {
-    let verdict = judge(search.selection(), change.new.as_ref());
-    if window.rows.has(change.id) {
-        return match (verdict, &change.old, &change.new) {
-            (Verdict::No, ..) => Some(Reason::LeftResult),
-            // The columns that decide its place are among those that it shows.
-            (Verdict::Yes, Some(old), Some(new)) if stays(old, new) => None,
-            (Verdict::Yes, ..) => Some(Reason::ColumnsOfRow),
-            (Verdict::Maybe, ..) => Some(Reason::Unknown),
-        };
+    if !window.rows.has(change.id) {
+        return enters(search, window, change);
     }
-    let row = change.new.as_ref().filter(|_| verdict != Verdict::No)?;
-    let back = change.old.as_ref().is_some_and(|old| old.deleted) && !row.deleted;
-    if back && Rule::UndeleteComesIn.is_broken() {
+    match (
+        judge(search.selection(), change.new.as_ref()),
+        &change.old,
+        &change.new,
+    ) {
+        (Verdict::No, old, _) => {
+            let was = judge(search.selection(), old.as_ref()) != Verdict::No;
+            was.then_some(Reason::LeftResult)
+        }
+        // The columns that decide its place are among those that it shows.
+        (Verdict::Yes, Some(old), Some(new)) if stays(old, new) => None,
+        (Verdict::Yes, ..) => Some(Reason::ColumnsOfRow),
+        (Verdict::Maybe, ..) => Some(Reason::Unknown),
+    }
+}
+
+/// Whether a row that is not in the answer gets into it. Its place first: that is a comparison, and most sort behind.
+fn enters(search: &Search, window: &Window, change: &CiChange) -> Option<Reason> {
+    let row = change.new.as_ref()?;
+    if !window.admits(search, change.id, row) {
         return None;
     }
-    window
-        .admits(search, change.id, row)
-        .then_some(if verdict == Verdict::Yes {
-            Reason::EnteredWindow
-        } else {
-            Reason::Unknown
-        })
+    let back = change.old.as_ref().is_some_and(|old| old.deleted) && !row.deleted;
+    match judge(search.selection(), Some(row)) {
+        Verdict::No => None,
+        _ if back && Rule::UndeleteComesIn.is_broken() => None,
+        Verdict::Yes => Some(Reason::EnteredWindow),
+        Verdict::Maybe => Some(Reason::Unknown),
+    }
 }
 
 /// Whether a row of an answer looks the same.

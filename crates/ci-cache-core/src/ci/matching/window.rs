@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 use ci_model::fold::fold;
-use ci_model::{CiId, CiSummary, Image, Order, Search, SortColumn};
+use ci_model::{CiId, CiSummary, Image, Order, Search, Sort, SortColumn};
 
 use super::ids::Ids;
 use super::rules::Rule;
@@ -19,6 +19,10 @@ const SEPARATOR: char = '\u{1f}';
 pub(super) struct Window {
     pub(super) rows: Ids,
     end: End,
+    /// The question's, so that most changes are judged without looking there.
+    sort: Sort,
+    /// Whether some identifiers come first.
+    has_first: bool,
 }
 
 /// Where the window ends.
@@ -50,6 +54,8 @@ impl Window {
         Self {
             rows: rows.iter().map(|row| row.ci_id).collect(),
             end: end.unwrap_or(End::Unknown),
+            sort: search.sort(),
+            has_first: !search.exact_first().is_empty(),
         }
     }
 
@@ -60,12 +66,17 @@ impl Window {
             End::Unknown => return true,
             End::At(last) => last,
         };
-        let Some(exact) = is_exact(search, row.folded_names()) else {
+        let exact = if self.has_first {
+            is_exact(search, row.folded_names())
+        } else {
+            Some(false)
+        };
+        let Some(exact) = exact else {
             return true;
         };
         let order = compare(
-            search,
-            (exact, value_of_image(search, row), id),
+            self.sort.order,
+            (exact, value_of_image(self.sort, row), id),
             (last.exact, last.value.as_deref(), last.id),
         );
         if Rule::WindowKeepsTheFirst.is_broken() {
@@ -125,8 +136,8 @@ fn value_of_summary<'a>(search: &Search, row: &'a CiSummary) -> Option<&'a str> 
     }
 }
 
-fn value_of_image<'a>(search: &Search, row: &'a Image) -> Option<&'a str> {
-    match search.sort().column {
+fn value_of_image(sort: Sort, row: &Image) -> Option<&str> {
+    match sort.column {
         SortColumn::CiCode => Some(&row.code),
         SortColumn::CiName => Some(&row.name),
         SortColumn::CiType => Some(&row.ci_type),
@@ -137,8 +148,8 @@ fn value_of_image<'a>(search: &Search, row: &'a Image) -> Option<&'a str> {
 
 type Key<'a> = (bool, Option<&'a str>, CiId);
 
-fn compare(search: &Search, one: Key<'_>, other: Key<'_>) -> Ordering {
-    let descending = search.sort().order == Order::Descending;
+fn compare(order: Order, one: Key<'_>, other: Key<'_>) -> Ordering {
+    let descending = order == Order::Descending;
     let by_value = match (one.1, other.1) {
         (Some(one), Some(other)) if descending => other.cmp(one),
         (Some(one), Some(other)) => one.cmp(other),
