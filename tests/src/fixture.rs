@@ -11,7 +11,7 @@ use ci_store::{Store, StoreOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
-const SERVER: &str = "CI_CACHE_TEST_POSTGRES";
+pub(crate) const SERVER: &str = "CI_CACHE_TEST_POSTGRES";
 
 /// One empty database and the address to open it by.
 #[derive(Debug)]

@@ -166,6 +166,7 @@ impl RunnerBuilder {
             level: self.level,
             own,
             statements: AtomicU64::new(0),
+            again: AtomicU64::new(0),
         });
         match feed {
             Some(feed) => {

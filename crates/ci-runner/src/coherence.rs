@@ -95,6 +95,8 @@ pub(crate) struct Pace {
 const IDLE_AFTER: Duration = Duration::from_secs(2);
 /// Between two rounds of forgetting old changes.
 const RETAIN_EVERY: Duration = Duration::from_secs(60);
+/// So often a poll that failed is given twice the time.
+const LONGER_POLLS: u32 = 5;
 /// Longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -237,8 +239,7 @@ impl Task {
         };
         let number = self.follow.polls.begin();
         let polled_at = inner.cache.now();
-        let good =
-            tokio::time::timeout(self.follow.pace.patience, self.poll(&inner, number, polled_at)).await;
+        let good = tokio::time::timeout(self.allowed(), self.poll(&inner, number, polled_at)).await;
         let good = good.unwrap_or_else(|_| {
             self.follow
                 .note(FeedState::CatchingUp, Some("a poll took too long".into()));
@@ -250,6 +251,12 @@ impl Task {
             self.retain(&inner, polled_at);
         }
         true
+    }
+
+    /// How long the next poll may take: twice as long after each that failed. A poll that is given up begins anew, with more to
+    /// read; were each given up after the same time, a batch that takes longer to read would never be read.
+    fn allowed(&self) -> Duration {
+        self.follow.pace.patience * 2_u32.pow(self.failed.min(LONGER_POLLS))
     }
 
     /// Says whether the cache is true up to the beginning of this poll.

@@ -4,6 +4,7 @@
 //! finds nothing afterwards that a change below it touches (see [`Coherent::mark`](ci_cache_core::coherence::Coherent::mark)).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ci_cache_core::coherence::{Loaded, Mark};
@@ -51,7 +52,9 @@ impl Tenant {
                     }
                     Outcome::Failed(error) => return Err(error),
                     // Too old, or the loader's task was lost; whoever looks up next leads.
-                    _ => {}
+                    _ => {
+                        inner.again.fetch_add(1, Ordering::Relaxed);
+                    }
                 },
             }
         }

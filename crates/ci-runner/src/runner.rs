@@ -51,6 +51,8 @@ pub(crate) struct Inner {
     pub(crate) own: Arc<OwnHistory>,
     /// Statements that loads have run.
     pub(crate) statements: AtomicU64,
+    /// Callers who waited for a load that turned out too old for them, or was lost, and looked up again.
+    pub(crate) again: AtomicU64,
 }
 
 /// The history of a store that records no changes: the writes through this runner, numbered.
@@ -130,6 +132,9 @@ pub struct Stats {
     pub statements: u64,
     /// Questions that were answered past the cache because memory could not keep the level's promise.
     pub through: u64,
+    /// How often somebody waited for another caller's load, could not use it (it had begun too early, or was lost), and looked up
+    /// again.
+    pub again: u64,
 }
 
 impl Runner {
@@ -160,6 +165,7 @@ impl Runner {
             coherence: self.inner.cache.coherence(),
             statements: self.inner.statements.load(Ordering::Relaxed),
             through: self.inner.through.count(),
+            again: self.inner.again.load(Ordering::Relaxed),
         }
     }
 

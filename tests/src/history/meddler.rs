@@ -1,0 +1,331 @@
+//! A store whose feed, loads and writes go wrong on command; or that has a defect, which the checker must find.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ci_model::{
+    Aggregate, CiDetail, CiOutcome, CiRecord, CiRef, CiSummary, Epoch, Expand, Get, Graph, Groups, List,
+    ListPage, Path, Rejection, RelationOutcome, RelationRecord, Search, TenantId, Version,
+};
+use ci_store::{Error, Feed, PathTrace, Result, Snapshot, Store, WriteOptions};
+use tokio::sync::watch;
+
+use super::planted::PlantedFeed;
+
+/// Of so many calls that may fail one does.
+const FAILING: u64 = 3;
+
+/// How the feed does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FeedMode {
+    /// Well.
+    #[default]
+    On,
+    /// Polls do not end.
+    Stalls,
+    /// Polls fail.
+    Fails,
+    /// Polls take so long before they begin.
+    Lags(Duration),
+    /// Polls take so long after they have seen the database.
+    Tarries(Duration),
+}
+
+/// A defect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// The feed loses one change in fifty.
+    LosesChanges,
+    /// The feed asks for what is above the last number it saw, as an outbox is read by everybody once (PostgreSQL).
+    AboveLast,
+    /// The feed tells its position at once, and the changes up to it with the next poll.
+    RunsAhead,
+    /// The feed says that all is well while the triggers are gone.
+    IgnoresTriggers,
+    /// The feed goes on from where it was after a gap.
+    IgnoresGaps,
+    /// The feed answers without asking.
+    Sleeps,
+    /// Snapshots tell a version that is newer than their rows.
+    NewerVersions,
+    /// Snapshots tell a version that is older than their rows.
+    OlderVersions,
+    /// Snapshots fail by answering nothing.
+    EmptyErrors,
+}
+
+/// What is wrong now; shared by the store, its snapshots and feeds, and the test.
+#[derive(Debug)]
+pub struct Meddling {
+    /// The defect.
+    pub planted: Option<Planted>,
+    feed: watch::Sender<FeedMode>,
+    slow_loads: AtomicU64,
+    failing_loads: AtomicBool,
+    unknown_writes: AtomicBool,
+    calls: AtomicU64,
+}
+
+impl Meddling {
+    /// Sets how the feed does from now on.
+    pub fn feed(&self, mode: FeedMode) {
+        self.feed.send_replace(mode);
+    }
+
+    /// Sets how long loads pause between the reading of their version and their rows.
+    pub fn slow_loads(&self, pause: Duration) {
+        self.slow_loads
+            .store(u64::try_from(pause.as_millis()).unwrap_or(0), SeqCst);
+    }
+
+    /// Lets loads fail now and then.
+    pub fn failing_loads(&self, yes: bool) {
+        self.failing_loads.store(yes, SeqCst);
+    }
+
+    /// Lets writes that were committed be reported as failed now and then.
+    pub fn unknown_writes(&self, yes: bool) {
+        self.unknown_writes.store(yes, SeqCst);
+    }
+
+    /// Lets everything go well.
+    pub fn nothing(&self) {
+        self.feed(FeedMode::On);
+        self.slow_loads(Duration::ZERO);
+        self.failing_loads(false);
+        self.unknown_writes(false);
+    }
+
+    fn turn(&self) -> bool {
+        self.calls.fetch_add(1, SeqCst).is_multiple_of(FAILING)
+    }
+
+    fn load(&self) -> Result<()> {
+        if self.failing_loads.load(SeqCst) && self.turn() {
+            return Err(Error::Unavailable("injected".into()));
+        }
+        Ok(())
+    }
+
+    fn written<T>(&self, written: Result<T>) -> Result<T> {
+        if written.is_ok() && self.unknown_writes.load(SeqCst) && self.turn() {
+            return Err(Error::Unavailable("injected, after the commit".into()));
+        }
+        written
+    }
+}
+
+/// Lets time pass.
+pub(super) async fn pause(time: Duration) {
+    if !time.is_zero() {
+        let _over = tokio::time::timeout(time, std::future::pending::<()>()).await;
+    }
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct Meddler {
+    inner: Arc<dyn Store>,
+    meddling: Arc<Meddling>,
+}
+
+impl Meddler {
+    /// Wraps a store.
+    pub fn around(inner: Arc<dyn Store>, planted: Option<Planted>) -> (Arc<dyn Store>, Arc<Meddling>) {
+        let meddling = Arc::new(Meddling {
+            planted,
+            feed: watch::Sender::new(FeedMode::On),
+            slow_loads: AtomicU64::new(0),
+            failing_loads: AtomicBool::new(false),
+            unknown_writes: AtomicBool::new(false),
+            calls: AtomicU64::new(0),
+        });
+        let store = Self {
+            inner,
+            meddling: Arc::clone(&meddling),
+        };
+        (Arc::new(store), meddling)
+    }
+}
+
+#[async_trait]
+impl Store for Meddler {
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        self.meddling.load()?;
+        Ok(Box::new(MeddledSnapshot {
+            earlier: match self.meddling.planted {
+                Some(Planted::OlderVersions) => Some(self.inner.snapshot().await?),
+                _ => None,
+            },
+            inner: self.inner.snapshot().await?,
+            store: Arc::clone(&self.inner),
+            meddling: Arc::clone(&self.meddling),
+        }))
+    }
+
+    async fn upsert_cis(
+        &self,
+        records: Vec<CiRecord>,
+        options: WriteOptions,
+    ) -> Result<Vec<Result<CiOutcome, Rejection>>> {
+        self.meddling.written(self.inner.upsert_cis(records, options).await)
+    }
+
+    async fn delete_cis(
+        &self,
+        tenant: &TenantId,
+        targets: Vec<CiRef>,
+        options: WriteOptions,
+    ) -> Result<Vec<CiOutcome>> {
+        self.meddling
+            .written(self.inner.delete_cis(tenant, targets, options).await)
+    }
+
+    async fn upsert_relations(
+        &self,
+        records: Vec<RelationRecord>,
+        options: WriteOptions,
+    ) -> Result<Vec<Result<RelationOutcome, Rejection>>> {
+        self.meddling
+            .written(self.inner.upsert_relations(records, options).await)
+    }
+
+    async fn delete_relations(&self, records: Vec<RelationRecord>) -> Result<Vec<RelationOutcome>> {
+        self.meddling.written(self.inner.delete_relations(records).await)
+    }
+
+    fn feed(&self) -> Option<Box<dyn Feed>> {
+        let feed = self.inner.feed()?;
+        let feed: Box<dyn Feed> = match self.meddling.planted {
+            Some(planted) => Box::new(PlantedFeed::new(feed, planted)),
+            None => feed,
+        };
+        Some(Box::new(MeddledFeed {
+            inner: feed,
+            mode: self.meddling.feed.subscribe(),
+        }))
+    }
+
+    async fn ring(&self) {
+        self.inner.ring().await;
+    }
+
+    async fn retain(&self, older_than: Duration) -> Result<u64> {
+        self.inner.retain(older_than).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.inner.ping().await
+    }
+
+    fn backend(&self) -> &'static str {
+        self.inner.backend()
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+#[derive(Debug)]
+struct MeddledFeed {
+    inner: Box<dyn Feed>,
+    mode: watch::Receiver<FeedMode>,
+}
+
+#[async_trait]
+impl Feed for MeddledFeed {
+    async fn start(&mut self) -> Result<ci_store::Start> {
+        self.inner.start().await
+    }
+
+    async fn poll(&mut self) -> Result<ci_store::Polled> {
+        let mode = *self.mode.borrow();
+        match mode {
+            FeedMode::On | FeedMode::Tarries(_) => {}
+            FeedMode::Stalls => {
+                // An error means that nobody sets it any more.
+                let _on = self.mode.wait_for(|mode| *mode != FeedMode::Stalls).await;
+            }
+            FeedMode::Fails => return Err(Error::Unavailable("injected".into())),
+            FeedMode::Lags(time) => pause(time).await,
+        }
+        let polled = self.inner.poll().await;
+        if let FeedMode::Tarries(time) = mode {
+            pause(time).await;
+        }
+        polled
+    }
+
+    async fn wait(&mut self, at_most: Duration) {
+        self.inner.wait(at_most).await;
+    }
+}
+
+struct MeddledSnapshot {
+    /// Of before the other.
+    earlier: Option<Box<dyn Snapshot>>,
+    inner: Box<dyn Snapshot>,
+    store: Arc<dyn Store>,
+    meddling: Arc<Meddling>,
+}
+
+impl MeddledSnapshot {
+    /// Whether an error is to be hidden.
+    fn hides(&self) -> bool {
+        self.meddling.planted == Some(Planted::EmptyErrors) && self.meddling.turn()
+    }
+}
+
+#[async_trait]
+impl Snapshot for MeddledSnapshot {
+    async fn search(&mut self, tenant: &TenantId, search: &Search) -> Result<Vec<CiSummary>> {
+        if self.hides() {
+            return Ok(Vec::new());
+        }
+        self.inner.search(tenant, search).await
+    }
+
+    async fn get_many(&mut self, tenant: &TenantId, gets: &[Get]) -> Result<Vec<Option<CiDetail>>> {
+        if self.hides() {
+            return Ok(vec![None; gets.len()]);
+        }
+        self.inner.get_many(tenant, gets).await
+    }
+
+    async fn list(&mut self, tenant: &TenantId, list: &List) -> Result<ListPage> {
+        self.inner.list(tenant, list).await
+    }
+
+    async fn aggregate(&mut self, tenant: &TenantId, aggregate: &Aggregate) -> Result<Groups> {
+        self.inner.aggregate(tenant, aggregate).await
+    }
+
+    async fn expand(&mut self, tenant: &TenantId, expand: &Expand) -> Result<Option<Graph>> {
+        self.inner.expand(tenant, expand).await
+    }
+
+    async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
+        self.inner.path(tenant, path).await
+    }
+
+    async fn version(&mut self) -> Result<Option<(Epoch, Version)>> {
+        self.meddling.load()?;
+        let version = match (self.meddling.planted, &mut self.earlier) {
+            (Some(Planted::NewerVersions), _) => {
+                pause(Duration::from_millis(2)).await;
+                self.store.snapshot().await?.version().await
+            }
+            (_, Some(earlier)) => earlier.version().await,
+            _ => self.inner.version().await,
+        };
+        pause(Duration::from_millis(self.meddling.slow_loads.load(SeqCst))).await;
+        version
+    }
+
+    fn statements(&self) -> u32 {
+        self.inner.statements()
+    }
+}

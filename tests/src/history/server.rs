@@ -1,0 +1,218 @@
+//! A PostgreSQL server of a test's own, to be restarted and killed: the programs and the account of the shared one.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::meddler::pause;
+
+/// A start or stop that takes longer has failed.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Commits that were acknowledged survive a killed server: what is written reaches the system's memory.
+const SETTINGS: &[&str] = &[
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "max_connections=100",
+    "shared_buffers=64MB",
+    "fsync=off",
+    "full_page_writes=off",
+    "synchronous_commit=on",
+    "autovacuum_naptime=5s",
+];
+
+/// How a server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Connections are cut, and everything is put in order.
+    Fast,
+    /// As if it had crashed.
+    Crash,
+}
+
+/// A running server. It ends with this value, or with the process.
+#[derive(Debug)]
+pub struct Server {
+    port: u16,
+    orders: Option<mpsc::Sender<Order>>,
+    keeper: Option<std::thread::JoinHandle<()>>,
+}
+
+type Order = (Option<Ending>, oneshot::Sender<()>);
+
+/// What it takes to start it.
+struct Programs {
+    bin: PathBuf,
+    setpriv: Option<PathBuf>,
+    /// The account; none when it is ours.
+    account: Option<(u32, u32)>,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Server {
+    /// Makes a server and waits until it answers.
+    ///
+    /// # Panics
+    /// When there is no shared server to learn from, or it cannot be made.
+    pub async fn start() -> Self {
+        let shared = std::env::var(crate::fixture::SERVER).expect("run `cargo xtask test`, or `cargo xtask postgres`");
+        let mut connection = PgConnection::connect(&shared).await.expect("the test server answers");
+        let mut ask = async |sql: &str| -> String {
+            let query = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
+            query.fetch_one(&mut connection).await.expect("the test server answers")
+        };
+        let bin = PathBuf::from(ask("SELECT setting FROM pg_config WHERE name = 'BINDIR'").await);
+        let data = ask("SELECT setting FROM pg_settings WHERE name = 'data_directory'").await;
+        let locale = ask("SELECT datcollate::text FROM pg_database WHERE datname = 'template0'").await;
+        let theirs = std::fs::metadata(data).expect("the test server's data");
+        let folder = tempfile::Builder::new()
+            .prefix("ci-cache-history-")
+            .tempdir()
+            .expect("a temporary folder");
+        let ours = std::fs::metadata(folder.path()).expect("our folder").uid();
+        let account = (theirs.uid() != ours).then(|| (theirs.uid(), theirs.gid()));
+        if let Some((uid, gid)) = account {
+            chown(folder.path(), Some(uid), Some(gid)).expect("a folder for the server's account");
+        }
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = port.local_addr().expect("a free port").port();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let setpriv = std::env::split_paths(&path).map(|folder| folder.join("setpriv"));
+        let programs = Programs {
+            bin,
+            setpriv: setpriv.into_iter().find(|file| file.is_file()),
+            account,
+            port,
+            folder,
+        };
+        programs.init(&locale);
+        let (orders, ordered) = mpsc::channel();
+        // The server is told to end when the thread ends that started it: so that one has to stay.
+        let keeper = std::thread::spawn(move || keep(&programs, &ordered));
+        let server = Self {
+            port,
+            orders: Some(orders),
+            keeper: Some(keeper),
+        };
+        server.order(None).await;
+        server
+    }
+
+    /// The address of one of its databases.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Ends it and starts it again; it answers when this returns.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn restart(&self, ending: Ending) {
+        self.order(Some(ending)).await;
+    }
+
+    async fn order(&self, ending: Option<Ending>) {
+        let (done, is_done) = oneshot::channel();
+        let orders = self.orders.as_ref().expect("it runs");
+        orders.send((ending, done)).expect("the server's keeper is there");
+        is_done.await.expect("the server starts");
+        let start = Instant::now();
+        while PgConnection::connect(&self.url("postgres")).await.is_err() {
+            assert!(start.elapsed() < LIMIT, "the server does not answer");
+            pause(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        if let Some(keeper) = self.keeper.take() {
+            let _ended = keeper.join();
+        }
+    }
+}
+
+/// Starts and ends the server as it is told, until nobody tells any more.
+fn keep(programs: &Programs, ordered: &mpsc::Receiver<Order>) {
+    let mut running: Option<Child> = None;
+    while let Ok((ending, done)) = ordered.recv() {
+        if let (Some(child), Some(ending)) = (&mut running, ending) {
+            programs.stop(child, ending);
+        }
+        running = Some(programs.launch());
+        // Nobody waits any more: the test is over.
+        let _told = done.send(());
+    }
+    if let Some(mut child) = running {
+        programs.stop(&mut child, Ending::Crash);
+    }
+}
+
+impl Programs {
+    fn command(&self, program: PathBuf) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.folder.path()).env("HOME", self.folder.path());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
+            command.env_remove(name);
+        }
+        if let Some((uid, gid)) = self.account {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    fn init(&self, locale: &str) {
+        let mut command = self.command(self.bin.join("initdb"));
+        command.arg("--pgdata").arg(self.folder.path().join("data"));
+        command.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync", "--no-instructions"]);
+        command.arg(format!("--locale={locale}"));
+        let output = command.output().expect("initdb runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn launch(&self) -> Child {
+        let postgres = self.bin.join("postgres");
+        let mut command = match &self.setpriv {
+            // Should we be killed, the kernel tells the server to stop.
+            Some(setpriv) => {
+                let mut command = self.command(setpriv.clone());
+                command.args(["--pdeathsig", "INT", "--"]).arg(postgres);
+                command
+            }
+            None => self.command(postgres),
+        };
+        command.arg("-D").arg(self.folder.path().join("data"));
+        command.arg("-p").arg(self.port.to_string());
+        for setting in SETTINGS {
+            command.args(["-c", setting]);
+        }
+        let log = File::options().create(true).append(true).open(self.folder.path().join("log"));
+        let log = log.expect("a log");
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
+        command.process_group(0).spawn().expect("the server starts")
+    }
+
+    fn stop(&self, child: &mut Child, ending: Ending) {
+        let mode = match ending {
+            Ending::Fast => "fast",
+            Ending::Crash => "immediate",
+        };
+        let mut command = self.command(self.bin.join("pg_ctl"));
+        command.arg("stop").arg("-D").arg(self.folder.path().join("data"));
+        let stopped = command.args(["-w", "-m", mode]).output();
+        if !stopped.is_ok_and(|output| output.status.success()) {
+            let _killed = child.kill();
+        }
+        let _ended = child.wait();
+    }
+}

@@ -1,0 +1,218 @@
+//! A campaign: rounds of readers, writers and faults, each checked when it is over.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use ci_runner::{FeedState, Runner};
+use ci_store::StoreOptions;
+use ci_tests::history::{Meddler, Planted, Raw, Server, Timeline, audit};
+use ci_tests::store_contract::world::seeded;
+
+use super::check::{Round, Wrong};
+use super::fault::{Fault, cause};
+use super::pool::Pool;
+use super::report::Report;
+use super::scene::Scene;
+use super::{program, reader, writer};
+
+/// A round that takes longer does not recover.
+const ROUND: Duration = Duration::from_secs(240);
+/// How often somebody looks what anybody can see.
+const LOOK: Duration = Duration::from_millis(4);
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    /// Checked reads, at least.
+    pub(crate) reads: u64,
+    /// Of which in each round.
+    pub(crate) round: u64,
+    pub(crate) readers: u64,
+    /// Writers through the runner, and as many other programs.
+    pub(crate) writers: u64,
+    pub(crate) max_entries: usize,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) planted: Option<Planted>,
+}
+
+impl Plan {
+    pub(crate) fn new(seed: u64, reads: u64) -> Self {
+        Self {
+            seed,
+            reads,
+            round: 10_000,
+            readers: 12,
+            writers: 3,
+            max_entries: 100,
+            faults: Vec::new(),
+            planted: None,
+        }
+    }
+}
+
+/// Runs a campaign on the database at an address, which is empty.
+///
+/// # Errors
+/// The first promise that was not kept.
+pub(crate) async fn run(plan: &Plan, address: &str, server: Option<Arc<Server>>) -> Result<Report, Wrong> {
+    let began = Instant::now();
+    let mut random = seeded(plan.seed);
+    let options = StoreOptions::default().connections(6);
+    let store = ci_store::open(address, &options).await.unwrap();
+    let mut raw = Raw::connect(address).await.unwrap();
+    audit::install(&mut raw, address).await.unwrap();
+    let sqlite = raw.is_sqlite();
+    let beginning = program::beginning(&mut random, sqlite);
+    for sql in [beginning, program::bulk(sqlite)] {
+        raw.begin().await.unwrap();
+        raw.run(&sql).await.unwrap();
+        raw.run("COMMIT").await.unwrap();
+    }
+    let (store, meddling) = Meddler::around(store, plan.planted);
+    let runner = Runner::builder(store)
+        .max_entries(plan.max_entries)
+        .poll_every(Duration::from_millis(2))
+        .poll_timeout(Duration::from_millis(100))
+        .retention(Duration::from_secs(1_000_000))
+        .build()
+        .unwrap();
+    let pool = Pool::new(&mut random);
+    let scene = Arc::new(Scene::new(address.to_owned(), runner, meddling, pool));
+    let mut campaign = Campaign {
+        plan,
+        scene,
+        server,
+        line: Timeline::default(),
+        report: Report {
+            backend: if sqlite { "sqlite" } else { "postgres" },
+            seed: plan.seed,
+            ..Report::default()
+        },
+        faults: plan.faults.iter().copied().cycle().take(plan.faults.len() * 1_000).collect(),
+        kept: 0,
+    };
+    drop(raw);
+    let mut number = 0;
+    while campaign.report.checked < plan.reads {
+        number += 1;
+        campaign.round(number).await?;
+    }
+    let Campaign { scene, mut report, line, .. } = campaign;
+    report.runner(&scene.runner.stats(), &scene.runner.feed(), scene.runner.drop_reasons());
+    report.errors = scene.errors.load(SeqCst);
+    report.seconds = began.elapsed().as_secs_f64();
+    report.recorded = line.len();
+    scene.runner.validate().unwrap();
+    scene.runner.close().await;
+    Ok(report)
+}
+
+struct Campaign<'a> {
+    plan: &'a Plan,
+    scene: Arc<Scene>,
+    server: Option<Arc<Server>>,
+    line: Timeline,
+    report: Report,
+    /// Those to come.
+    faults: std::collections::VecDeque<Fault>,
+    /// Rows of the record that are of rounds before the last.
+    kept: usize,
+}
+
+impl Campaign<'_> {
+    async fn round(&mut self, number: u64) -> Result<(), Wrong> {
+        let (scene, plan) = (&self.scene, self.plan);
+        let seed = plan.seed.wrapping_mul(1_000_003) ^ (number << 16);
+        scene.enough.store(scene.answered.load(SeqCst) + plan.round, SeqCst);
+        let readers: Vec<_> = (0..plan.readers)
+            .map(|at| tokio::spawn(reader::read(Arc::clone(scene), seed ^ (at << 8))))
+            .collect();
+        let writers: Vec<_> = (0..plan.writers)
+            .flat_map(|at| {
+                [
+                    tokio::spawn(writer::write(Arc::clone(scene), seed ^ (at << 8) ^ 1)),
+                    tokio::spawn(program::write(Arc::clone(scene), seed ^ (at << 8) ^ 2)),
+                ]
+            })
+            .collect();
+        let looking = tokio::spawn(look(Arc::clone(scene)));
+        let few: Vec<Fault> = self.faults.iter().copied().take(16).collect();
+        let saboteur = cause(scene, self.server.as_deref(), few, seed ^ 3);
+        let ended = async {
+            let mut reads = Vec::new();
+            for reader in readers {
+                reads.extend(reader.await.unwrap());
+            }
+            for writer in writers {
+                writer.await.unwrap();
+            }
+            (reads, looking.await.unwrap())
+        };
+        let ended = async { tokio::join!(ended, saboteur) };
+        let ended = tokio::time::timeout(ROUND, ended).await;
+        let ((reads, states), caused) = ended.unwrap_or_else(|_| {
+            panic!("seed {}, round {number}: not over; feed: {:?}", plan.seed, scene.runner.feed())
+        });
+        self.faults.drain(..caused.len().min(self.faults.len()));
+        self.report.faults(caused);
+        for (state, count) in states {
+            *self.report.sometimes.entry(format!("feed {state:?}")).or_default() += count;
+        }
+        let ledger = std::mem::take(&mut *scene.ledger.lock().unwrap());
+        self.record().await;
+        let checking = Instant::now();
+        let round = Round {
+            pool: &self.scene.pool,
+            line: &self.line,
+            ledger: &ledger,
+            reads: &reads,
+        };
+        self.report.worked_out += round
+            .check()
+            .map_err(|wrong| Wrong(format!("seed {}, round {number}: {wrong}", self.plan.seed)))?;
+        self.report.count(&self.scene.pool, &reads);
+        self.report.checking += checking.elapsed().as_secs_f64();
+        self.report.writes += ledger.writes.len();
+        self.report.commits += ledger.commits;
+        self.report.rollbacks += ledger.rollbacks;
+        self.report.refusals += ledger.refusals;
+        // Answers of the next round may be as old as this round, not older.
+        let rows = self.line.rows().len();
+        self.line.forget(self.kept);
+        self.kept = rows - self.kept;
+        Ok(())
+    }
+
+    /// Reads what was recorded since the last round. All writers are done.
+    async fn record(&mut self) {
+        let mut raw = self.scene.connect().await.expect("the database is there between rounds");
+        let rows = raw.audited(self.line.last()).await.unwrap();
+        self.line.extend(rows);
+        let count = raw.texts("SELECT CAST(count(*) AS TEXT) FROM history_audit").await.unwrap();
+        assert_eq!(count[0], self.line.len().to_string(), "the record is complete");
+    }
+}
+
+/// Notes what anybody can see, and how the feed does, every few milliseconds.
+async fn look(scene: Arc<Scene>) -> Vec<(FeedState, u64)> {
+    let mut connection: Option<Raw> = None;
+    let mut states: Vec<(FeedState, u64)> = Vec::new();
+    while !scene.is_over() {
+        let state = scene.runner.feed().state;
+        match states.iter_mut().find(|(known, _)| *known == state) {
+            Some((_, count)) => *count += 1,
+            None => states.push((state, 1)),
+        }
+        match &mut connection {
+            Some(raw) => match raw.place().await {
+                Ok(place) => scene.note_floor(place),
+                Err(_) => connection = None,
+            },
+            None => connection = scene.connect().await,
+        }
+        scene.pause(LOOK).await;
+    }
+    states
+}

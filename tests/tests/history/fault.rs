@@ -1,0 +1,336 @@
+//! What goes wrong meanwhile.
+
+use std::process::Command;
+use std::time::Duration;
+
+use ci_tests::history::audit::{RawError, dropped, feed_triggers, made};
+use ci_tests::history::server::Ending;
+use ci_tests::history::{FeedMode, Raw, Server};
+use ci_tests::store_contract::world::{one_of, seeded};
+use rand_chacha::ChaCha8Rng;
+
+use super::pool::{BULK, OWNERS, TENANTS, tenant};
+use super::program;
+use super::scene::Scene;
+
+/// One thing that goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    FeedStalled,
+    FeedFailing,
+    FeedLate,
+    FeedTarrying,
+    FeedKilled,
+    BackendsKilled,
+    Restarted,
+    Crashed,
+    ForeignTransaction,
+    Truncated,
+    AllDeleted,
+    TriggersGone,
+    TriggersGoneInOne,
+    BulkThousand,
+    BulkTenThousand,
+    SecondProcess,
+    LoadsFailing,
+    LoadsSlow,
+    Cleared,
+    TenantForgotten,
+    ChangesForgotten,
+    WritesUnknown,
+}
+
+impl Fault {
+    /// Those that a database knows.
+    pub(crate) fn all(sqlite: bool) -> Vec<Self> {
+        let mut all = vec![
+            Self::FeedStalled,
+            Self::LoadsSlow,
+            Self::BulkThousand,
+            Self::TriggersGone,
+            Self::SecondProcess,
+            Self::FeedFailing,
+            Self::ForeignTransaction,
+            Self::ChangesForgotten,
+            Self::LoadsFailing,
+            Self::Truncated,
+            Self::FeedLate,
+            Self::WritesUnknown,
+            Self::TriggersGoneInOne,
+            Self::Cleared,
+            Self::BulkTenThousand,
+            Self::FeedTarrying,
+            Self::TenantForgotten,
+            Self::AllDeleted,
+        ];
+        if !sqlite {
+            all.extend([
+                Self::FeedKilled,
+                Self::BackendsKilled,
+                Self::Restarted,
+                Self::FeedKilled,
+                Self::Crashed,
+            ]);
+        }
+        all
+    }
+}
+
+/// Causes one fault after the other until the round is over, and tells which.
+pub(crate) async fn cause(
+    scene: &Scene,
+    server: Option<&Server>,
+    mut faults: Vec<Fault>,
+    seed: u64,
+) -> Vec<Fault> {
+    let mut random = seeded(seed);
+    let mut caused = Vec::new();
+    faults.reverse();
+    while !scene.is_over() {
+        scene.hold(300, Duration::from_secs(1)).await;
+        let Some(fault) = faults.pop() else { break };
+        let mut saboteur = Saboteur {
+            scene,
+            server,
+            random: &mut random,
+        };
+        saboteur.cause(fault).await;
+        scene.meddling.nothing();
+        caused.push(fault);
+    }
+    caused
+}
+
+struct Saboteur<'a> {
+    scene: &'a Scene,
+    server: Option<&'a Server>,
+    random: &'a mut ChaCha8Rng,
+}
+
+impl Saboteur<'_> {
+    async fn cause(&mut self, fault: Fault) {
+        let (scene, meddling) = (self.scene, &self.scene.meddling);
+        match fault {
+            Fault::FeedStalled => self.feed(FeedMode::Stalls).await,
+            Fault::FeedFailing => self.feed(FeedMode::Fails).await,
+            Fault::FeedLate => self.feed(FeedMode::Lags(Duration::from_millis(15))).await,
+            Fault::FeedTarrying => self.feed(FeedMode::Tarries(Duration::from_millis(15))).await,
+            Fault::FeedKilled => self.kill("AND query LIKE '%ci_change%' AND query LIKE '%UNION ALL%'").await,
+            Fault::BackendsKilled => self.kill("").await,
+            Fault::Restarted => self.restart(Ending::Fast).await,
+            Fault::Crashed => self.restart(Ending::Crash).await,
+            Fault::ForeignTransaction => self.foreign_transaction().await,
+            Fault::Truncated => self.truncate().await,
+            Fault::AllDeleted => self.delete_all().await,
+            Fault::TriggersGone => self.triggers(false).await,
+            Fault::TriggersGoneInOne => self.triggers(true).await,
+            Fault::BulkThousand => self.bulk("AND ci_code < 'bulk-02500'").await,
+            Fault::BulkTenThousand => self.bulk("").await,
+            Fault::SecondProcess => self.second_process().await,
+            Fault::LoadsFailing => {
+                meddling.failing_loads(true);
+                scene.hold(500, Duration::from_millis(600)).await;
+            }
+            Fault::LoadsSlow => {
+                meddling.slow_loads(Duration::from_millis(12));
+                scene.hold(500, Duration::from_millis(600)).await;
+            }
+            Fault::Cleared => scene.runner.clear(),
+            Fault::TenantForgotten => scene.runner.tenant(tenant(TENANTS[0])).invalidate(),
+            Fault::ChangesForgotten => self.forget_changes().await,
+            Fault::WritesUnknown => {
+                meddling.unknown_writes(true);
+                scene.hold(500, Duration::from_millis(600)).await;
+            }
+        }
+    }
+
+    async fn feed(&mut self, mode: FeedMode) {
+        self.scene.meddling.feed(mode);
+        self.scene.hold(500, Duration::from_millis(500)).await;
+    }
+
+    /// Runs something on a connection of its own, again if the database refused it (a deadlock, a lock that took too long).
+    async fn insist(&mut self, act: impl AsyncFn(&mut Raw) -> Result<(), RawError>) {
+        for _ in 0..50 {
+            if let Some(mut raw) = self.scene.connect().await {
+                match act(&mut raw).await {
+                    Ok(()) => {
+                        if let Ok(place) = raw.place().await {
+                            self.scene.note_floor(place);
+                        }
+                        return;
+                    }
+                    Err(_) => {
+                        let _over = raw.run("ROLLBACK").await;
+                    }
+                }
+            }
+            self.scene.pause(Duration::from_millis(20)).await;
+        }
+        panic!("the database refused 50 times");
+    }
+
+    async fn kill(&mut self, which: &str) {
+        let sql = format!(
+            "SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity \
+             WHERE application_name = 'ci-cache' AND datname = current_database() {which}"
+        );
+        for _ in 0..3 {
+            self.insist(async |raw| raw.texts(&sql).await.map(drop)).await;
+            self.scene.hold(100, Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn restart(&mut self, ending: Ending) {
+        if let Some(server) = self.server {
+            server.restart(ending).await;
+            self.scene.hold(300, Duration::from_secs(2)).await;
+        }
+    }
+
+    /// Somebody begins a transaction, reads and writes, and goes to lunch.
+    async fn foreign_transaction(&mut self) {
+        let Some(mut raw) = self.scene.connect().await else { return };
+        let begun = if raw.is_sqlite() {
+            // It reads: a writer would hold up all others.
+            raw.run("BEGIN; SELECT count(*) FROM ci").await
+        } else {
+            raw.run("BEGIN; SELECT pg_current_xact_id(); UPDATE ci SET owner = 'lunch' WHERE ci_code = 'bulk-00042'")
+                .await
+        };
+        if begun.is_ok() {
+            self.scene.hold(2_500, Duration::from_secs(5)).await;
+            let end = *one_of(self.random, &[&"COMMIT", &"ROLLBACK"]);
+            let _ended = raw.run(end).await;
+        }
+    }
+
+    async fn truncate(&mut self) {
+        let sqlite = self.scene.is_sqlite();
+        for _ in 0..3 {
+            let table = *one_of(self.random, &[&"ci_relation", &"ci_ext"]);
+            let sql = if sqlite { format!("DELETE FROM {table}") } else { format!("TRUNCATE {table}") };
+            self.insist(async |raw| raw.run(&sql).await).await;
+            self.scene.hold(60, Duration::from_millis(100)).await;
+        }
+        let again = program::beginning(self.random, sqlite);
+        self.insist(async |raw| raw.run(&again).await).await;
+    }
+
+    /// Everything goes and comes back.
+    async fn delete_all(&mut self) {
+        let sqlite = self.scene.is_sqlite();
+        let sql = if sqlite { "DELETE FROM ci" } else { "TRUNCATE ci CASCADE" };
+        self.insist(async |raw| raw.run(sql).await).await;
+        self.scene.hold(100, Duration::from_millis(200)).await;
+        let again = program::beginning(self.random, sqlite);
+        self.insist(async |raw| raw.run(&again).await).await;
+        let bulk = program::bulk(sqlite);
+        self.insist(async |raw| raw.run(&bulk).await).await;
+    }
+
+    async fn bulk(&mut self, which: &str) {
+        let owner = one_of(self.random, &OWNERS);
+        let sql = format!("UPDATE ci SET owner = '{owner}' WHERE tenant_id = '{BULK}' {which}");
+        self.insist(async |raw| raw.run(&sql).await).await;
+    }
+
+    /// The triggers of the feed are away for some writes: in one transaction with them, or in several.
+    async fn triggers(&mut self, in_one: bool) {
+        let sqlite = self.scene.is_sqlite();
+        let (off, on) = if sqlite {
+            let mut found = Vec::new();
+            while found.is_empty() {
+                if let Some(mut raw) = self.scene.connect().await {
+                    found = feed_triggers(&mut raw).await.unwrap_or_default();
+                }
+            }
+            let row = |sign| {
+                format!(
+                    "INSERT INTO history_audit (mark, what, id) VALUES ((SELECT max(seq) FROM ci_change), 'b', '{sign}');\n"
+                )
+            };
+            (
+                format!("{}{}", row('+'), dropped(&found)),
+                format!("{}{}", made(&found), row('-')),
+            )
+        } else {
+            let each = |what: &str| {
+                ["ci", "ci_ext", "ci_relation"].map(|table| {
+                    let names = ["rows", "update", "truncate"];
+                    let triggers = names.map(|name| format!("{what} TRIGGER \"CI_change_{name}\""));
+                    format!("ALTER TABLE {table} {};\n", triggers.join(", "))
+                })
+            };
+            (each("DISABLE").concat(), each("ENABLE ALWAYS").concat())
+        };
+        let unseen: Vec<String> = (0..4).map(|_| program::statement(self.random, sqlite)).collect();
+        if in_one {
+            for statement in unseen {
+                self.insist(async |raw| {
+                    raw.begin().await?;
+                    raw.run(&off).await?;
+                    raw.run("SAVEPOINT a").await?;
+                    if raw.run(&statement).await.is_err() {
+                        raw.run("ROLLBACK TO SAVEPOINT a").await?;
+                    }
+                    raw.run(&on).await?;
+                    raw.run("COMMIT").await
+                })
+                .await;
+                self.scene.hold(60, Duration::from_millis(100)).await;
+            }
+            return;
+        }
+        let switched = async |raw: &mut Raw, how: &str| {
+            raw.begin().await?;
+            raw.run(how).await?;
+            raw.run("COMMIT").await
+        };
+        self.insist(async |raw| switched(raw, &off).await).await;
+        self.scene.hold(200, Duration::from_millis(300)).await;
+        self.insist(async |raw| switched(raw, &on).await).await;
+        self.scene.hold(100, Duration::from_millis(200)).await;
+        // So quickly that no poll may see them away.
+        self.insist(async |raw| switched(raw, &off).await).await;
+        for statement in unseen {
+            if let Some(mut raw) = self.scene.connect().await {
+                let _done = raw.run(&statement).await;
+            }
+        }
+        self.insist(async |raw| switched(raw, &on).await).await;
+    }
+
+    /// Another process writes.
+    async fn second_process(&mut self) {
+        let sqlite = self.scene.is_sqlite();
+        let statements: Vec<String> = (0..6).map(|_| program::statement(self.random, sqlite)).collect();
+        let (address, sql) = (self.scene.address.clone(), statements.join("\n"));
+        let run = tokio::task::spawn_blocking(move || {
+            let program = std::env::current_exe().unwrap();
+            Command::new(program)
+                .args(["--exact", "another_process_writes", "--test-threads=1"])
+                .env(super::OTHER_ADDRESS, address)
+                .env(super::OTHER_SQL, sql)
+                .output()
+                .unwrap()
+        });
+        let output = run.await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+
+    /// The database forgets changes that the feed has not told yet.
+    async fn forget_changes(&mut self) {
+        let (scene, store) = (self.scene, self.scene.runner.store());
+        for _ in 0..2 {
+            scene.meddling.slow_loads(Duration::from_millis(25));
+            scene.hold(50, Duration::from_millis(50)).await;
+            scene.meddling.feed(FeedMode::Fails);
+            scene.hold(150, Duration::from_millis(150)).await;
+            let _gone = store.retain(Duration::ZERO).await;
+            scene.meddling.feed(FeedMode::On);
+            scene.hold(100, Duration::from_millis(150)).await;
+        }
+    }
+}
