@@ -153,7 +153,7 @@ fn naive(data: &Data) -> World {
             )
         })
         .collect();
-    World { cis, relations }
+    World::new(cis, relations)
 }
 
 fn detail(record: CiRecord) -> CiDetail {

@@ -111,7 +111,7 @@ impl State {
         let ends = self.links.iter().filter(|(owner, ..)| owner == tenant);
         let relations = ends.filter_map(|(_, from, to, kind)| Some((*places.get(from)?, *places.get(to)?, kind.clone())));
         let relations = relations.collect();
-        World { cis, relations }
+        World::new(cis, relations)
     }
 
     /// How many CIs a tenant has.

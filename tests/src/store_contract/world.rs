@@ -148,15 +148,20 @@ pub fn stranger() -> TenantId {
 }
 
 impl World {
+    /// A world of given CIs, and of relations by position of their ends among them.
+    pub fn new(cis: Vec<CiDetail>, relations: Vec<Edge>) -> Self {
+        Self {
+            cis,
+            relations,
+            images: OnceLock::new(),
+        }
+    }
+
     /// A world of `count` CIs and about `relations` relations, the same for the same seed.
     pub fn random(seed: u64, count: usize, relations: usize) -> Self {
         let mut random = seeded(seed);
         let cis: Vec<CiDetail> = (0..count).map(|at| ci(&mut random, at)).collect();
-        let mut world = Self {
-            cis,
-            relations: Vec::new(),
-            images: OnceLock::new(),
-        };
+        let mut world = Self::new(cis, Vec::new());
         for _ in 0..relations {
             // A few hubs, so that levels overflow.
             let from = below(&mut random, count);
