@@ -37,7 +37,7 @@ async fn ask(snapshot: &mut dyn Snapshot, question: &Question) -> Answer {
             Answer::Groups(snapshot.aggregate(&tenant, aggregate).await.unwrap())
         }
         Question::Expand(expand) => Answer::Graph(snapshot.expand(&tenant, expand).await.unwrap()),
-        Question::Path(path) => Answer::Path(snapshot.path(&tenant, path).await.unwrap()),
+        Question::Path(path) => Answer::Path(snapshot.path(&tenant, path).await.unwrap().answer),
     }
 }
 
