@@ -54,7 +54,9 @@ impl After {
         let (column, last) = (self.column, &self.last);
         let ask = format!("SELECT {column}::text FROM ci_change WHERE {column} > '{last}' ORDER BY {column}");
         let found = session.texts(&ask).await;
-        self.last = found.last().unwrap_or(last).clone();
+        if let Some(newest) = found.last() {
+            self.last.clone_from(newest);
+        }
         found.len()
     }
 }
@@ -110,7 +112,7 @@ async fn writer(fixture: Arc<Fixture>, number: usize) -> Vec<String> {
                         "SAVEPOINT s; {} ROLLBACK TO s; ROLLBACK",
                         insert("acme", n + 100_000)
                     ))
-                    .await
+                    .await;
             }
             2 => {
                 session

@@ -262,9 +262,11 @@ async fn a_copied_file_is_read_like_the_original() {
 fn back_to_version_1(fixture: &Fixture, names: &[String]) -> String {
     let mut sql = String::new();
     if fixture.is_sqlite() {
-        names
-            .iter()
-            .for_each(|name| sql += &format!("DROP TRIGGER {name};"));
+        for name in names {
+            sql += "DROP TRIGGER ";
+            sql += name;
+            sql += ";";
+        }
         sql += "DROP TABLE ci_change;";
     } else {
         sql += "DROP FUNCTION ci_change_ci CASCADE; DROP FUNCTION ci_change_ext CASCADE; \

@@ -438,8 +438,9 @@ mod tests {
         assert_eq!(tell(|row| row.tenant = Some(" ".into())), []);
         assert_eq!(tell(|row| row.tenant = None), []);
         let tenant = Event::Tenant(TenantId::new("acme").unwrap());
-        assert_eq!(tell(|row| row.new = Some("null".into())), [tenant.clone()]);
-        assert_eq!(tell(|row| row.id = None), [tenant]);
+        let tenant = [tenant];
+        assert_eq!(tell(|row| row.new = Some("null".into())), tenant);
+        assert_eq!(tell(|row| row.id = None), tenant);
         assert_eq!(tell(|row| row.entity = Entity::of("t")), [Event::Everything]);
     }
 }

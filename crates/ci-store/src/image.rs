@@ -113,7 +113,7 @@ mod tests {
             (image.updated_at, image.attributes.clone()),
             (None, Some(Document::new()))
         );
-        assert_eq!(image.tags.unwrap()["a"], 1);
+        assert_eq!(image.tags.as_ref().unwrap()["a"], 1);
         assert!(image.search_text().starts_with("c\u{1f}n"));
     }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ci_model::{Change, Event, Origin, TxSnapshot, Version};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use uuid::Uuid;
 
@@ -93,13 +93,10 @@ impl PostgresFeed {
 
     /// The connection there is, or a new one.
     async fn connection(&mut self) -> Result<PgConnection> {
-        match self.connection.take() {
-            Some(connection) => Ok(connection),
-            None => {
-                let opening = connect::within(self.access.acquire_timeout, self.access.server.connect_feed());
-                opening.await
-            }
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
         }
+        connect::within(self.access.acquire_timeout, self.access.server.connect_feed()).await
     }
 
     /// Runs something on the connection and keeps it unless that failed.
@@ -232,17 +229,14 @@ impl Feed for PostgresFeed {
 
 /// Waits for a ring; lost rings count as one.
 async fn listen(bell: &mut Option<PgListener>, access: &Access) -> sqlx::Result<()> {
-    let listener = match bell {
-        Some(listener) => listener,
-        None => {
-            let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1);
-            let pool = pool.connect_lazy_with(access.server.clone());
-            let mut listener = PgListener::connect_with(&pool).await?;
-            listener.listen(feed_sql::CHANNEL).await?;
-            // Whatever rang until now is not heard any more.
-            *bell = Some(listener);
-            return Ok(());
-        }
+    let Some(listener) = bell else {
+        let pool = PgPoolOptions::new().max_connections(1);
+        let pool = pool.connect_lazy_with(access.server.clone());
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.listen(feed_sql::CHANNEL).await?;
+        // Whatever rang until now is not heard any more.
+        *bell = Some(listener);
+        return Ok(());
     };
     listener.try_recv().await.map(drop)
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use ci_model::{Change, Epoch, Event, Origin, Version};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -30,8 +30,6 @@ const BUSY: Duration = Duration::from_millis(50);
 /// See [`Feed`].
 pub(super) struct SqliteFeed {
     access: SqliteConnectOptions,
-    /// For what has to be written; nothing ever has unless a backup was restored.
-    write: SqlitePool,
     /// Taken out while it is used: a future that is dropped in the middle drops it, too.
     connection: Option<SqliteConnection>,
     last: Option<Seen>,
@@ -79,7 +77,6 @@ impl SqliteFeed {
     pub(super) fn new(store: &SqliteStore) -> Self {
         Self {
             access: store.access.clone(),
-            write: store.write_pool().clone(),
             connection: None,
             last: None,
             blind: false,
@@ -133,13 +130,17 @@ impl SqliteFeed {
         })
     }
 
-    /// Begins another history: nothing else tells it from the one before.
+    /// Begins another history: nothing else tells it from the one before. The only thing that a feed writes.
     async fn rewound(&mut self, seen: Seen) -> Result<Polled> {
-        sqlx::query(feed_sql::renew())
-            .bind(seen.identity.history)
-            .execute(&self.write)
-            .await?;
-        let seen = self.run(async |connection| look(connection).await).await?;
+        let history = seen.identity.history;
+        let seen = self.run(async |connection| {
+            sqlx::query(feed_sql::WRITE).execute(&mut *connection).await?;
+            let renew = sqlx::query(feed_sql::renew()).bind(history);
+            renew.execute(&mut *connection).await?;
+            sqlx::query(feed_sql::READ).execute(&mut *connection).await?;
+            look(connection).await
+        });
+        let seen = seen.await?;
         Ok(self.new_epoch(EpochReason::Rewound, seen))
     }
 }

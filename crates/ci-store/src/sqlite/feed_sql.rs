@@ -10,6 +10,9 @@ use crate::schema::{FLOOR_KEY, HISTORY_KEY, SCHEMA_KEY, UUID_KEY};
 pub(super) const STATE: usize = 9;
 /// Changes when another connection has committed.
 pub(super) const DATA_VERSION: &str = "PRAGMA data_version";
+/// Let the connection write, and only read again.
+pub(super) const WRITE: &str = "PRAGMA query_only = off";
+pub(super) const READ: &str = "PRAGMA query_only = on";
 /// Whether the tables are there.
 pub(super) const TABLES: &str = "\
     SELECT count(*) = 5 FROM sqlite_schema WHERE type = 'table' AND \
