@@ -183,6 +183,20 @@ impl Random {
             status: self.small(5),
         }
     }
+
+    /// A row gets another status and a word more.
+    fn change(&mut self, number: u64) -> Change {
+        let old = self.row();
+        let mut new = old.clone();
+        new.status = self.small(5);
+        new.text.push_str(&self.word());
+        Change {
+            number,
+            tenant: 1,
+            old,
+            new,
+        }
+    }
 }
 
 fn main() {
@@ -226,20 +240,7 @@ fn measure(searches: usize, marks: bool) {
         }
     }
     let publish = (now() - start) / searches as f64;
-    let changes: Vec<Change> = (0..2_000)
-        .map(|number| {
-            let old = random.row();
-            let mut new = old.clone();
-            new.status = random.small(5);
-            new.text.push_str(&random.word());
-            Change {
-                number: number + 1,
-                tenant: 1,
-                old,
-                new,
-            }
-        })
-        .collect();
+    let changes: Vec<Change> = (0..2_000).map(|number| random.change(number + 1)).collect();
     let per_change = |run: &dyn Fn(&Change) -> usize, changes: &[Change]| {
         let start = now();
         let touched: usize = changes.iter().map(run).sum();

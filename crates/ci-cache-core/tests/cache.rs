@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use ci_cache_core::{Cache, CacheBuilder, Eviction, InsertOptions, LookupOptions, ManualClock, Scope, Tick};
+use ci_cache_core::{
+    Cache, CacheBuilder, Eviction, InsertOptions, Lookup, LookupOptions, ManualClock, Scope, Tick,
+};
 
 fn builder<K, V>(capacity: usize) -> CacheBuilder<K, V> {
     CacheBuilder::new(capacity, Arc::new(ManualClock::new()))
@@ -32,6 +34,34 @@ fn overwriting_at_capacity_evicts_nobody() {
     );
     cache.insert(3, 30);
     assert_eq!((cache.contains(&1), cache.stats().evictions), (false, 1));
+}
+
+#[test]
+fn a_conditional_removal_hits_the_value_that_is_meant_and_no_flight() {
+    let clock = Arc::new(ManualClock::new());
+    let cache: Cache<String, u32> = CacheBuilder::new(4, clock.clone())
+        .default_ttl(Duration::from_secs(1))
+        .build()
+        .unwrap();
+    let Lookup::Lead(leader) = cache.lookup("b", LookupOptions::new()) else {
+        panic!("should lead")
+    };
+    cache.insert("a".into(), 1);
+    assert_eq!(cache.remove_if("a", |&value| value == 2), None);
+    assert_eq!(cache.remove_if("b", |_| true), None);
+    assert!(cache.contains("a") && !leader.is_detached());
+    assert_eq!(cache.remove_if("a", |&value| value == 1), Some(1));
+    assert!(leader.publish(2), "the flight went on");
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(
+        cache.remove_if("b", |&value| value == 2),
+        None,
+        "no fresh value was there"
+    );
+    assert!(cache.is_empty());
+    let stats = cache.stats();
+    assert_eq!((stats.invalidations, stats.expirations), (1, 1));
+    cache.validate().unwrap();
 }
 
 #[test]
@@ -137,7 +167,7 @@ fn values_are_dropped_outside_the_locks() {
     cache.insert(6, value());
     assert_eq!(cache.remove_where(|_, _| true), 1);
     dropped("swept", 1);
-    if let ci_cache_core::Lookup::Lead(leader) = cache.lookup(&7, LookupOptions::new()) {
+    if let Lookup::Lead(leader) = cache.lookup(&7, LookupOptions::new()) {
         cache.remove(&7);
         assert!(!leader.publish(value()));
     }
@@ -209,7 +239,7 @@ fn a_drop_that_panics_leaves_the_cache_whole() {
     });
     cache.insert(4, value());
     explodes("published over", &|| {
-        if let ci_cache_core::Lookup::Lead(leader) = cache.lookup(&5, LookupOptions::new()) {
+        if let Lookup::Lead(leader) = cache.lookup(&5, LookupOptions::new()) {
             leader.publish(value());
         }
     });

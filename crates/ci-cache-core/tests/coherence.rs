@@ -7,8 +7,9 @@ mod toy;
 mod world;
 
 use proptest::prelude::*;
-use proptest::test_runner::RngAlgorithm;
-use world::{Laws, programs, run};
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use std::cell::{Cell, RefCell};
+use world::{Laws, Tally, programs, run};
 
 proptest! {
     #![proptest_config(ProptestConfig { rng_algorithm: RngAlgorithm::XorShift, ..ProptestConfig::with_cases(5_000) })]
@@ -22,4 +23,49 @@ proptest! {
     fn every_hit_is_true_where_versions_are_numbers(program in programs()) {
         run(Laws::NUMBERS, &program).map_err(TestCaseError::fail)?;
     }
+}
+
+/// A campaign that never met what can go wrong proves nothing.
+#[test]
+fn programs_meet_everything_that_can_happen() {
+    let config = ProptestConfig {
+        rng_algorithm: RngAlgorithm::XorShift,
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(1_500)
+    };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::XorShift);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let met = RefCell::new([0; 11]);
+    let epochs = Cell::new(0);
+    let done = runner.run(&programs(), |program| {
+        let Tally {
+            hits,
+            evictions,
+            stats,
+        } = run(Laws::SNAPSHOTS, &program).map_err(TestCaseError::fail)?;
+        let counts = [
+            hits,
+            evictions,
+            stats.kept,
+            stats.dropped,
+            stats.poisoned,
+            stats.included,
+            stats.group_floors,
+            stats.resets,
+            stats.refused_floor,
+            stats.refused_overtaken,
+            stats.refused_detached,
+        ];
+        epochs.set(epochs.get() + stats.refused_epoch);
+        met.borrow_mut()
+            .iter_mut()
+            .zip(counts)
+            .for_each(|(sum, count)| *sum += count);
+        Ok(())
+    });
+    assert_eq!(done.err().map(|error| error.to_string()), None);
+    let met = met.into_inner();
+    // Another epoch is met only where a reset falls into the check itself.
+    let enough = met.iter().all(|&count| count >= 20) && epochs.get() > 0;
+    assert!(enough, "{met:?}, {} of another epoch", epochs.get());
 }

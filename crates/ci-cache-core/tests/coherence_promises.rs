@@ -4,6 +4,8 @@
     reason = "helpers of tests panic where something is not as it should be"
 )]
 
+use std::cell::Cell;
+use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -552,4 +554,53 @@ fn settings_are_validated() {
     let builder = CacheBuilder::new(0, Arc::new(ManualClock::new()));
     assert!(RowCache::new(builder, Rows, &options()).is_err());
     assert!(format!("{:?}", cache()).contains("UpTo(0)"));
+}
+
+thread_local! {
+    /// Hashings until one panics; none does at 0.
+    static FUSE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A key whose hash panics when its time has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Touchy(u32);
+
+impl Hash for Touchy {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let left = FUSE.get();
+        FUSE.set(left.saturating_sub(1));
+        assert!(left != 1, "the key's own trouble");
+        self.0.hash(state);
+    }
+}
+
+#[test]
+fn a_panic_in_the_middle_of_a_batch_leaves_nothing_that_it_should_have_dropped() {
+    for fuse in 1..6 {
+        let builder = CacheBuilder::new(10, Arc::new(ManualClock::new()));
+        let cache: Coherent<Touchy, u32, Rows, ()> = Coherent::new(builder, Rows, &options()).unwrap();
+        cache.reset(1, UpTo(0), Tick::default());
+        for key in 0..4 {
+            let Lookup::Lead(leader) = cache.lookup(&Touchy(key), LookupOptions::new()) else {
+                panic!("should lead")
+            };
+            cache.publish(leader, 1, at(0), needs("a", 1));
+        }
+        let batch = |number| Batch {
+            epoch: 1,
+            changes: vec![change(number, "a", 1)],
+            position: UpTo(number),
+            polled_at: Tick::default(),
+        };
+        FUSE.set(fuse);
+        let applied = catch_unwind(AssertUnwindSafe(|| cache.apply(batch(1))));
+        FUSE.set(0);
+        assert_eq!(applied.is_err(), fuse <= 4);
+        assert_eq!(cache.mark().unwrap().version().0, u64::from(fuse > 4));
+        assert!((0..4).all(|key| cache.get(&Touchy(key)).is_none()), "fuse {fuse}");
+        cache.apply(batch(2));
+        assert_eq!(cache.mark().unwrap().version().0, 2);
+        cache.validate().unwrap();
+        assert_eq!(cache.stats().registrations, 0);
+    }
 }

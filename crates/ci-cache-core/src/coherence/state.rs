@@ -62,6 +62,8 @@ struct Scratch<D: Domain> {
     anchors: Vec<Anchor>,
     slots: Vec<u32>,
     found: Vec<(u32, D::Reason)>,
+    /// Means nothing; it keeps the glances from being left out.
+    glanced: usize,
 }
 
 /// What changes hit, to be taken out of the cache once the lock is released.
@@ -110,6 +112,7 @@ impl<K: Clone, D: Domain> State<K, D> {
                 anchors: Vec::new(),
                 slots: Vec::new(),
                 found: Vec::new(),
+                glanced: 0,
             },
         }
     }
@@ -154,6 +157,7 @@ impl<K: Clone, D: Domain> State<K, D> {
             anchors,
             slots,
             found,
+            glanced,
         } = &mut self.scratch;
         anchors.clear();
         slots.clear();
@@ -161,9 +165,20 @@ impl<K: Clone, D: Domain> State<K, D> {
         domain.probe(change, anchors);
         self.index.candidates(anchors, slots);
         self.stats.candidates += slots.len() as u64;
+        // First a glance at all of them: slots and dependencies lie all over the memory, and glances need not wait for each other as
+        // tests do.
+        let mut glances = 0_usize;
+        slots.retain(|&slot| {
+            let registration = self
+                .index
+                .at(slot)
+                .filter(|registration| registration.group == group);
+            glances += registration.map_or(0, |registration| Arc::strong_count(&registration.dependency));
+            registration.is_some()
+        });
+        *glanced = glances;
         for &slot in &*slots {
             if let Some(registration) = self.index.at(slot)
-                && registration.group == group
                 && let Some(reason) = domain.touches(change, &registration.dependency)
             {
                 found.push((slot, reason));
