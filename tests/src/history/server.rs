@@ -83,8 +83,7 @@ impl Server {
         if let Some((uid, gid)) = account {
             chown(folder.path(), Some(uid), Some(gid)).expect("a folder for the server's account");
         }
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = port.local_addr().expect("a free port").port();
+        let port = free_port();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let setpriv = std::env::split_paths(&path).map(|folder| folder.join("setpriv"));
         let programs = Programs {
@@ -126,7 +125,8 @@ impl Server {
         orders.send((ending, done)).expect("the server's keeper is there");
         is_done.await.expect("the server starts");
         let start = Instant::now();
-        while PgConnection::connect(&self.url("postgres")).await.is_err() {
+        let url = self.url("postgres");
+        while !matches!(tokio::time::timeout(LIMIT, PgConnection::connect(&url)).await, Ok(Ok(_))) {
             assert!(start.elapsed() < LIMIT, "the server does not answer");
             pause(Duration::from_millis(20)).await;
         }
@@ -140,6 +140,11 @@ impl Drop for Server {
             let _ended = keeper.join();
         }
     }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a free port").port()
 }
 
 /// Starts and ends the server as it is told, until nobody tells any more.

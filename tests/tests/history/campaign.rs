@@ -1,10 +1,11 @@
 //! A campaign: rounds of readers, writers and faults, each checked when it is over.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use ci_runner::{FeedState, Runner};
+use ci_runner::Runner;
 use ci_store::StoreOptions;
 use ci_tests::history::{Meddler, Planted, Raw, Server, Timeline, audit};
 use ci_tests::store_contract::world::seeded;
@@ -116,7 +117,7 @@ struct Campaign<'a> {
     line: Timeline,
     report: Report,
     /// Those to come.
-    faults: std::collections::VecDeque<Fault>,
+    faults: VecDeque<Fault>,
     /// Rows of the record that are of rounds before the last.
     kept: usize,
 }
@@ -158,7 +159,7 @@ impl Campaign<'_> {
         self.faults.drain(..caused.len().min(self.faults.len()));
         self.report.faults(caused);
         for (state, count) in states {
-            *self.report.sometimes.entry(format!("feed {state:?}")).or_default() += count;
+            *self.report.sometimes.entry(state).or_default() += count;
         }
         let ledger = std::mem::take(&mut *scene.ledger.lock().unwrap());
         self.record().await;
@@ -196,14 +197,18 @@ impl Campaign<'_> {
 }
 
 /// Notes what anybody can see, and how the feed does, every few milliseconds.
-async fn look(scene: Arc<Scene>) -> Vec<(FeedState, u64)> {
+async fn look(scene: Arc<Scene>) -> BTreeMap<String, u64> {
     let mut connection: Option<Raw> = None;
-    let mut states: Vec<(FeedState, u64)> = Vec::new();
+    let mut states: BTreeMap<String, u64> = BTreeMap::new();
+    let mut trouble = None;
     while !scene.is_over() {
-        let state = scene.runner.feed().state;
-        match states.iter_mut().find(|(known, _)| *known == state) {
-            Some((_, count)) => *count += 1,
-            None => states.push((state, 1)),
+        let feed = scene.runner.feed();
+        *states.entry(format!("feed {:?}", feed.state)).or_default() += 1;
+        if feed.trouble != trouble {
+            *states
+                .entry(feed.trouble.clone().unwrap_or_default())
+                .or_default() += 1;
+            trouble = feed.trouble;
         }
         match &mut connection {
             Some(raw) => match raw.place().await {

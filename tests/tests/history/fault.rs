@@ -152,6 +152,7 @@ impl Saboteur<'_> {
 
     /// Runs something on a connection of its own, again if the database refused it (a deadlock, a lock that took too long).
     async fn insist(&mut self, act: impl AsyncFn(&mut Raw) -> Result<(), RawError>) {
+        let mut last = None;
         for _ in 0..50 {
             if let Some(mut raw) = self.scene.connect().await {
                 match act(&mut raw).await {
@@ -161,14 +162,15 @@ impl Saboteur<'_> {
                         }
                         return;
                     }
-                    Err(_) => {
+                    Err(error) => {
+                        last = Some(error);
                         let _over = raw.run("ROLLBACK").await;
                     }
                 }
             }
             self.scene.pause(Duration::from_millis(20)).await;
         }
-        panic!("the database refused 50 times");
+        panic!("the database refused 50 times: {last:?}");
     }
 
     async fn kill(&mut self, which: &str) {
@@ -258,7 +260,7 @@ impl Saboteur<'_> {
         } else {
             let each = |what: &str| {
                 ["ci", "ci_ext", "ci_relation"].map(|table| {
-                    let names = ["rows", "update", "truncate"];
+                    let names = ["rows", "truncate"];
                     let triggers = names.map(|name| format!("{what} TRIGGER \"CI_change_{name}\""));
                     format!("ALTER TABLE {table} {};\n", triggers.join(", "))
                 })
@@ -320,17 +322,21 @@ impl Saboteur<'_> {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 
-    /// The database forgets changes that the feed has not told yet.
+    /// The database forgets changes that the feed has not told yet, while loads are under way.
     async fn forget_changes(&mut self) {
-        let (scene, store) = (self.scene, self.scene.runner.store());
-        for _ in 0..2 {
-            scene.meddling.slow_loads(Duration::from_millis(25));
-            scene.hold(50, Duration::from_millis(50)).await;
-            scene.meddling.feed(FeedMode::Fails);
-            scene.hold(150, Duration::from_millis(150)).await;
-            let _gone = store.retain(Duration::ZERO).await;
-            scene.meddling.feed(FeedMode::On);
-            scene.hold(100, Duration::from_millis(150)).await;
+        let (scene, store, sqlite) = (self.scene, self.scene.runner.store(), self.scene.is_sqlite());
+        scene.meddling.feed(FeedMode::Stalls);
+        // The ages of changes are known to the second in SQLite.
+        scene.hold(u64::MAX / 2, Duration::from_millis(if sqlite { 2_100 } else { 300 })).await;
+        scene.meddling.slow_loads(Duration::from_millis(60));
+        scene.hold(u64::MAX / 2, Duration::from_millis(30)).await;
+        let _gone = store.retain(Duration::ZERO).await;
+        for _ in 0..3 {
+            let sql = program::insert(self.random, 0, sqlite);
+            let sql = format!("DELETE FROM ci WHERE ci_id = '{}'; {sql}", super::pool::id(0));
+            self.insist(async |raw| raw.run(&sql).await).await;
         }
+        scene.meddling.feed(FeedMode::On);
+        scene.hold(u64::MAX / 2, Duration::from_millis(100)).await;
     }
 }

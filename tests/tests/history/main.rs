@@ -41,7 +41,6 @@ const SOMETIMES: &[&str] = &[
     "load failed",
     "evicted",
     "dropped one by one",
-    "poisoned",
     "included already",
     "group floor",
     "everything dropped",
@@ -51,7 +50,6 @@ const SOMETIMES: &[&str] = &[
     "past the cache",
     "looked up again",
     "poll failed",
-    "new epoch or gap",
     "feed Live",
     "feed CatchingUp",
     "feed Stopped",
@@ -65,7 +63,10 @@ const SOMETIMES: &[&str] = &[
     "reason: member",
     "reason: expansion",
     "reason: neighbour",
-    "reason: bulk",
+    "reason: group",
+    "new epoch: gap",
+    "new epoch: schema",
+    "changes are not recorded: triggers",
 ];
 
 fn seed() -> u64 {

@@ -18,7 +18,7 @@ use super::record::{Ledger, Write};
 /// Tokens that go from hand to hand.
 const TOKENS: usize = 24;
 /// A writer writes after so many answers,
-const ANSWERS_A_WRITE: u64 = 60;
+const ANSWERS_A_WRITE: u64 = 40;
 /// or after so long.
 const LONGEST_PAUSE: Duration = Duration::from_millis(150);
 

@@ -21,8 +21,17 @@ use crate::source::{Cells, Source};
 use crate::sql::{Argument, Dialect, Statement};
 use crate::{Error, PathTrace, Result, Snapshot, answers, graph};
 
-/// The state is that of the first read, so one is made at once, in the same round trip.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1";
+/// The state is that of the first read, so one is made at once, in the same round trip. The tables are locked before (as every
+/// reading locks them, against being dropped or emptied), because TRUNCATE spares no older snapshot:
+///
+/// ```text
+/// load                                    another program
+/// begins, its state is that of now
+///                                         truncates ci_ext, commits
+/// reads ci_ext: empty, at a version that does not include the truncation
+/// ```
+const BEGIN: &str = "\
+    BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE ci, ci_ext, ci_relation IN ACCESS SHARE MODE; SELECT 1";
 
 /// One state of the database. Dropping it ends the transaction before the connection is used again.
 pub(super) struct PostgresSnapshot {
