@@ -1,17 +1,18 @@
 //! Cache-first questions to a CMDB: what a service embeds.
 //!
 //! Operations services ask their CMDB the same questions all day. A [`Runner`] answers them from memory: searches, single
-//! CIs, lists, counts, graphs and paths, each with one load however many callers ask at once, and it drops what a write
-//! through it touches before the write returns.
+//! CIs, lists, counts, graphs and paths, each with one load however many callers ask at once. It follows the changes of the
+//! database, whoever makes them, and drops exactly what a change matters to.
 //!
-//! Three nouns: a [`Runner`] is a store with the cache in front of it, one per database and process; a [`Tenant`] asks and
-//! writes for one tenant, and there is no other way to ask; an [`Answer`] is a value with its source and age.
+//! Four nouns: a [`Runner`] is a store with the cache in front of it, one per database and process; a [`Tenant`] asks and
+//! writes for one tenant, and there is no other way to ask; a [`Level`] says how true an answer has to be; an [`Answer`] is a value
+//! with its source, the state at which it is true, and how far that may be behind.
 //!
-//! Guaranteed: an answer is the store's answer to that question of that tenant; a failing database is an error, never an
-//! empty answer, and errors are not cached; after a write through this runner has returned, no look-up that starts later
-//! is answered from before it; a load goes on when its caller goes away. Not guaranteed yet: writes by other programs
-//! are seen only when an entry's time to live ends (300 to 600 s by default), and so is a write that was reported as
-//! failed and that the database commits all the same after the report (a connection lost during the commit).
+//! Guaranteed: an answer is the store's answer to that question of that tenant, at the state that it names, and that state keeps the
+//! level's promise; a failing database is an error, never an empty answer, and errors are not cached; after a write through
+//! this runner has returned, no look-up that starts later is answered from before it; a load goes on when its caller goes away. For a
+//! store that records no changes ([`FeedState::Absent`]) writes by other programs are seen when an entry's time to live ends (300 to
+//! 600 s by default).
 //!
 //! A load takes as long as the store lets it: those who wait for it wait as long, and whoever cannot drops the future,
 //! which disturbs nobody. Bound statements in the store's options, calls with the caller's own time-out. A hit is ready
