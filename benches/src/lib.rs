@@ -4,10 +4,12 @@
 //! `CI_CACHE_TEST_POSTGRES`. Each estate gets a database of its own there, dropped with the server.
 
 use std::error::Error;
+use std::path::Path;
 use std::sync::Arc;
 
 use ci_bench::Estate;
 use ci_model::{CiRecord, RelationRecord, TenantId};
+use ci_store::import::{ImportOptions, ImportSource, import_cis, import_relations};
 use ci_store::{Store, StoreOptions, WriteOptions};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::SqlitePoolOptions;
@@ -57,6 +59,28 @@ pub async fn both(size: u64) -> Result<Vec<Loaded>, Box<dyn Error>> {
     let server = std::env::var(POSTGRES)
         .map_err(|_| format!("{POSTGRES} is not set: run the benchmarks by `cargo xtask bench`"))?;
     Ok(vec![sqlite(size).await?, postgres(&server, size).await?])
+}
+
+/// Fills both databases with the real graph of `shared/data/debian-main`, or with a generated estate of 60,000 CIs where that does
+/// not lie beside the repository.
+///
+/// # Errors
+/// Those of [`both`], or a file that cannot be read.
+pub async fn both_real() -> Result<Vec<Loaded>, Box<dyn Error>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/debian-main");
+    if !folder.is_dir() {
+        return both(60_000).await;
+    }
+    let empty = both(0).await?;
+    for loaded in &empty {
+        let (store, tenant) = (&*loaded.store, tenant());
+        let cis = ImportSource::file(folder.join("cis.jsonl.gz"))?;
+        import_cis(store, &tenant, cis, ImportOptions::default(), &mut ()).await?;
+        let relations = ImportSource::file(folder.join("relations.jsonl.gz"))?;
+        import_relations(store, &tenant, relations, ImportOptions::default(), &mut ()).await?;
+        store.analyze().await?;
+    }
+    Ok(empty)
 }
 
 async fn sqlite(size: u64) -> Result<Loaded, Box<dyn Error>> {
