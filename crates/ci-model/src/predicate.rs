@@ -23,7 +23,8 @@ impl Selection {
             && self.keywords_match(row)
     }
 
-    fn keywords_match(&self, row: &Image) -> bool {
+    /// Tells whether the keywords alone are found in a row, as many as the mode asks for.
+    pub fn keywords_match(&self, row: &Image) -> bool {
         if self.keywords().is_empty() {
             return true;
         }

@@ -21,7 +21,8 @@ pub struct Rarity {
 }
 
 impl Rarity {
-    pub(super) fn new() -> Self {
+    /// Makes one that has seen nothing.
+    pub fn new() -> Self {
         let row = || (0..WIDTH).map(|_| AtomicU16::new(0)).collect();
         Self {
             rows: [row(), row()],
@@ -36,7 +37,7 @@ impl Rarity {
     }
 
     /// Counts a sighting.
-    pub(super) fn observe(&self, anchor: Anchor) {
+    pub fn observe(&self, anchor: Anchor) {
         for cell in self.cells(anchor) {
             let count = cell.load(Ordering::Relaxed);
             cell.store(count.saturating_add(1), Ordering::Relaxed);
@@ -58,6 +59,12 @@ impl Rarity {
         let mixed = anchor.0.wrapping_mul(0xA24B_AED4_963E_E407);
         let at = |row: usize, bits: u64| &self.rows[row][usize::from(bits as u16 & (WIDTH - 1))];
         [at(0, mixed >> 20), at(1, mixed >> 44)]
+    }
+}
+
+impl Default for Rarity {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
