@@ -35,6 +35,7 @@
 mod cache;
 mod config;
 mod entry;
+pub mod matching;
 mod stats;
 mod tenants;
 
