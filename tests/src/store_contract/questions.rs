@@ -42,8 +42,8 @@ pub fn search(random: &mut ChaCha8Rng, world: &World) -> Search {
         )
         .include_deleted(below(random, 4) == 0)
         .sort(sort)
-        .limit(if below(random, 3) == 0 {
-            7
+        .limit(if below(random, 2) == 0 {
+            u32::try_from(1 + below(random, 8)).unwrap_or(1)
         } else {
             limits::SEARCH_RESULTS
         });

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ci_model::{
-    Aggregate, CiDetail, CiRef, CiSummary, Column, Direction, Expand, Field, Graph, Group, GroupValue,
-    Groups, Image, List, ListPage, Node, Order, Path, PathAnswer, Relation, RelationType, Route, Search,
+    Aggregate, CiDetail, CiId, CiRef, CiSummary, Column, Direction, Expand, Field, Get, Graph, Group,
+    GroupValue, Groups, List, ListPage, Node, Order, Path, PathAnswer, Relation, RelationType, Route, Search,
     Selection, SortColumn, fold::fold, json::scalar_text,
 };
 
@@ -35,10 +35,9 @@ pub fn text_of(ci: &CiDetail, field: &Field) -> Option<String> {
 
 fn selected<'a>(world: &'a World, selection: &'a Selection) -> impl Iterator<Item = &'a CiDetail> {
     let tenant = tenant();
-    world
-        .cis
-        .iter()
-        .filter(move |ci| ci.tenant_id == tenant && selection.matches(&Image::from(*ci)))
+    let rows = world.cis.iter().zip(world.images());
+    rows.filter(move |(ci, row)| ci.tenant_id == tenant && selection.matches(row))
+        .map(|(ci, _)| ci)
 }
 
 /// Absent values last, whichever the order.
@@ -185,6 +184,56 @@ fn other_end(
     (edge.1 == from && direction != Direction::Out).then_some(edge.0)
 }
 
+fn is_seen(world: &World, at: usize, with_deleted: bool) -> bool {
+    let ci = &world.cis[at];
+    ci.tenant_id == tenant() && (with_deleted || ci.deleted_at.is_none())
+}
+
+/// The answer to a get.
+pub fn get(world: &World, question: &Get) -> Option<CiDetail> {
+    named(world, question.target(), question.includes_deleted()).map(|(_, ci)| ci.clone())
+}
+
+/// Every CI that a search for a path reaches, from the side that has fewer to go on from, until the sides meet; in the
+/// last hop only those where they meet.
+pub fn visited(world: &World, question: &Path) -> Vec<CiId> {
+    let ends = [question.from(), question.to()].map(|end| named(world, end, false));
+    let [Some((from, _)), Some((to, _))] = ends else {
+        return Vec::new();
+    };
+    let back = match question.direction() {
+        Direction::Out => Direction::In,
+        Direction::In => Direction::Out,
+        Direction::Both => Direction::Both,
+    };
+    let mut sides = [(vec![from], question.direction()), (vec![to], back)];
+    let mut reached = [BTreeSet::from([from]), BTreeSet::from([to])];
+    for hop in 1..=question.max_hops() {
+        if !reached[0].is_disjoint(&reached[1]) {
+            break;
+        }
+        let near = usize::from(sides[0].0.len() > sides[1].0.len());
+        let far = sides[1 - near].0.clone();
+        let (frontier, direction) = &mut sides[near];
+        let beside: BTreeSet<usize> = frontier
+            .iter()
+            .flat_map(|at| {
+                let ends = world.relations.iter();
+                ends.filter_map(|edge| other_end(edge, *at, *direction, question.rel_types()))
+            })
+            .filter(|other| is_seen(world, *other, false) && !reached[near].contains(other))
+            .filter(|other| hop < question.max_hops() || far.contains(other))
+            .collect();
+        reached[near].extend(&beside);
+        *frontier = beside.into_iter().collect();
+        if frontier.is_empty() {
+            break;
+        }
+    }
+    let all: BTreeSet<usize> = reached.into_iter().flatten().collect();
+    all.into_iter().map(|at| world.cis[at].summary.ci_id).collect()
+}
+
 /// The answer to an expansion.
 pub fn expand(world: &World, question: &Expand) -> Option<Graph> {
     let (root, ci) = named(world, question.root(), question.includes_deleted())?;
@@ -208,7 +257,7 @@ pub fn expand(world: &World, question: &Expand) -> Option<Graph> {
             .filter_map(|(at, edge)| {
                 other_end(edge, at, question.direction(), question.rel_types()).map(|other| (edge, other))
             })
-            .filter(|(_, other)| question.includes_deleted() || world.cis[*other].deleted_at.is_none())
+            .filter(|(_, other)| is_seen(world, *other, question.includes_deleted()))
             .collect();
         let known: BTreeSet<usize> = levels.iter().flatten().copied().collect();
         let fresh: BTreeSet<usize> = followed
@@ -256,7 +305,7 @@ pub fn path(world: &World, question: &Path) -> Option<PathAnswer> {
             .relations
             .iter()
             .filter_map(move |edge| other_end(edge, at, question.direction(), question.rel_types()));
-        ends.filter(|other| world.cis[*other].deleted_at.is_none())
+        ends.filter(|other| is_seen(world, *other, false))
             .collect::<Vec<_>>()
     };
     let mut distance: HashMap<usize, u8> = HashMap::from([(to, 0)]);
@@ -265,7 +314,7 @@ pub fn path(world: &World, question: &Path) -> Option<PathAnswer> {
             let next = neighbours(at)
                 .into_iter()
                 .any(|other| distance.get(&other) == Some(&(hops - 1)));
-            if next && world.cis[at].deleted_at.is_none() {
+            if next && is_seen(world, at, false) {
                 distance.entry(at).or_insert(hops);
             }
         }

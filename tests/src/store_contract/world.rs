@@ -1,9 +1,10 @@
 //! A small random CMDB in memory, with everything that makes text and JSON hard, and its form as SQL statements.
 
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 use ci_model::{
-    CiCode, CiDetail, CiId, CiSummary, Criticality, Document, RelationType, TenantId, Timestamp, json,
+    CiCode, CiDetail, CiId, CiSummary, Criticality, Document, Image, RelationType, TenantId, Timestamp, json,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
@@ -122,8 +123,13 @@ pub struct World {
     /// All CIs, in no order.
     pub cis: Vec<CiDetail>,
     /// Relations by position of their ends in `cis`.
-    pub relations: Vec<(usize, usize, RelationType)>,
+    pub relations: Vec<Edge>,
+    /// The rows of `cis` as predicates see them, made when they are first asked for.
+    images: OnceLock<Vec<Image>>,
 }
+
+/// A relation by position of its ends, and its type.
+pub type Edge = (usize, usize, RelationType);
 
 /// The tenant that questions are asked for.
 ///
@@ -149,6 +155,7 @@ impl World {
         let mut world = Self {
             cis,
             relations: Vec::new(),
+            images: OnceLock::new(),
         };
         for _ in 0..relations {
             // A few hubs, so that levels overflow.
@@ -165,6 +172,18 @@ impl World {
             world.relate(from, to, kind);
         }
         world
+    }
+
+    /// The rows of `cis` as predicates see them, in the same order. Whoever changes `cis` afterwards says so by
+    /// [`World::changed`].
+    pub fn images(&self) -> &[Image] {
+        self.images
+            .get_or_init(|| self.cis.iter().map(Image::from).collect())
+    }
+
+    /// Forgets what was made of rows that have changed.
+    pub fn changed(&mut self) {
+        self.images = OnceLock::new();
     }
 
     /// Adds a relation unless it is there, leads to itself or crosses a tenant.
@@ -203,7 +222,8 @@ impl World {
     }
 }
 
-fn write_ci(sql: &mut String, ci: &CiDetail, sqlite: bool) {
+/// The statements that insert a CI.
+pub(super) fn write_ci(sql: &mut String, ci: &CiDetail, sqlite: bool) {
     let optional = |value: &Option<String>| value.as_deref().map_or("NULL".to_owned(), quoted);
     let summary = &ci.summary;
     let _ = writeln!(
@@ -246,7 +266,7 @@ pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-fn ci(random: &mut ChaCha8Rng, at: usize) -> CiDetail {
+pub(super) fn ci(random: &mut ChaCha8Rng, at: usize) -> CiDetail {
     let tenant_id = if below(random, 5) == 0 {
         stranger()
     } else {
@@ -289,7 +309,7 @@ pub fn moment(random: &mut ChaCha8Rng) -> Timestamp {
     Timestamp::from_micros(1_767_225_600_000_000 + steps * 1_000_001).expect("a moment")
 }
 
-fn document(random: &mut ChaCha8Rng, what: &'static str) -> Document {
+pub(super) fn document(random: &mut ChaCha8Rng, what: &'static str) -> Document {
     let mut document = Document::new();
     for _ in 0..below(random, 5) {
         document.insert(key(random).to_owned(), value(random, 3));
