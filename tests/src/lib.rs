@@ -1,7 +1,6 @@
 //! What the tests of promises share.
 
 pub mod fixture;
-pub mod history;
 pub mod matching;
 pub mod observed;
 pub mod store_contract;

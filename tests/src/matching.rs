@@ -19,7 +19,7 @@ use crate::store_contract::{World, questions, reference};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// Of a get.
-    Ci(Option<CiDetail>),
+    Ci(Option<Box<CiDetail>>),
     /// Of a search.
     Rows(Vec<CiSummary>),
     /// Of a list.
@@ -35,7 +35,7 @@ pub enum Answer {
 /// The answer as the reference has it.
 pub fn answer(world: &World, question: &Question) -> Answer {
     match question {
-        Question::Get(get) => Answer::Ci(reference::get(world, get)),
+        Question::Get(get) => Answer::Ci(reference::get(world, get).map(Box::new)),
         Question::Search(search) => Answer::Rows(reference::search(world, search)),
         Question::List(list) => Answer::Page(reference::list(world, list)),
         Question::Aggregate(aggregate) => Answer::Groups(reference::aggregate(world, aggregate)),
@@ -75,6 +75,7 @@ pub struct Kept {
     answer: Answer,
     dependency: Dependency,
     anchors: Vec<Anchor>,
+    also: Vec<Anchor>,
 }
 
 /// How often which kind of question was judged how.
@@ -126,7 +127,7 @@ impl Judge {
             _ => Vec::new(),
         };
         let answered = match &answer {
-            Answer::Ci(ci) => Answered::Ci(ci.as_ref()),
+            Answer::Ci(ci) => Answered::Ci(ci.as_deref()),
             Answer::Rows(rows) => Answered::Rows(rows),
             Answer::Page(page) => Answered::Page(page),
             Answer::Groups(groups) => Answered::Groups(groups),
@@ -137,13 +138,15 @@ impl Judge {
             },
         };
         let dependency = Dependency::new(&tenant(), Arc::clone(&question), answered).expect("of one kind");
-        let mut anchors = Vec::new();
+        let (mut anchors, mut also) = (Vec::new(), Vec::new());
         self.domain.file(&dependency, &self.rarity, &mut anchors);
+        self.domain.also(&dependency, &self.rarity, &mut also);
         Kept {
             question,
             answer,
             dependency,
             anchors,
+            also,
         }
     }
 
@@ -177,29 +180,33 @@ impl Judge {
         changes: &[(Change, Vec<Anchor>)],
         now: Answer,
         world: &World,
-    ) -> Result<(), Missed> {
+    ) -> Result<(), Box<Missed>> {
         let mut reason = None;
-        let missed = |what| Missed {
-            what,
-            question: Arc::clone(&kept.question),
-            before: kept.answer.clone(),
-            after: now.clone(),
-            events: changes.iter().map(|(change, _)| change.event.clone()).collect(),
+        let missed = |what| {
+            Box::new(Missed {
+                what,
+                question: Arc::clone(&kept.question),
+                before: kept.answer.clone(),
+                after: now.clone(),
+                events: changes.iter().map(|(change, _)| change.event.clone()).collect(),
+            })
         };
         for (change, probed) in changes {
             let why = self.domain.touches(change, &kept.dependency);
-            if why.is_some() && !kept.anchors.iter().any(|anchor| probed.contains(anchor)) {
+            let is_found = kept.anchors.iter().any(|anchor| probed.contains(anchor))
+                && kept.also.iter().all(|anchor| probed.contains(anchor));
+            if why.is_some() && !is_found {
                 return Err(missed("it matters, and is filed where the change does not look"));
             }
             reason = reason.or(why);
         }
-        let changed = now != kept.answer;
-        if changed && reason.is_none() {
+        let differs = now != kept.answer;
+        if differs && reason.is_none() {
             return Err(missed("the answer changed, and no change matters"));
         }
         let count = &mut self.counts[kept.question.kind().index()];
         count.cases += 1;
-        count.changed += u64::from(changed);
+        count.changed += u64::from(differs);
         count.touched += u64::from(reason.is_some());
         if let Some(reason) = reason {
             *self.reasons.entry(reason).or_default() += 1;

@@ -16,7 +16,7 @@ const KEPT: usize = 8;
 const STEPS: usize = 30;
 
 /// One world: answers are kept, changes come, and each answer is judged after each.
-fn run(judge: &mut Judge, seed: u64, telling: Telling) -> Result<(), Missed> {
+fn run(judge: &mut Judge, seed: u64, telling: Telling) -> Result<(), Box<Missed>> {
     let mut random = seeded(seed);
     // Small worlds are dense: limits cut, and there is more than one way.
     let small = seed % 2 == 0;
@@ -83,7 +83,7 @@ fn no_change_that_matters_is_missed_and_most_that_are_seen_matter() {
 }
 
 /// Worlds in which changes tell less than they could, or rows are as no writer of ours writes them, or both, or neither.
-fn hard(judge: &mut Judge, seed: u64) -> Result<(), Missed> {
+fn hard(judge: &mut Judge, seed: u64) -> Result<(), Box<Missed>> {
     let telling = Telling {
         vague: seed % 4 > 1,
         lawless: seed % 8 > 3,

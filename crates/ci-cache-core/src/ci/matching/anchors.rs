@@ -247,8 +247,8 @@ mod tests {
         assert_eq!(all("abcd").len(), 2);
         assert_eq!(all("abcdefg").len(), 5 + 2);
         assert_eq!(
-            all("xabcdef")[4..],
-            all("yyabcdef")[6..],
+            all("xabcdef").last(),
+            all("yyabcdef").last(),
             "what stands before is no part"
         );
         let whole: BTreeSet<Gram> = all("größe-数据库-1\u{1f}x").into_iter().collect();

@@ -36,7 +36,7 @@ pub enum Answered<'a> {
 
 /// What an answer depends on: a tenant's question and, of the answer, what decides whether a change matters to it.
 ///
-/// Size: some 130 bytes and the keywords; the question is shared. Beside it 16 bytes for each row of a search or list, node of a graph or CI that a path
+/// Size: some 170 bytes and the keywords; the question is shared. Beside it 16 bytes for each row of a search or list, node of a graph or CI that a path
 /// search visited, and the last row's sort value.
 #[derive(Debug, Clone)]
 pub struct Dependency {

@@ -71,6 +71,10 @@ impl Domain for CiDomain {
         file::file(self.seeds.of(&dependency.tenant), dependency, rarity, anchors);
     }
 
+    fn also(&self, dependency: &Dependency, rarity: &Rarity, anchors: &mut Vec<Anchor>) {
+        file::also(self.seeds.of(&dependency.tenant), dependency, rarity, anchors);
+    }
+
     /// Lists the anchors of both images, each once. A change that reaches a whole group has none: it is not looked up.
     fn probe(&self, change: &Change, anchors: &mut Vec<Anchor>) {
         match &change.event {
@@ -105,6 +109,12 @@ impl Domain for CiDomain {
 }
 
 fn by_ci(change: &CiChange, dependency: &Dependency) -> Option<Reason> {
+    // What rules most changes out, and lies in the dependency itself.
+    if let Footprint::Window(window) = &dependency.footprint
+        && window.is_beyond(change)
+    {
+        return None;
+    }
     if !dependency.needles.may_be_found(change) {
         return None;
     }

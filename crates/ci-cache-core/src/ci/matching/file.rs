@@ -42,6 +42,53 @@ pub(super) fn file(anchors: Anchors, dependency: &Dependency, rarity: &Rarity, o
     }
 }
 
+/// See [`crate::coherence::Domain::also`]: values of columns that filters ask for, and pieces of every keyword. Nothing of
+/// documents, which a change may leave unknown.
+///
+/// A change that touches a selection has an image that matches it, or may, and that one has all of these.
+pub(super) fn also(anchors: Anchors, dependency: &Dependency, rarity: &Rarity, out: &mut Vec<Anchor>) {
+    let Some(selection) = dependency.question.selection() else {
+        return;
+    };
+    let start = out.len();
+    let values = selection
+        .filters()
+        .iter()
+        .filter_map(|filter| match filter.condition() {
+            Condition::Compare(Operator::Eq, value) => column(anchors, filter.field(), value),
+            _ => None,
+        });
+    out.extend(values);
+    let keywords = match selection.mode() {
+        KeywordMode::All => selection.keywords(),
+        KeywordMode::Any => &[],
+    };
+    let mut pieces: Vec<(Anchor, &str)> = keywords
+        .iter()
+        .filter_map(|keyword| Some((rarest(anchors, keyword, rarity)?, keyword.as_str())))
+        .collect();
+    pieces.sort_by_key(|(anchor, _)| rarity.estimate(*anchor));
+    out.extend(pieces.iter().skip(1).map(|(anchor, _)| *anchor));
+    out[start..].sort_by_key(|anchor| rarity.estimate(*anchor));
+    // Of the keyword that it is probably filed under, the ends: its other pieces mostly come together.
+    if let Some((_, keyword)) = pieces.first() {
+        let mut all = Vec::new();
+        grams(keyword, |gram| all.push(anchors.gram(gram)));
+        out.extend(all.first().into_iter().chain(all.last()));
+    }
+}
+
+/// The anchor of a column that has a value.
+fn column(anchors: Anchors, field: &Field, value: &Value) -> Option<Anchor> {
+    match (field, value) {
+        (Field::Column(column), Value::Text(text)) => Some(anchors.column(*column, text)),
+        (Field::Column(Column::Criticality), Value::Criticality(value)) => {
+            Some(anchors.criticality(value.get()))
+        }
+        _ => None,
+    }
+}
+
 fn reference(anchors: Anchors, target: &CiRef) -> Anchor {
     match target {
         CiRef::Id(id) => anchors.id(*id),

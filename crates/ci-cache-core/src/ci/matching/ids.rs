@@ -3,21 +3,30 @@
 use ci_model::CiId;
 
 /// Ids in ascending order, each once: 16 bytes each.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Ids(Box<[CiId]>);
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ids {
+    /// A bit for each id: most that are not there are ruled out without looking at the list, which lies elsewhere.
+    mask: u64,
+    ids: Box<[CiId]>,
+}
+
+fn bit(id: CiId) -> u64 {
+    let (high, low) = id.0.as_u64_pair();
+    1 << ((high ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
+}
 
 impl Ids {
     /// Tells whether an id is in it. Cost: a binary search.
     pub(super) fn has(&self, id: CiId) -> bool {
-        self.0.binary_search(&id).is_ok()
+        self.mask & bit(id) != 0 && self.ids.binary_search(&id).is_ok()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = CiId> + '_ {
-        self.0.iter().copied()
+        self.ids.iter().copied()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.ids.len()
     }
 }
 
@@ -26,6 +35,9 @@ impl FromIterator<CiId> for Ids {
         let mut ids: Vec<CiId> = ids.into_iter().collect();
         ids.sort_unstable();
         ids.dedup();
-        Self(ids.into())
+        Self {
+            mask: ids.iter().fold(0, |mask, id| mask | bit(*id)),
+            ids: ids.into(),
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 use ci_model::fold::fold;
-use ci_model::{CiId, CiSummary, Image, Order, Search, Sort, SortColumn};
+use ci_model::{CiChange, CiId, CiSummary, Image, Order, Search, Sort, SortColumn};
 
 use super::ids::Ids;
 use super::rules::Rule;
@@ -40,8 +40,20 @@ enum End {
 #[derive(Debug, Clone)]
 struct Place {
     exact: bool,
+    /// The value's first bytes: they decide most comparisons, and lie here.
+    prefix: u64,
     value: Option<Box<str>>,
     id: CiId,
+}
+
+/// The first eight bytes of a text as a number; numbers that differ are in the order of their texts.
+fn prefix(text: &str) -> u64 {
+    let mut first = [0; 8];
+    first
+        .iter_mut()
+        .zip(text.bytes())
+        .for_each(|(place, byte)| *place = byte);
+    u64::from_be_bytes(first)
 }
 
 impl Window {
@@ -71,14 +83,26 @@ impl Window {
         } else {
             Some(false)
         };
-        let Some(exact) = exact else {
-            return true;
-        };
-        let order = compare(
-            self.sort.order,
-            (exact, value_of_image(self.sort, row), id),
-            (last.exact, last.value.as_deref(), last.id),
-        );
+        exact.is_none_or(|exact| self.is_before((exact, value_of(self.sort, row), id), last))
+    }
+
+    /// Tells whether a change is beyond the window whatever the question is: its row is not in the answer, and sorts
+    /// behind the last one or is not there any more. Looks at nothing but the window itself.
+    pub(super) fn is_beyond(&self, change: &CiChange) -> bool {
+        if self.rows.has(change.id) {
+            return false;
+        }
+        match (&change.new, &self.end) {
+            (None, _) => true,
+            (Some(row), End::At(last)) if !self.has_first => {
+                !self.is_before((false, value_of(self.sort, row), change.id), last)
+            }
+            (Some(_), _) => false,
+        }
+    }
+
+    fn is_before(&self, row: Key<'_>, last: &Place) -> bool {
+        let order = compare(self.sort.order, row, last);
         if Rule::WindowKeepsTheFirst.is_broken() {
             return order.is_gt();
         }
@@ -105,9 +129,11 @@ impl Place {
             let names = [fold(row.ci_code.as_str()), fold(&row.ci_name)];
             is_exact(search, certain.then(|| names.each_ref().map(String::as_str)))?
         };
+        let value = value_of_summary(search, row);
         Some(End::At(Self {
             exact,
-            value: value_of_summary(search, row).map(Into::into),
+            prefix: value.map_or(0, prefix),
+            value: value.map(Into::into),
             id: row.ci_id,
         }))
     }
@@ -136,7 +162,7 @@ fn value_of_summary<'a>(search: &Search, row: &'a CiSummary) -> Option<&'a str> 
     }
 }
 
-fn value_of_image(sort: Sort, row: &Image) -> Option<&str> {
+fn value_of(sort: Sort, row: &Image) -> Option<&str> {
     match sort.column {
         SortColumn::CiCode => Some(&row.code),
         SortColumn::CiName => Some(&row.name),
@@ -148,25 +174,34 @@ fn value_of_image(sort: Sort, row: &Image) -> Option<&str> {
 
 type Key<'a> = (bool, Option<&'a str>, CiId);
 
-fn compare(order: Order, one: Key<'_>, other: Key<'_>) -> Ordering {
+fn compare(order: Order, (exact, value, id): Key<'_>, last: &Place) -> Ordering {
     let descending = order == Order::Descending;
-    let by_value = match (one.1, other.1) {
-        (Some(one), Some(other)) if descending => other.cmp(one),
-        (Some(one), Some(other)) => one.cmp(other),
+    let by_value = match (value, &last.value) {
+        (Some(value), Some(other)) => {
+            let ascending = prefix(value).cmp(&last.prefix).then_with(|| value.cmp(other));
+            if descending {
+                ascending.reverse()
+            } else {
+                ascending
+            }
+        }
         (None, None) => Ordering::Equal,
-        (one, other) => {
-            let first = other.is_none().cmp(&one.is_none());
+        (value, _) => {
             let wrong =
                 Rule::AbsentLast.is_broken() || (descending && Rule::AbsentLastDescending.is_broken());
-            if wrong { first } else { first.reverse() }
+            if value.is_none() == wrong {
+                Ordering::Less
+            } else {
+                Ordering::Greater
+            }
         }
     };
     let by_id = if Rule::IdsBreakTies.is_broken() {
         Ordering::Greater
     } else {
-        one.2.cmp(&other.2)
+        id.cmp(&last.id)
     };
-    other.0.cmp(&one.0).then(by_value).then(by_id)
+    last.exact.cmp(&exact).then(by_value).then(by_id)
 }
 
 #[cfg(test)]
