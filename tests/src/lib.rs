@@ -1,6 +1,7 @@
 //! What the tests of promises share.
 
 pub mod fixture;
+pub mod history;
 pub mod matching;
 pub mod observed;
 pub mod store_contract;
