@@ -11,8 +11,20 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use std::cell::{Cell, RefCell};
 use world::{Laws, Tally, programs, run};
 
+/// Programs of each kind: 5,000, or 100,000 of a long run.
+fn cases() -> u32 {
+    if std::env::var_os("CI_CACHE_TEST_LONG").is_some() {
+        100_000
+    } else {
+        5_000
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { rng_algorithm: RngAlgorithm::XorShift, ..ProptestConfig::with_cases(5_000) })]
+    #![proptest_config(ProptestConfig {
+        rng_algorithm: RngAlgorithm::XorShift,
+        ..ProptestConfig::with_cases(cases())
+    })]
 
     #[test]
     fn every_hit_is_true_where_versions_are_snapshots(program in programs()) {

@@ -4,131 +4,20 @@
     reason = "helpers of tests panic where something is not as it should be"
 )]
 
+#[path = "coherence/rows.rs"]
+mod rows;
+
 use std::cell::Cell;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use ci_cache_core::coherence::{
-    Anchor, Applied, Batch, CoherenceOptions, Coherent, CoherentLeader, Course, Domain, Loaded, Publication,
-    Published, Rarity, Reach, Version, Why,
+    Applied, Batch, CoherenceOptions, Coherent, CoherentLeader, Course, Entry, Loaded, Publication,
+    Published, Why,
 };
 use ci_cache_core::{CacheBuilder, Cause, Lookup, LookupOptions, ManualClock, Outcome, Tick, Ttl};
-
-/// All changes up to a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct UpTo(u64);
-
-impl Version for UpTo {
-    type Origin = u64;
-
-    fn covers(&self, number: u64) -> bool {
-        number <= self.0
-    }
-
-    fn includes(&self, other: &Self) -> bool {
-        // Odd states of the hundreds are of another line of history: nothing compares with them.
-        (self.0 >= 900) == (other.0 >= 900) && other.0 <= self.0
-    }
-}
-
-/// Which method of the domain panics over something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trap {
-    Origin,
-    Reach,
-    Probe,
-    Touches,
-    File,
-    Group,
-    Nowhere,
-}
-
-#[derive(Debug, Clone)]
-struct Change {
-    number: u64,
-    tenant: &'static str,
-    row: u32,
-    whole: bool,
-    trap: Option<Trap>,
-}
-
-fn change(number: u64, tenant: &'static str, row: u32) -> Change {
-    Change {
-        number,
-        tenant,
-        row,
-        whole: false,
-        trap: None,
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Needs {
-    tenant: &'static str,
-    row: u32,
-    trap: Option<Trap>,
-}
-
-fn needs(tenant: &'static str, row: u32) -> Needs {
-    Needs {
-        tenant,
-        row,
-        trap: None,
-    }
-}
-
-/// Rows by number; panics where it is told to.
-#[derive(Debug)]
-struct Rows;
-
-fn spring(trap: Option<Trap>, here: Trap) {
-    assert!(trap != Some(here), "the domain's own trouble");
-}
-
-impl Domain for Rows {
-    type Version = UpTo;
-    type Change = Change;
-    type Dependency = Needs;
-    type Group = &'static str;
-    type Reason = &'static str;
-
-    fn origin(&self, change: &Change) -> u64 {
-        spring(change.trap, Trap::Origin);
-        change.number
-    }
-
-    fn reach<'a>(&self, change: &'a Change) -> Reach<'a, &'static str> {
-        spring(change.trap, Trap::Reach);
-        match (change.tenant, change.whole) {
-            ("", _) => Reach::Everything,
-            (_, true) => Reach::Group(&change.tenant),
-            (_, false) => Reach::Some(&change.tenant),
-        }
-    }
-
-    fn group<'a>(&self, needs: &'a Needs) -> &'a &'static str {
-        spring(needs.trap, Trap::Group);
-        &needs.tenant
-    }
-
-    fn file(&self, needs: &Needs, _: &Rarity, anchors: &mut Vec<Anchor>) {
-        spring(needs.trap, Trap::File);
-        if needs.trap != Some(Trap::Nowhere) {
-            anchors.push(Anchor(needs.row.into()));
-        }
-    }
-
-    fn probe(&self, change: &Change, anchors: &mut Vec<Anchor>) {
-        spring(change.trap, Trap::Probe);
-        anchors.push(Anchor(change.row.into()));
-    }
-
-    fn touches(&self, change: &Change, needs: &Needs) -> Option<&'static str> {
-        spring(change.trap, Trap::Touches);
-        (change.row == needs.row).then_some("the row")
-    }
-}
+use rows::{Change, Needs, Rows, Trap, UpTo, change, needs};
 
 type RowCache = Coherent<String, u32, Rows, ()>;
 type RowLeader = CoherentLeader<String, u32, Rows, ()>;
@@ -140,7 +29,7 @@ fn options() -> CoherenceOptions {
 fn cache_with(options: &CoherenceOptions) -> RowCache {
     let builder =
         CacheBuilder::new(100, Arc::new(ManualClock::new())).weigher(|_: &String, entry: &Arc<_>| {
-            let entry: &ci_cache_core::coherence::Entry<u32, UpTo> = entry;
+            let entry: &Entry<u32, UpTo> = entry;
             if *entry.value() == u32::MAX { 1_000 } else { 1 }
         });
     let cache: RowCache = Coherent::new(builder, Rows, options).unwrap();

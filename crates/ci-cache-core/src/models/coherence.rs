@@ -34,7 +34,9 @@ fn published(preemptions: usize, bulk: bool) {
             source.poll();
             source.read(KEY);
         });
-        let reader = spawn(&source, |source| drop(source.read(KEY)));
+        let reader = spawn(&source, |source| {
+            source.read(KEY);
+        });
         let ending = source.publish(leader, snapshot).ending;
         let expected = [
             Published::Kept,

@@ -58,8 +58,12 @@ fn step(source: &Source, seen: &Seen) {
                 Lookup::Stale(..) => panic!("no window is open"),
             }
         }
-        7..=9 => drop(source.read(key)),
-        10 | 11 => drop(source.commit()),
+        7..=9 => {
+            source.read(key);
+        }
+        10 | 11 => {
+            source.commit();
+        }
         12..=14 => source.poll(),
         _ => source.gap(),
     }
