@@ -126,6 +126,13 @@ impl RunnerBuilder {
         self
     }
 
+    /// Sets how many changes are remembered for loads under way; 65,536 when not called, at least 1. A load during which more are
+    /// applied is answered and not kept.
+    pub fn log_changes(mut self, changes: usize) -> Self {
+        self.coherence = self.coherence.log_changes(changes);
+        self
+    }
+
     /// Sets how many drops are remembered with their reason; 256 when not called.
     pub fn drops(mut self, drops: usize) -> Self {
         self.coherence = self.coherence.history(drops);

@@ -19,6 +19,10 @@ use super::{program, reader, writer};
 
 /// A round that takes longer does not recover.
 const ROUND: Duration = Duration::from_secs(240);
+/// Changes that the runner remembers.
+const LOGGED: usize = 500;
+/// Faults of one round, at most.
+const FAULTS: usize = 6;
 /// How often somebody looks what anybody can see.
 const LOOK: Duration = Duration::from_millis(4);
 
@@ -60,7 +64,9 @@ impl Plan {
 pub(crate) async fn run(plan: &Plan, address: &str, server: Option<Arc<Server>>) -> Result<Report, Wrong> {
     let began = Instant::now();
     let mut random = seeded(plan.seed);
-    let options = StoreOptions::default().connections(6);
+    // Defects of versions take a second snapshot for each load.
+    let connections = if plan.planted.is_some() { 48 } else { 6 };
+    let options = StoreOptions::default().connections(connections);
     let store = ci_store::open(address, &options).await.unwrap();
     let mut raw = Raw::connect(address).await.unwrap();
     audit::install(&mut raw, address).await.unwrap();
@@ -74,6 +80,8 @@ pub(crate) async fn run(plan: &Plan, address: &str, server: Option<Arc<Server>>)
     let (store, meddling) = Meddler::around(store, plan.planted);
     let runner = Runner::builder(store)
         .max_entries(plan.max_entries)
+        // So few that a batch of some hundreds does not fit.
+        .log_changes(LOGGED)
         .poll_every(Duration::from_millis(2))
         .poll_timeout(Duration::from_millis(100))
         .retention(Duration::from_secs(1_000_000))
@@ -91,7 +99,7 @@ pub(crate) async fn run(plan: &Plan, address: &str, server: Option<Arc<Server>>)
             seed: plan.seed,
             ..Report::default()
         },
-        faults: plan.faults.iter().copied().cycle().take(plan.faults.len() * 1_000).collect(),
+        faults: plan.faults.iter().copied().collect(),
         kept: 0,
     };
     drop(raw);
@@ -139,7 +147,7 @@ impl Campaign<'_> {
             })
             .collect();
         let looking = tokio::spawn(look(Arc::clone(scene)));
-        let few: Vec<Fault> = self.faults.iter().copied().take(16).collect();
+        let few: Vec<Fault> = self.faults.iter().copied().take(FAULTS).collect();
         let saboteur = cause(scene, self.server.as_deref(), few, seed ^ 3);
         let ended = async {
             let mut reads = Vec::new();
@@ -156,7 +164,8 @@ impl Campaign<'_> {
         let ((reads, states), caused) = ended.unwrap_or_else(|_| {
             panic!("seed {}, round {number}: not over; feed: {:?}", plan.seed, scene.runner.feed())
         });
-        self.faults.drain(..caused.len().min(self.faults.len()));
+        // What was caused comes again after all others.
+        self.faults.rotate_left(caused.len());
         self.report.faults(caused);
         for (state, count) in states {
             *self.report.sometimes.entry(state).or_default() += count;
