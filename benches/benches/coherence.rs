@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use ci_benches::{Loaded, Plain, both_real, tenant};
 use ci_model::{
-    CiCode, CiDetail, CiDraft, CiRef, CiSummary, Expand, Get, Graph, Key, List, Question, RelationDraft, Search, View,
+    CiCode, CiDetail, CiDraft, CiRef, CiSummary, Expand, Get, Graph, Key, List, Question, RelationDraft,
+    Search, View,
 };
 use ci_runner::{Runner, Tenant};
 use rand::{RngExt as _, SeedableRng as _};
@@ -51,19 +52,33 @@ fn questions(codes: &[CiSummary], random: &mut ChaCha8Rng) -> Vec<Question> {
     let mut made = Vec::with_capacity(QUESTIONS);
     while made.len() < QUESTIONS {
         let ci = &codes[random.random_range(0..codes.len())];
-        let word = |text: &str| text.split([':', '-', ' ', '_', '.']).max_by_key(|part| part.len()).unwrap_or("x").to_owned();
+        let word = |text: &str| {
+            text.split([':', '-', ' ', '_', '.'])
+                .max_by_key(|part| part.len())
+                .unwrap_or("x")
+                .to_owned()
+        };
         let question: Question = match random.random_range(0..20) {
             0..12 => {
                 let mut search = Search::builder().keyword(word(&ci.ci_name)).limit(10);
                 if random.random_range(0..3) == 0 {
-                    search = search.filter(ci_model::Filter::parse(&format!("ci_type={}", ci.ci_type)).unwrap());
+                    search =
+                        search.filter(ci_model::Filter::parse(&format!("ci_type={}", ci.ci_type)).unwrap());
                 }
                 search.build().unwrap().into()
             }
             12..17 => Get::new(ci.ci_code.clone()).into(),
             _ => {
-                let view = if random.random_range(0..2) == 0 { View::Impact } else { View::Neighbors };
-                Expand::builder(CiRef::from(ci.ci_code.clone()), view).depth(1).build().unwrap().into()
+                let view = if random.random_range(0..2) == 0 {
+                    View::Impact
+                } else {
+                    View::Neighbors
+                };
+                Expand::builder(CiRef::from(ci.ci_code.clone()), view)
+                    .depth(1)
+                    .build()
+                    .unwrap()
+                    .into()
             }
         };
         made.push(question);
@@ -90,7 +105,11 @@ async fn write(tenant: &Tenant, cis: &[CiSummary], random: &mut ChaCha8Rng, numb
                 criticality: now.criticality.map(i64::from),
                 tags: Some(now.tags.clone()),
                 attributes: Some(now.attributes.clone()),
-                ..CiDraft::new(ci.ci_code.as_str(), now.summary.ci_name.as_str(), now.summary.ci_type.as_str())
+                ..CiDraft::new(
+                    ci.ci_code.as_str(),
+                    now.summary.ci_name.as_str(),
+                    now.summary.ci_type.as_str(),
+                )
             };
             match random.random_range(0..4) {
                 0 => draft.status = Some(format!("state {number}")),
@@ -105,7 +124,10 @@ async fn write(tenant: &Tenant, cis: &[CiSummary], random: &mut ChaCha8Rng, numb
             tenant.upsert_cis(vec![draft]).await.unwrap();
         }
         16 => {
-            tenant.delete_cis(vec![other.ci_code.clone().into()]).await.unwrap();
+            tenant
+                .delete_cis(vec![other.ci_code.clone().into()])
+                .await
+                .unwrap();
         }
         _ if ci.ci_code != other.ci_code => {
             let draft = RelationDraft::new(ci.ci_code.as_str(), "USES", other.ci_code.as_str());
@@ -231,7 +253,17 @@ async fn latency(loaded: &Loaded) -> Vec<Duration> {
                 let sql = format!("UPDATE ci SET status = '{status}' WHERE ci_code = 'latency-{at}'");
                 execute(&plain, sql).await;
                 let committed = Instant::now();
-                while view.get(&get).await.unwrap().value.unwrap().summary.status.as_deref() != Some(&status) {
+                while view
+                    .get(&get)
+                    .await
+                    .unwrap()
+                    .value
+                    .unwrap()
+                    .summary
+                    .status
+                    .as_deref()
+                    != Some(&status)
+                {
                     tokio::time::sleep(Duration::from_micros(200)).await;
                 }
                 taken.push(committed.elapsed());
@@ -258,10 +290,16 @@ fn foreign(loaded: &Loaded, over: Arc<AtomicBool>) -> tokio::task::JoinHandle<()
         let Plain::Postgres(pool) = plain else {
             return;
         };
-        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS foreign_work (n int)").execute(&pool).await.unwrap();
+        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS foreign_work (n int)")
+            .execute(&pool)
+            .await
+            .unwrap();
         while !over.load(Ordering::Relaxed) {
             let mut transaction = pool.begin().await.unwrap();
-            sqlx::raw_sql("INSERT INTO foreign_work VALUES (1)").execute(&mut *transaction).await.unwrap();
+            sqlx::raw_sql("INSERT INTO foreign_work VALUES (1)")
+                .execute(&mut *transaction)
+                .await
+                .unwrap();
             let since = Instant::now();
             while since.elapsed() < Duration::from_secs(5) && !over.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -281,8 +319,12 @@ fn main() {
     // `cargo test` and `cargo bench` pass arguments of their own; there is nothing to choose here.
     let runtime = Runtime::new().unwrap();
     let databases = runtime.block_on(both_real()).unwrap();
-    println!("{QUESTIONS} zipf-distributed searches, gets and expansions, {READS_PER_WRITE} reads a write, {WRITES} writes");
-    println!("| database | invalidation | dropped | needed | precision | hit rate |\n|---|---|---|---|---|---|");
+    println!(
+        "{QUESTIONS} zipf-distributed searches, gets and expansions, {READS_PER_WRITE} reads a write, {WRITES} writes"
+    );
+    println!(
+        "| database | invalidation | dropped | needed | precision | hit rate |\n|---|---|---|---|---|---|"
+    );
     for loaded in &databases {
         for (how, bulk) in [("by what a change matters to", 1_000), ("the whole tenant", 0)] {
             let score = runtime.block_on(precision(loaded, bulk, 11));
@@ -292,14 +334,26 @@ fn main() {
                 let precision = percent(score.needed as u64, score.dropped as u64);
                 format!("| {} | {} | {precision:.1} %", score.dropped, score.needed)
             };
-            println!("| {} | {how} {exact} | {:.1} % |", loaded.name, percent(score.hits, score.reads));
+            println!(
+                "| {} | {how} {exact} | {:.1} % |",
+                loaded.name,
+                percent(score.hits, score.reads)
+            );
         }
     }
-    println!("\nfrom another program's commit to the first answer that includes it, {WRITERS} writers, a foreign transaction open");
+    println!(
+        "\nfrom another program's commit to the first answer that includes it, {WRITERS} writers, a foreign transaction open"
+    );
     println!("| database | p50 | p99 | max |\n|---|---|---|---|");
     for loaded in &databases {
         let taken = runtime.block_on(latency(loaded));
         let at = |share: usize| taken[(taken.len() * share / 100).min(taken.len() - 1)];
-        println!("| {} | {:.1?} | {:.1?} | {:.1?} |", loaded.name, at(50), at(99), at(100));
+        println!(
+            "| {} | {:.1?} | {:.1?} | {:.1?} |",
+            loaded.name,
+            at(50),
+            at(99),
+            at(100)
+        );
     }
 }

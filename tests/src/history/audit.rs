@@ -1,7 +1,8 @@
 //! The record of what really happened, written by the test's own triggers, and the connections of other programs.
 
 use ci_model::{
-    CiCode, CiDetail, CiId, CiSummary, Criticality, Document, Origin, RelationType, TenantId, Timestamp, Version,
+    CiCode, CiDetail, CiId, CiSummary, Criticality, Document, Origin, RelationType, TenantId, Timestamp,
+    Version,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
@@ -104,7 +105,11 @@ impl Raw {
     /// # Errors
     /// What the database says.
     pub async fn begin(&mut self) -> Result<(), RawError> {
-        let begin = if self.is_sqlite() { "BEGIN IMMEDIATE" } else { "BEGIN" };
+        let begin = if self.is_sqlite() {
+            "BEGIN IMMEDIATE"
+        } else {
+            "BEGIN"
+        };
         self.run(begin).await
     }
 
@@ -124,7 +129,9 @@ impl Raw {
                 let text: String = sqlx::query_scalar("SELECT pg_current_snapshot()::text")
                     .fetch_one(&mut **connection)
                     .await?;
-                let snapshot = text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+                let snapshot = text
+                    .parse()
+                    .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
                 Ok(Place::Version(Version::Snapshot(snapshot)))
             }
         }
@@ -137,14 +144,21 @@ impl Raw {
     pub async fn audited(&mut self, after: i64) -> Result<Vec<Audited>, RawError> {
         match self {
             Self::Sqlite(connection) => {
-                let rows = sqlx::query("SELECT n, mark, what, id, body FROM history_audit WHERE n > ? ORDER BY n")
-                    .bind(after)
-                    .fetch_all(&mut **connection)
-                    .await?;
+                let rows =
+                    sqlx::query("SELECT n, mark, what, id, body FROM history_audit WHERE n > ? ORDER BY n")
+                        .bind(after)
+                        .fetch_all(&mut **connection)
+                        .await?;
                 let row = |row: sqlx::sqlite::SqliteRow| {
                     let mark: i64 = row.try_get(1)?;
                     let origin = Origin::Sequence(mark.unsigned_abs());
-                    audited(row.try_get(0)?, origin, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?)
+                    audited(
+                        row.try_get(0)?,
+                        origin,
+                        row.try_get(2)?,
+                        row.try_get(3)?,
+                        row.try_get(4)?,
+                    )
                 };
                 rows.into_iter().map(row).collect()
             }
@@ -157,9 +171,17 @@ impl Raw {
                 .await?;
                 let row = |row: sqlx::postgres::PgRow| {
                     let xid: &str = row.try_get(1)?;
-                    let xid = xid.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+                    let xid = xid
+                        .parse()
+                        .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
                     let origin = Origin::Transaction(xid);
-                    audited(row.try_get(0)?, origin, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?)
+                    audited(
+                        row.try_get(0)?,
+                        origin,
+                        row.try_get(2)?,
+                        row.try_get(3)?,
+                        row.try_get(4)?,
+                    )
                 };
                 rows.into_iter().map(row).collect()
             }
@@ -180,7 +202,10 @@ pub async fn install(raw: &mut Raw, address: &str) -> Result<(), RawError> {
     raw.run(&dropped(&feed)).await?;
     raw.run(include_str!("audit_sqlite.sql")).await?;
     let store = ci_store::open(address, &ci_store::StoreOptions::default()).await;
-    store.map_err(|error| sqlx::Error::Configuration(Box::new(error)))?.close().await;
+    store
+        .map_err(|error| sqlx::Error::Configuration(Box::new(error)))?
+        .close()
+        .await;
     Ok(())
 }
 
@@ -189,7 +214,8 @@ pub async fn install(raw: &mut Raw, address: &str) -> Result<(), RawError> {
 /// # Errors
 /// What the database says.
 pub async fn feed_triggers(raw: &mut Raw) -> Result<Vec<(String, String)>, RawError> {
-    let rows = "FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'ci\\_change\\_%' ESCAPE '\\' ORDER BY name";
+    let rows =
+        "FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'ci\\_change\\_%' ESCAPE '\\' ORDER BY name";
     let names = raw.texts(&format!("SELECT name {rows}")).await?;
     let texts = raw.texts(&format!("SELECT sql {rows}")).await?;
     Ok(names.into_iter().zip(texts).collect())
@@ -197,7 +223,10 @@ pub async fn feed_triggers(raw: &mut Raw) -> Result<Vec<(String, String)>, RawEr
 
 /// The statements that drop SQLite triggers.
 pub fn dropped(triggers: &[(String, String)]) -> String {
-    triggers.iter().map(|(name, _)| format!("DROP TRIGGER {name};\n")).collect()
+    triggers
+        .iter()
+        .map(|(name, _)| format!("DROP TRIGGER {name};\n"))
+        .collect()
 }
 
 /// The statements that make SQLite triggers again.
@@ -205,9 +234,17 @@ pub fn made(triggers: &[(String, String)]) -> String {
     triggers.iter().map(|(_, text)| format!("{text};\n")).collect()
 }
 
-fn audited(n: i64, origin: Origin, what: &str, id: Option<&str>, body: Option<&str>) -> Result<Audited, RawError> {
+fn audited(
+    n: i64,
+    origin: Origin,
+    what: &str,
+    id: Option<&str>,
+    body: Option<&str>,
+) -> Result<Audited, RawError> {
     let deed = deed(what, id.unwrap_or_default(), body);
-    let deed = deed.ok_or_else(|| sqlx::Error::Decode(format!("row {n} of the record: {what} {id:?} {body:?}").into()))?;
+    let deed = deed.ok_or_else(|| {
+        sqlx::Error::Decode(format!("row {n} of the record: {what} {id:?} {body:?}").into())
+    })?;
     Ok(Audited { n, origin, deed })
 }
 
@@ -277,7 +314,10 @@ fn ci(id: CiId, values: &[Value]) -> Option<CiDetail> {
             owner: text(8),
         },
         tenant_id: TenantId::new(text(0)?).ok()?,
-        criticality: values.get(9)?.as_i64().and_then(|value| Criticality::new(value).ok()),
+        criticality: values
+            .get(9)?
+            .as_i64()
+            .and_then(|value| Criticality::new(value).ok()),
         created_at: moment(10)?,
         updated_at: moment(11)?,
         deleted_at: moment(12),

@@ -170,7 +170,8 @@ impl Store for Meddler {
         records: Vec<CiRecord>,
         options: WriteOptions,
     ) -> Result<Vec<Result<CiOutcome, Rejection>>> {
-        self.meddling.written(self.inner.upsert_cis(records, options).await)
+        self.meddling
+            .written(self.inner.upsert_cis(records, options).await)
     }
 
     async fn delete_cis(

@@ -64,11 +64,17 @@ impl Server {
     /// # Panics
     /// When there is no shared server to learn from, or it cannot be made.
     pub async fn start() -> Self {
-        let shared = std::env::var(crate::fixture::SERVER).expect("run `cargo xtask test`, or `cargo xtask postgres`");
-        let mut connection = PgConnection::connect(&shared).await.expect("the test server answers");
+        let shared =
+            std::env::var(crate::fixture::SERVER).expect("run `cargo xtask test`, or `cargo xtask postgres`");
+        let mut connection = PgConnection::connect(&shared)
+            .await
+            .expect("the test server answers");
         let mut ask = async |sql: &str| -> String {
             let query = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
-            query.fetch_one(&mut connection).await.expect("the test server answers")
+            query
+                .fetch_one(&mut connection)
+                .await
+                .expect("the test server answers")
         };
         let bin = PathBuf::from(ask("SELECT setting FROM pg_config WHERE name = 'BINDIR'").await);
         let data = ask("SELECT setting FROM pg_settings WHERE name = 'data_directory'").await;
@@ -126,7 +132,10 @@ impl Server {
         is_done.await.expect("the server starts");
         let start = Instant::now();
         let url = self.url("postgres");
-        while !matches!(tokio::time::timeout(LIMIT, PgConnection::connect(&url)).await, Ok(Ok(_))) {
+        while !matches!(
+            tokio::time::timeout(LIMIT, PgConnection::connect(&url)).await,
+            Ok(Ok(_))
+        ) {
             assert!(start.elapsed() < LIMIT, "the server does not answer");
             pause(Duration::from_millis(20)).await;
         }
@@ -166,7 +175,9 @@ fn keep(programs: &Programs, ordered: &mpsc::Receiver<Order>) {
 impl Programs {
     fn command(&self, program: PathBuf) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(self.folder.path()).env("HOME", self.folder.path());
+        command
+            .current_dir(self.folder.path())
+            .env("HOME", self.folder.path());
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
             command.env_remove(name);
         }
@@ -179,10 +190,20 @@ impl Programs {
     fn init(&self, locale: &str) {
         let mut command = self.command(self.bin.join("initdb"));
         command.arg("--pgdata").arg(self.folder.path().join("data"));
-        command.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync", "--no-instructions"]);
+        command.args([
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-sync",
+            "--no-instructions",
+        ]);
         command.arg(format!("--locale={locale}"));
         let output = command.output().expect("initdb runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     fn launch(&self) -> Child {
@@ -201,9 +222,15 @@ impl Programs {
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
-        let log = File::options().create(true).append(true).open(self.folder.path().join("log"));
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"));
         let log = log.expect("a log");
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log);
         command.process_group(0).spawn().expect("the server starts")
     }
 

@@ -100,7 +100,11 @@ impl State {
         let mut places = HashMap::new();
         for (id, row) in self.cis.iter().filter(|(_, row)| row.tenant_id == *tenant) {
             places.insert(*id, cis.len());
-            let (tags, attributes) = self.documents.get(id).map(|both| (**both).clone()).unwrap_or_default();
+            let (tags, attributes) = self
+                .documents
+                .get(id)
+                .map(|both| (**both).clone())
+                .unwrap_or_default();
             cis.push(CiDetail {
                 tenant_id: own.clone(),
                 tags,
@@ -109,7 +113,8 @@ impl State {
             });
         }
         let ends = self.links.iter().filter(|(owner, ..)| owner == tenant);
-        let relations = ends.filter_map(|(_, from, to, kind)| Some((*places.get(from)?, *places.get(to)?, kind.clone())));
+        let relations =
+            ends.filter_map(|(_, from, to, kind)| Some((*places.get(from)?, *places.get(to)?, kind.clone())));
         let relations = relations.collect();
         World::new(cis, relations)
     }

@@ -113,7 +113,11 @@ impl Timeline {
             Place::Row(n) => self.rows.partition_point(|row| row.n <= *n),
             Place::Version(version @ Version::Snapshot(_)) => {
                 let covered = |(xid, _): &&(u64, usize)| version.covers(Origin::Transaction(*xid));
-                self.transactions.iter().filter(covered).map(|(_, count)| count).sum()
+                self.transactions
+                    .iter()
+                    .filter(covered)
+                    .map(|(_, count)| count)
+                    .sum()
             }
             Place::Version(version) => {
                 let to = self.rows.partition_point(|row| version.covers(row.origin));
@@ -134,7 +138,9 @@ impl Timeline {
         let Some(mark) = to.checked_sub(1).map(|last| self.rows[last].origin) else {
             return to;
         };
-        let same = (0..to).rev().take_while(|at| self.blind[*at] && self.rows[*at].origin == mark);
+        let same = (0..to)
+            .rev()
+            .take_while(|at| self.blind[*at] && self.rows[*at].origin == mark);
         same.last().unwrap_or(to)
     }
 
@@ -197,7 +203,10 @@ impl Player<'_> {
                     self.at += 1;
                 }
                 (false, true) => {
-                    return Err(format!("{version} does not include {:?}, as an older version does", row.origin));
+                    return Err(format!(
+                        "{version} does not include {:?}, as an older version does",
+                        row.origin
+                    ));
                 }
                 _ => {}
             }

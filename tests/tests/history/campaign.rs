@@ -108,8 +108,17 @@ pub(crate) async fn run(plan: &Plan, address: &str, server: Option<Arc<Server>>)
         number += 1;
         campaign.round(number).await?;
     }
-    let Campaign { scene, mut report, line, .. } = campaign;
-    report.runner(&scene.runner.stats(), &scene.runner.feed(), scene.runner.drop_reasons());
+    let Campaign {
+        scene,
+        mut report,
+        line,
+        ..
+    } = campaign;
+    report.runner(
+        &scene.runner.stats(),
+        &scene.runner.feed(),
+        scene.runner.drop_reasons(),
+    );
     report.errors = scene.errors.load(SeqCst);
     report.seconds = began.elapsed().as_secs_f64();
     report.recorded = line.len();
@@ -134,7 +143,9 @@ impl Campaign<'_> {
     async fn round(&mut self, number: u64) -> Result<(), Wrong> {
         let (scene, plan) = (&self.scene, self.plan);
         let seed = plan.seed.wrapping_mul(1_000_003) ^ (number << 16);
-        scene.enough.store(scene.answered.load(SeqCst) + plan.round, SeqCst);
+        scene
+            .enough
+            .store(scene.answered.load(SeqCst) + plan.round, SeqCst);
         let readers: Vec<_> = (0..plan.readers)
             .map(|at| tokio::spawn(reader::read(Arc::clone(scene), seed ^ (at << 8))))
             .collect();
@@ -162,7 +173,11 @@ impl Campaign<'_> {
         let ended = async { tokio::join!(ended, saboteur) };
         let ended = tokio::time::timeout(ROUND, ended).await;
         let ((reads, states), caused) = ended.unwrap_or_else(|_| {
-            panic!("seed {}, round {number}: not over; feed: {:?}", plan.seed, scene.runner.feed())
+            panic!(
+                "seed {}, round {number}: not over; feed: {:?}",
+                plan.seed,
+                scene.runner.feed()
+            )
         });
         // What was caused comes again after all others.
         self.faults.rotate_left(caused.len());
@@ -197,10 +212,17 @@ impl Campaign<'_> {
 
     /// Reads what was recorded since the last round. All writers are done.
     async fn record(&mut self) {
-        let mut raw = self.scene.connect().await.expect("the database is there between rounds");
+        let mut raw = self
+            .scene
+            .connect()
+            .await
+            .expect("the database is there between rounds");
         let rows = raw.audited(self.line.last()).await.unwrap();
         self.line.extend(rows);
-        let count = raw.texts("SELECT CAST(count(*) AS TEXT) FROM history_audit").await.unwrap();
+        let count = raw
+            .texts("SELECT CAST(count(*) AS TEXT) FROM history_audit")
+            .await
+            .unwrap();
         assert_eq!(count[0], self.line.len().to_string(), "the record is complete");
     }
 }

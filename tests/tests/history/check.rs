@@ -77,7 +77,10 @@ impl Truths<'_> {
             let rows = player.state().age(&question.tenant);
             let rows = (rows.cis, rows.links);
             let worlds = &mut self.worlds;
-            if worlds.get(&question.tenant).is_none_or(|(known, _)| *known != rows) {
+            if worlds
+                .get(&question.tenant)
+                .is_none_or(|(known, _)| *known != rows)
+            {
                 let world = player.state().world(&question.tenant);
                 worlds.insert(question.tenant.clone(), (rows, world));
             }
@@ -100,7 +103,11 @@ impl Round<'_> {
             known: HashMap::new(),
         };
         let floors = self.ledger.floors.iter();
-        let floors = Known::new(floors.map(|(at, place)| (*at, self.line.span(place).from)).collect());
+        let floors = Known::new(
+            floors
+                .map(|(at, place)| (*at, self.line.span(place).from))
+                .collect(),
+        );
         let own = self.check_writes(&mut places, &floors)?;
         let mut order = Vec::with_capacity(self.reads.len());
         for (index, read) in self.reads.iter().enumerate() {
@@ -120,10 +127,15 @@ impl Round<'_> {
 
     /// Each token of a write includes what was written, and all that could be seen before it.
     fn check_writes(&self, places: &mut Places<'_>, floors: &Known) -> Result<Known, Wrong> {
-        let tags = self.line.rows().iter().enumerate().filter_map(|(at, row)| match &row.deed {
-            Deed::Ci(_, Some(ci)) => ci.summary.location.as_deref().map(|tag| (tag, at)),
-            _ => None,
-        });
+        let tags = self
+            .line
+            .rows()
+            .iter()
+            .enumerate()
+            .filter_map(|(at, row)| match &row.deed {
+                Deed::Ci(_, Some(ci)) => ci.summary.location.as_deref().map(|tag| (tag, at)),
+                _ => None,
+            });
         let mut first: HashMap<&str, usize> = HashMap::new();
         for (tag, at) in tags {
             // Whoever changes such a row later leaves the tag in it.
@@ -154,7 +166,8 @@ impl Round<'_> {
     fn check_values(&self, mut order: Vec<(Span, usize, usize)>) -> Result<u64, Wrong> {
         order.sort_by_key(|(span, _, index)| (span.to, *index));
         // Those whose version may be several states, beginning with the earliest of these.
-        let (mut vague, exact): (Vec<_>, Vec<_>) = order.into_iter().partition(|(span, ..)| span.from < span.to);
+        let (mut vague, exact): (Vec<_>, Vec<_>) =
+            order.into_iter().partition(|(span, ..)| span.from < span.to);
         vague.sort_by_key(|(_, least, _)| *least);
         let mut vague = vague.into_iter().peekable();
         let mut open: Vec<(Span, usize, usize)> = Vec::new();
@@ -172,7 +185,9 @@ impl Round<'_> {
                 vague.peek().map(|(_, least, _)| *least),
                 (!open.is_empty()).then_some(player.at() + 1),
             ];
-            let Some(place) = next.into_iter().flatten().min() else { break };
+            let Some(place) = next.into_iter().flatten().min() else {
+                break;
+            };
             match exact.peek().filter(|(span, ..)| span.to == place) {
                 Some((_, _, index)) => self.go_to(&mut player, place, &self.reads[*index])?,
                 None => player.go_to(place),
@@ -220,7 +235,8 @@ impl Round<'_> {
             let around = span.from.saturating_sub(SHOWN + played)..(span.to + SHOWN).saturating_sub(played);
             let rows = self.line.rows().iter().enumerate();
             let rows = rows.filter(|(at, _)| around.contains(at));
-            rows.map(|(at, row)| format!("\n  {} {row:?}", at + played + 1)).collect::<String>()
+            rows.map(|(at, row)| format!("\n  {} {row:?}", at + played + 1))
+                .collect::<String>()
         });
         Wrong(format!(
             "{why}\nasked: {asked:?}\nread: {read:?}\nplaces: {span:?}, the record around them:{}",
@@ -262,7 +278,10 @@ fn needed(
     )];
     match &read.level {
         Level::Cached { max_lag } => {
-            needed.push(("it is older than its level allows", floors.before(earlier(*max_lag))));
+            needed.push((
+                "it is older than its level allows",
+                floors.before(earlier(*max_lag)),
+            ));
         }
         Level::AtLeast(token) => {
             needed.push(("it does not include the token", places.of(token).from));
@@ -277,7 +296,10 @@ fn needed(
         None => needed.push(("it does not say how far it lags", usize::MAX)),
     }
     if matches!(read.source, Source::Miss | Source::Bypass) {
-        needed.push(("it was loaded by this call and does not include what could be seen", before));
+        needed.push((
+            "it was loaded by this call and does not include what could be seen",
+            before,
+        ));
     }
     needed
 }

@@ -115,7 +115,10 @@ impl Saboteur<'_> {
             Fault::FeedFailing => self.feed(FeedMode::Fails).await,
             Fault::FeedLate => self.feed(FeedMode::Lags(Duration::from_millis(15))).await,
             Fault::FeedTarrying => self.feed(FeedMode::Tarries(Duration::from_millis(15))).await,
-            Fault::FeedKilled => self.kill("AND query LIKE '%ci_change%' AND query LIKE '%UNION ALL%'").await,
+            Fault::FeedKilled => {
+                self.kill("AND query LIKE '%ci_change%' AND query LIKE '%UNION ALL%'")
+                    .await
+            }
             Fault::BackendsKilled => self.kill("").await,
             Fault::Restarted => self.restart(Ending::Fast).await,
             Fault::Crashed => self.restart(Ending::Crash).await,
@@ -198,7 +201,9 @@ impl Saboteur<'_> {
 
     /// Somebody begins a transaction, reads and writes, and goes to lunch.
     async fn foreign_transaction(&mut self) {
-        let Some(mut raw) = self.scene.connect().await else { return };
+        let Some(mut raw) = self.scene.connect().await else {
+            return;
+        };
         let begun = if raw.is_sqlite() {
             // It reads: a writer would hold up all others.
             raw.run("BEGIN; SELECT count(*) FROM ci").await
@@ -217,7 +222,11 @@ impl Saboteur<'_> {
         let sqlite = self.scene.is_sqlite();
         for _ in 0..3 {
             let table = *one_of(self.random, &[&"ci_relation", &"ci_ext"]);
-            let sql = if sqlite { format!("DELETE FROM {table}") } else { format!("TRUNCATE {table}") };
+            let sql = if sqlite {
+                format!("DELETE FROM {table}")
+            } else {
+                format!("TRUNCATE {table}")
+            };
             self.insist(async |raw| raw.run(&sql).await).await;
             self.scene.hold(60, Duration::from_millis(100)).await;
         }
@@ -228,7 +237,11 @@ impl Saboteur<'_> {
     /// Everything goes and comes back.
     async fn delete_all(&mut self) {
         let sqlite = self.scene.is_sqlite();
-        let sql = if sqlite { "DELETE FROM ci" } else { "TRUNCATE ci CASCADE" };
+        let sql = if sqlite {
+            "DELETE FROM ci"
+        } else {
+            "TRUNCATE ci CASCADE"
+        };
         self.insist(async |raw| raw.run(sql).await).await;
         self.scene.hold(100, Duration::from_millis(200)).await;
         let again = program::beginning(self.random, sqlite);
@@ -327,7 +340,11 @@ impl Saboteur<'_> {
                 .unwrap()
         });
         let output = run.await.unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
     }
 
     /// The database forgets changes that the feed has not told yet, while loads are under way.
@@ -335,7 +352,12 @@ impl Saboteur<'_> {
         let (scene, store, sqlite) = (self.scene, self.scene.runner.store(), self.scene.is_sqlite());
         scene.meddling.feed(FeedMode::Stalls);
         // The ages of changes are known to the second in SQLite.
-        scene.hold(u64::MAX / 2, Duration::from_millis(if sqlite { 2_100 } else { 300 })).await;
+        scene
+            .hold(
+                u64::MAX / 2,
+                Duration::from_millis(if sqlite { 2_100 } else { 300 }),
+            )
+            .await;
         scene.meddling.slow_loads(Duration::from_millis(60));
         scene.hold(u64::MAX / 2, Duration::from_millis(30)).await;
         // So many go at a time.

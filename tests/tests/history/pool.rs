@@ -1,7 +1,8 @@
 //! The questions that are asked: a small pool, some far more often than others, of every kind.
 
 use ci_model::{
-    Aggregate, CiCode, CiId, CiSummary, Direction, Expand, Filter, Get, List, Path, Question, Search, TenantId, View,
+    Aggregate, CiCode, CiId, CiSummary, Direction, Expand, Filter, Get, List, Path, Question, Search,
+    TenantId, View,
 };
 use ci_runner::SearchMode;
 use ci_tests::history::State;
@@ -151,13 +152,21 @@ fn questions(random: &mut ChaCha8Rng, name: &str) -> Vec<Asked> {
         search().keywords(["gamma", "del"]),
         search().filter(filter("owner=dev")).limit(10),
         search().filter(filter("tags.role=db")),
-        search().filter(filter("criticality>=3")).sort("ci_name:desc".parse().unwrap()).limit(5),
-        search().filter(filter("ci_type=SW")).filter(filter("status!=active")),
+        search()
+            .filter(filter("criticality>=3"))
+            .sort("ci_name:desc".parse().unwrap())
+            .limit(5),
+        search()
+            .filter(filter("ci_type=SW"))
+            .filter(filter("status!=active")),
         search().filter(filter("attributes.size exists true")).limit(4),
         search().keyword("om").include_deleted(true),
         search().keyword("nothing-has-this"),
         search().sort("ci_subtype:asc".parse().unwrap()).limit(6),
-        search().keyword("app").exact_first([code(slot(), false).to_string()]).limit(4),
+        search()
+            .keyword("app")
+            .exact_first([code(slot(), false).to_string()])
+            .limit(4),
     ];
     all.extend(searches.map(|search| Question::from(search.build().unwrap())));
     let list = List::builder;
@@ -179,10 +188,18 @@ fn questions(random: &mut ChaCha8Rng, name: &str) -> Vec<Asked> {
     all.extend(aggregates.map(|aggregate| Question::from(aggregate.build().unwrap())));
     for view in [View::Neighbors, View::Dependency, View::Impact, View::Composition] {
         all.push(Expand::builder(id(slot()), view).build().unwrap().into());
-        all.push(Expand::builder(code(slot(), false), view).max_nodes(5).build().unwrap().into());
+        all.push(
+            Expand::builder(code(slot(), false), view)
+                .max_nodes(5)
+                .build()
+                .unwrap()
+                .into(),
+        );
     }
     for direction in [Direction::Out, Direction::Both, Direction::Both] {
-        let path = Path::builder(id(slot()), code(slot(), false)).max_hops(4).direction(direction);
+        let path = Path::builder(id(slot()), code(slot(), false))
+            .max_hops(4)
+            .direction(direction);
         all.push(path.build().unwrap().into());
     }
     let plain = all.into_iter().map(What::Plain);
@@ -222,7 +239,12 @@ fn of_bulk() -> Vec<Asked> {
     let questions: [Question; 5] = [
         Get::new(bulk_code(42)).into(),
         Get::new(bulk_code(9_000)).into(),
-        Search::builder().keyword("bulk-0004").limit(20).build().unwrap().into(),
+        Search::builder()
+            .keyword("bulk-0004")
+            .limit(20)
+            .build()
+            .unwrap()
+            .into(),
         Aggregate::builder().group_by("owner").build().unwrap().into(),
         List::builder().limit(3).build().unwrap().into(),
     ];

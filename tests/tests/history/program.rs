@@ -26,7 +26,11 @@ pub(crate) async fn write(scene: Arc<Scene>, seed: u64) {
         match transaction(&scene, &mut raw, &mut random).await {
             Ok(committed) => {
                 let mut ledger = scene.ledger.lock().unwrap();
-                *(if committed { &mut ledger.commits } else { &mut ledger.rollbacks }) += 1;
+                *(if committed {
+                    &mut ledger.commits
+                } else {
+                    &mut ledger.rollbacks
+                }) += 1;
             }
             Err(_) => {
                 scene.ledger.lock().unwrap().refusals += 1;
@@ -95,9 +99,15 @@ pub(crate) fn statement(random: &mut ChaCha8Rng, sqlite: bool) -> String {
             let name = format!("{} {} {slot}", one_of(random, &WORDS), one_of(random, &WORDS));
             format!("UPDATE ci SET ci_name = '{name}', updated_at = {at} WHERE ci_id = '{this}'")
         }
-        6 => format!("UPDATE ci SET owner = NULL, criticality = {} WHERE ci_id = '{this}'", 1 + below(random, 5)),
+        6 => format!(
+            "UPDATE ci SET owner = NULL, criticality = {} WHERE ci_id = '{this}'",
+            1 + below(random, 5)
+        ),
         7 => format!("UPDATE ci SET owner = '{owner}', status = 'active' WHERE ci_id = '{this}'"),
-        8 => format!("UPDATE ci SET ci_code = '{}' WHERE ci_id = '{this}'", code(slot, below(random, 2) == 0)),
+        8 => format!(
+            "UPDATE ci SET ci_code = '{}' WHERE ci_id = '{this}'",
+            code(slot, below(random, 2) == 0)
+        ),
         9 => format!("UPDATE ci SET deleted_at = {at} WHERE ci_id = '{this}' AND deleted_at IS NULL"),
         10 | 11 => format!("UPDATE ci SET deleted_at = NULL WHERE ci_id = '{this}'"),
         12 => format!("DELETE FROM ci WHERE ci_id = '{this}'"),
@@ -105,7 +115,10 @@ pub(crate) fn statement(random: &mut ChaCha8Rng, sqlite: bool) -> String {
             "DELETE FROM ci_relation WHERE from_id = '{this}' OR to_id = '{this}'; \
              UPDATE ci SET tenant_id = '{owned_by}' WHERE ci_id = '{this}'"
         ),
-        14..18 => relate(one_of(random, &KINDS), &format!("a.ci_id = '{this}' AND b.ci_id = '{that}'")),
+        14..18 => relate(
+            one_of(random, &KINDS),
+            &format!("a.ci_id = '{this}' AND b.ci_id = '{that}'"),
+        ),
         18 => format!("DELETE FROM ci_relation WHERE from_id = '{this}'"),
         19 => format!(
             "UPDATE ci_relation SET to_id = '{that}' WHERE from_id = '{this}' AND rel_type = '{}' AND EXISTS \
@@ -187,7 +200,10 @@ pub(crate) fn beginning(random: &mut ChaCha8Rng, sqlite: bool) -> String {
 /// The rows of the large tenant, unless they are there.
 pub(crate) fn bulk(sqlite: bool) -> String {
     let (id, number) = if sqlite {
-        ("printf('00000000-0000-4000-a000-%012d', n.i)", "printf('%05d', n.i)")
+        (
+            "printf('00000000-0000-4000-a000-%012d', n.i)",
+            "printf('%05d', n.i)",
+        )
     } else {
         (
             "('00000000-0000-4000-a000-' || lpad(n.i::text, 12, '0'))::uuid",

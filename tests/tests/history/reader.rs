@@ -130,7 +130,13 @@ impl Reader {
             }
         }
         let began = Instant::now();
-        let page = self.scene.runner.tenant(owner).at(level.clone()).page(questions).await?;
+        let page = self
+            .scene
+            .runner
+            .tenant(owner)
+            .at(level.clone())
+            .page(questions)
+            .await?;
         assert_eq!(page.answers.len(), asked.len());
         for (at, reply) in asked.into_iter().zip(page.answers) {
             self.reads.push(Read {

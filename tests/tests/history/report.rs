@@ -68,7 +68,12 @@ impl Report {
     }
 
     /// What the runner counted.
-    pub(crate) fn runner(&mut self, stats: &Stats, feed: &FeedStatus, reasons: Vec<(Why<ci_runner::Reason>, u64)>) {
+    pub(crate) fn runner(
+        &mut self,
+        stats: &Stats,
+        feed: &FeedStatus,
+        reasons: Vec<(Why<ci_runner::Reason>, u64)>,
+    ) {
         let (coherence, engine) = (&stats.coherence, &stats.cache.engine);
         let counted = [
             ("hit", engine.hits),
@@ -105,7 +110,9 @@ impl Report {
 }
 
 fn list<K: fmt::Debug>(counts: &BTreeMap<K, u64>) -> String {
-    let each = counts.iter().map(|(name, count)| format!("{} {count}", format!("{name:?}").replace('"', "")));
+    let each = counts
+        .iter()
+        .map(|(name, count)| format!("{} {count}", format!("{name:?}").replace('"', "")));
     each.collect::<Vec<_>>().join(", ")
 }
 

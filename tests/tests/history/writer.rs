@@ -113,7 +113,9 @@ fn draft(random: &mut ChaCha8Rng) -> CiDraft {
         criticality: i64::try_from(1 + below(random, 5)).ok(),
         owner: pick(random, &OWNERS),
         tags: document(json!({"role": one_of(random, &["db", "web"])})),
-        attributes: (below(random, 2) == 0).then(|| document(json!({"size": below(random, 9)}))).flatten(),
+        attributes: (below(random, 2) == 0)
+            .then(|| document(json!({"size": below(random, 9)})))
+            .flatten(),
         ..CiDraft::new(
             code(slot, below(random, 5) == 0).to_string(),
             name,

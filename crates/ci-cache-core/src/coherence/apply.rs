@@ -212,11 +212,9 @@ where
         }
         for (key, ticket) in hits.doomed.drain(..) {
             let hash = self.cache.hash(&key);
-            self.cache
-                .core
-                .write_untold(hash, garbage, |shard, config, out| {
-                    shard.remove_if(hash, &key, |entry| entry.ticket == ticket, config, out)
-                });
+            self.cache.core.write_untold(hash, garbage, |shard, config, out| {
+                shard.remove_if(hash, &key, |entry| entry.ticket == ticket, config, out)
+            });
         }
     }
 
