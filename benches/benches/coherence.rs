@@ -196,7 +196,7 @@ async fn precision(loaded: &Loaded, bulk: usize, seed: u64) -> Score {
     for (at, question) in questions.iter().enumerate() {
         last.insert(at, ask(&view, question).await);
     }
-    let (before, mut seen) = (runner.stats(), runner.drops().len());
+    let (before, mut told) = (runner.stats(), runner.drops().len());
     let mut score = Score {
         hits: 0,
         reads: 0,
@@ -206,7 +206,7 @@ async fn precision(loaded: &Loaded, bulk: usize, seed: u64) -> Score {
     for number in 0..WRITES {
         write(&view, &cis, &mut random, number).await;
         let drops = runner.drops();
-        for dropped in &drops[seen.min(drops.len())..] {
+        for dropped in &drops[told.min(drops.len())..] {
             let Some(at) = dropped.key.as_ref().and_then(|key| by_key.get(key)) else {
                 continue;
             };
@@ -214,7 +214,7 @@ async fn precision(loaded: &Loaded, bulk: usize, seed: u64) -> Score {
             score.dropped += 1;
             score.needed += usize::from(last.insert(*at, now.clone()) != Some(now));
         }
-        seen = drops.len();
+        told = drops.len();
         for _ in 0..READS_PER_WRITE {
             let at = zipf.draw(random.random());
             last.insert(at, ask(&view, &questions[at]).await);
@@ -248,6 +248,8 @@ async fn latency(loaded: &Loaded) -> Vec<Duration> {
         writers.push(tokio::spawn(async move {
             let get = Get::new(CiCode::new(format!("latency-{at}")).unwrap());
             let mut taken = Vec::new();
+            let mut glance = tokio::time::interval(Duration::from_micros(200));
+            let mut pace = tokio::time::interval(Duration::from_millis(25));
             for number in 0..WRITES_EACH {
                 let status = format!("v{number}");
                 let sql = format!("UPDATE ci SET status = '{status}' WHERE ci_code = 'latency-{at}'");
@@ -264,10 +266,10 @@ async fn latency(loaded: &Loaded) -> Vec<Duration> {
                     .as_deref()
                     != Some(&status)
                 {
-                    tokio::time::sleep(Duration::from_micros(200)).await;
+                    glance.tick().await;
                 }
                 taken.push(committed.elapsed());
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                pace.tick().await;
             }
             taken
         }));
@@ -294,6 +296,7 @@ fn foreign(loaded: &Loaded, over: Arc<AtomicBool>) -> tokio::task::JoinHandle<()
             .execute(&pool)
             .await
             .unwrap();
+        let mut glance = tokio::time::interval(Duration::from_millis(50));
         while !over.load(Ordering::Relaxed) {
             let mut transaction = pool.begin().await.unwrap();
             sqlx::raw_sql("INSERT INTO foreign_work VALUES (1)")
@@ -302,7 +305,7 @@ fn foreign(loaded: &Loaded, over: Arc<AtomicBool>) -> tokio::task::JoinHandle<()
                 .unwrap();
             let since = Instant::now();
             while since.elapsed() < Duration::from_secs(5) && !over.load(Ordering::Relaxed) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                glance.tick().await;
             }
             transaction.commit().await.unwrap();
         }

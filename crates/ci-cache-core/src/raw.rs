@@ -138,10 +138,11 @@ impl<T> BiasedLock<T> {
             Some(_) => Access::Beside,
             None => Access::Alone,
         };
-        let value = Peek(self.data.get());
-        // SAFETY: as in `ReadGuard::deref`; what lets us read ends below, after the reference.
-        let (result, hits) = look(unsafe { value.as_ref() }, access);
-        drop(value);
+        let (result, hits) = {
+            let value = Peek(self.data.get());
+            // SAFETY: as in `ReadGuard::deref`; what lets us read ends below, after the reference and the pointer.
+            look(unsafe { value.as_ref() }, access)
+        };
         std::mem::forget(guard);
         match beside {
             Some((stripe, entered)) => stripe.leave(entered, hits),

@@ -29,7 +29,7 @@ fn a_listener_that_panics_while_a_leader_is_dropped_strands_no_waiter() {
     // The drop is the first change after the clear: it tells of what that left.
     assert!(catch_unwind(AssertUnwindSafe(|| drop(leader))).is_err());
     assert_eq!(waiter.wait_blocking_for(LIMIT).ok(), Some(Outcome::Abandoned));
-    cache.validate().unwrap();
+    cache.validate().expect("a sound cache");
 }
 
 type CalledCache = Cache<Calling, u32>;
@@ -64,13 +64,13 @@ fn ends(act: impl FnOnce(&CalledCache) + Send + 'static) -> bool {
     std::thread::spawn(move || {
         let cache: CalledCache = Cache::<Calling, u32>::builder(8, Arc::new(ManualClock::new()))
             .build()
-            .unwrap();
+            .expect("fine settings");
         cache.insert(Calling(1), 1);
         CALLED.set(Some(cache.clone()));
         act(&cache);
         drop(CALLED.take());
-        cache.validate().unwrap();
-        done.send(()).unwrap();
+        cache.validate().expect("a sound cache");
+        done.send(()).expect("somebody waits");
     });
     is_done.recv_timeout(LIMIT).is_ok()
 }

@@ -211,6 +211,7 @@ impl RunnerBuilder {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` wants")]
 fn refused(error: ci_cache_core::Error) -> Error {
     Error::Config {
         field: "cache",

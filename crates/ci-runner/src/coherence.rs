@@ -71,6 +71,7 @@ pub struct FeedStatus {
     pub trouble: Option<String>,
 }
 
+#[expect(clippy::ref_option, reason = "the form that serde wants")]
 fn as_text<S: serde::Serializer>(token: &Option<Token>, serializer: S) -> Result<S::Ok, S::Error> {
     match token {
         Some(token) => serializer.collect_str(token),

@@ -132,7 +132,7 @@ impl Inner {
             value: entry.value().answer().clone(),
             source: Source::Hit,
             age,
-            as_of: self.token(epoch, version),
+            as_of: Inner::token(epoch, version),
             lag: self.follow.has_feed().then(|| self.lag(mark)),
         }
     }
@@ -142,7 +142,7 @@ impl Inner {
             value: entry.value().answer().clone(),
             source,
             age: Duration::ZERO,
-            as_of: self.token(entry.epoch(), entry.version()),
+            as_of: Inner::token(entry.epoch(), entry.version()),
             lag: Some(self.cache.now().saturating_since(begun)),
         }
     }
@@ -152,7 +152,7 @@ impl Inner {
             value: passed.value.clone(),
             source,
             age: Duration::ZERO,
-            as_of: self.token(passed.loaded.epoch, &passed.loaded.version),
+            as_of: Inner::token(passed.loaded.epoch, &passed.loaded.version),
             lag: Some(self.cache.now().saturating_since(passed.begun)),
         }
     }

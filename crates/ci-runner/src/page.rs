@@ -62,7 +62,7 @@ impl Tenant {
                     .map(|entry| entry.value().answer().clone())
                     .collect(),
                 source: Source::Hit,
-                as_of: inner.token(mark.epoch(), mark.version()),
+                as_of: Inner::token(mark.epoch(), mark.version()),
                 lag: inner.follow.has_feed().then(|| inner.lag(&mark)),
             });
         }
@@ -111,7 +111,7 @@ async fn load_page(
         Ok(Page {
             answers,
             source: if bypass { Source::Bypass } else { Source::Miss },
-            as_of: inner.token(loaded.epoch, &loaded.version),
+            as_of: Inner::token(loaded.epoch, &loaded.version),
             lag: Some(inner.cache.now().saturating_since(begun)),
         })
     };

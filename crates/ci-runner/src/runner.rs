@@ -97,7 +97,7 @@ impl Inner {
     }
 
     /// A version as a token for callers; none where the store has no feed.
-    pub(crate) fn token(&self, epoch: u64, version: &Version) -> Option<Token> {
+    pub(crate) fn token(epoch: u64, version: &Version) -> Option<Token> {
         (Epoch(epoch) != OwnHistory::EPOCH).then(|| Token {
             epoch: Epoch(epoch),
             version: version.clone(),
@@ -173,7 +173,7 @@ impl Runner {
     pub fn feed(&self) -> FeedStatus {
         let mark = self.inner.cache.mark();
         let lag = mark.as_ref().map(|mark| self.inner.lag(mark));
-        let position = mark.and_then(|mark| self.inner.token(mark.epoch(), mark.version()));
+        let position = mark.and_then(|mark| Inner::token(mark.epoch(), mark.version()));
         self.inner.follow.status(lag, position)
     }
 

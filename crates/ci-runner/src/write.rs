@@ -4,6 +4,7 @@ use ci_model::{CiDraft, CiOutcome, CiRef, RelationDraft, RelationOutcome, Relati
 use ci_store::{Store, WriteOptions};
 
 use crate::observe::{Told, observed};
+use crate::runner::Inner;
 use crate::{Error, Result, Tenant};
 
 impl Tenant {
@@ -84,7 +85,7 @@ impl Tenant {
     async fn written<T>(&self, outcomes: Vec<T>) -> Written<T> {
         let inner = self.inner();
         let token = match inner.cache.mark() {
-            Some(mark) => inner.token(mark.epoch(), mark.version()),
+            Some(mark) => Inner::token(mark.epoch(), mark.version()),
             None => match inner.store.snapshot().await {
                 Ok(mut snapshot) => snapshot
                     .version()
