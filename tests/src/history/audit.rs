@@ -223,15 +223,17 @@ pub async fn feed_triggers(raw: &mut Raw) -> Result<Vec<(String, String)>, RawEr
 
 /// The statements that drop SQLite triggers.
 pub fn dropped(triggers: &[(String, String)]) -> String {
-    triggers
+    let drops: Vec<String> = triggers
         .iter()
         .map(|(name, _)| format!("DROP TRIGGER {name};\n"))
-        .collect()
+        .collect();
+    drops.concat()
 }
 
 /// The statements that make SQLite triggers again.
 pub fn made(triggers: &[(String, String)]) -> String {
-    triggers.iter().map(|(_, text)| format!("{text};\n")).collect()
+    let texts: Vec<String> = triggers.iter().map(|(_, text)| format!("{text};\n")).collect();
+    texts.concat()
 }
 
 fn audited(

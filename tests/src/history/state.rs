@@ -33,16 +33,13 @@ impl State {
         self.clock += 1;
         match deed {
             Deed::Ci(id, row) => {
-                let before = match row {
-                    Some(row) => {
-                        self.touch(&row.tenant_id.clone(), false);
-                        self.cis.insert(*id, row.clone())
-                    }
-                    None => {
-                        // Its documents and relations go with it, by their foreign keys.
-                        self.documents.remove(id);
-                        self.cis.remove(id)
-                    }
+                let before = if let Some(row) = row {
+                    self.touch(&row.tenant_id, false);
+                    self.cis.insert(*id, row.clone())
+                } else {
+                    // Its documents and relations go with it, by their foreign keys.
+                    self.documents.remove(id);
+                    self.cis.remove(id)
                 };
                 if let Some(before) = before {
                     self.touch(&before.tenant_id, false);

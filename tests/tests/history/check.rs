@@ -189,7 +189,7 @@ impl Round<'_> {
                 break;
             };
             match exact.peek().filter(|(span, ..)| span.to == place) {
-                Some((_, _, index)) => self.go_to(&mut player, place, &self.reads[*index])?,
+                Some((_, _, index)) => go_to(&mut player, place, &self.reads[*index])?,
                 None => player.go_to(place),
             }
             while let Some((span, _, index)) = exact.next_if(|(span, ..)| span.to == place) {
@@ -214,16 +214,6 @@ impl Round<'_> {
         Ok(truths.worked_out)
     }
 
-    fn go_to(&self, player: &mut Player<'_>, place: usize, read: &Read) -> Result<(), Wrong> {
-        match read.as_of.as_ref().map(|token| &token.version) {
-            Some(version @ Version::Snapshot(_)) => player.go_to_version(version).map_err(Wrong),
-            _ => {
-                player.go_to(place);
-                Ok(())
-            }
-        }
-    }
-
     fn wrong_value(&self, read: &Read, expected: &Expected, span: Span) -> Wrong {
         self.wrong(read, &format!("the truth is {expected:?}"), Some(span))
     }
@@ -235,14 +225,23 @@ impl Round<'_> {
             let around = span.from.saturating_sub(SHOWN + played)..(span.to + SHOWN).saturating_sub(played);
             let rows = self.line.rows().iter().enumerate();
             let rows = rows.filter(|(at, _)| around.contains(at));
-            rows.map(|(at, row)| format!("\n  {} {row:?}", at + played + 1))
-                .collect::<String>()
+            let rows = rows.map(|(at, row)| format!("\n  {} {row:?}", at + played + 1));
+            rows.collect::<Vec<_>>().concat()
         });
         Wrong(format!(
             "{why}\nasked: {asked:?}\nread: {read:?}\nplaces: {span:?}, the record around them:{}",
             about.unwrap_or_default()
         ))
     }
+}
+
+/// Goes to where an answer is true.
+fn go_to(player: &mut Player<'_>, place: usize, read: &Read) -> Result<(), Wrong> {
+    if let Some(version @ Version::Snapshot(_)) = read.as_of.as_ref().map(|token| &token.version) {
+        return player.go_to_version(version).map_err(Wrong);
+    }
+    player.go_to(place);
+    Ok(())
 }
 
 /// Tokens' places, each worked out once.

@@ -117,7 +117,7 @@ impl Saboteur<'_> {
             Fault::FeedTarrying => self.feed(FeedMode::Tarries(Duration::from_millis(15))).await,
             Fault::FeedKilled => {
                 self.kill("AND query LIKE '%ci_change%' AND query LIKE '%UNION ALL%'")
-                    .await
+                    .await;
             }
             Fault::BackendsKilled => self.kill("").await,
             Fault::Restarted => self.restart(Ending::Fast).await,

@@ -23,20 +23,15 @@ pub(crate) async fn write(scene: Arc<Scene>, seed: u64) {
             connection = scene.connect().await;
             continue;
         };
-        match transaction(&scene, &mut raw, &mut random).await {
-            Ok(committed) => {
-                let mut ledger = scene.ledger.lock().unwrap();
-                *(if committed {
-                    &mut ledger.commits
-                } else {
-                    &mut ledger.rollbacks
-                }) += 1;
-            }
-            Err(_) => {
-                scene.ledger.lock().unwrap().refusals += 1;
-                if raw.run("ROLLBACK").await.is_err() && raw.texts("SELECT 'x'").await.is_err() {
-                    continue;
-                }
+        let done = transaction(&scene, &mut raw, &mut random).await;
+        if let Ok(committed) = done {
+            let mut ledger = scene.ledger.lock().unwrap();
+            ledger.commits += u64::from(committed);
+            ledger.rollbacks += u64::from(!committed);
+        } else {
+            scene.ledger.lock().unwrap().refusals += 1;
+            if raw.run("ROLLBACK").await.is_err() && raw.texts("SELECT 'x'").await.is_err() {
+                continue;
             }
         }
         // What anybody can see now has everything that this program was told is committed.
@@ -55,7 +50,7 @@ async fn transaction(scene: &Scene, raw: &mut Raw, random: &mut ChaCha8Rng) -> R
         return Ok(true);
     }
     raw.begin().await?;
-    for _ in 0..1 + below(random, 3) {
+    for _ in 0..=below(random, 2) {
         raw.run(&statement(random, sqlite)).await?;
         if !sqlite && below(random, 6) == 0 {
             // Others begin and commit meanwhile.

@@ -58,7 +58,7 @@ async fn once(scene: &Scene, owner: &Tenant, random: &mut ChaCha8Rng) -> Done {
     match below(random, 10) {
         0..6 => {
             let tag = format!("w{}", scene.written.fetch_add(1, SeqCst));
-            let drafts = (0..1 + below(random, 3)).map(|_| CiDraft {
+            let drafts = (0..=below(random, 2)).map(|_| CiDraft {
                 location: Some(tag.clone()),
                 ..draft(random)
             });
@@ -67,7 +67,7 @@ async fn once(scene: &Scene, owner: &Tenant, random: &mut ChaCha8Rng) -> Done {
             Ok((written.token, Some(tag)))
         }
         6 | 7 => {
-            let targets = (0..1 + below(random, 2)).map(|_| {
+            let targets = (0..=below(random, 2)).map(|_| {
                 let slot = below(random, SLOTS);
                 if below(random, 2) == 0 {
                     CiRef::Id(id(slot))
