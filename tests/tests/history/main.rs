@@ -21,8 +21,10 @@ mod writer;
 
 use std::sync::Arc;
 
+use ci_model::List;
 use ci_tests::fixture::Fixture;
 use ci_tests::history::{Raw, Server};
+use ci_tests::store_contract::world::seeded;
 
 use campaign::Plan;
 use fault::Fault;
@@ -112,6 +114,30 @@ async fn every_answer_is_true_on_postgres() {
         Ok(report) => judge(&report),
         Err(wrong) => panic!("{wrong}"),
     }
+}
+
+/// TRUNCATE spares no older snapshot of PostgreSQL: so it has to wait for those that there are.
+#[tokio::test]
+async fn a_snapshot_sees_nothing_of_a_later_truncation() {
+    let fixture = Fixture::postgres().await;
+    let store = fixture.open().await;
+    let mut raw = Raw::connect(fixture.address()).await.unwrap();
+    raw.run(&program::insert(&mut seeded(1), 1, false)).await.unwrap();
+    let list = List::builder().build().unwrap();
+    let mut totals = Vec::new();
+    let mut snapshot = store.snapshot().await.unwrap();
+    let truncation = "SET lock_timeout = '20ms'; TRUNCATE ci CASCADE";
+    assert!(raw.run(truncation).await.is_err(), "it waits");
+    for name in pool::TENANTS {
+        totals.push(snapshot.list(&pool::tenant(name), &list).await.unwrap().total);
+    }
+    assert_eq!(totals.iter().sum::<u64>(), 1);
+    drop(snapshot);
+    raw.run("SET lock_timeout = '20s'; TRUNCATE ci CASCADE")
+        .await
+        .unwrap();
+    store.close().await;
+    fixture.finish().await;
 }
 
 /// What the second process runs; by itself it has nothing to do.
