@@ -134,7 +134,13 @@ async fn every_documented_status_occurs() {
     for (fault, concurrency) in [(broken::down(), 9), (broken::corrupt(), 9), (Fault::Hangs, 0)] {
         let service = Service::broken(fault, ServerOptions::default().concurrency(concurrency));
         all_statuses(&service).await;
-        for uri in ["/readyz", "/v1/cache/stats", "/v1/cache/entries", "/openapi.json"] {
+        for uri in [
+            "/readyz",
+            "/v1/cache/stats",
+            "/v1/cache/entries",
+            "/v1/cache/drops",
+            "/openapi.json",
+        ] {
             if uri != "/readyz" || concurrency > 0 {
                 service.get(uri).await;
             }
@@ -187,7 +193,13 @@ async fn all_reads(service: &Service) {
     for uri in crate::problems::READS {
         service.get(uri).await;
     }
-    for uri in ["/v1/cache/stats", "/v1/cache/entries", "/healthz", "/readyz"] {
+    for uri in [
+        "/v1/cache/stats",
+        "/v1/cache/entries",
+        "/v1/cache/drops",
+        "/healthz",
+        "/readyz",
+    ] {
         service.get(uri).await;
     }
     assert_eq!(service.get("/openapi.json").await.json(), *DOCUMENT);

@@ -404,10 +404,12 @@ async fn an_answer_that_takes_too_long_is_a_503() {
 #[tokio::test]
 async fn requests_beyond_the_places_are_refused_at_once() {
     let service = Service::broken(Fault::Hangs, ServerOptions::default().concurrency(0));
-    for uri in READS
-        .iter()
-        .chain(&["/v1/cache/stats", "/v1/cache/entries", "/openapi.json"])
-    {
+    for uri in READS.iter().chain(&[
+        "/v1/cache/stats",
+        "/v1/cache/entries",
+        "/v1/cache/drops",
+        "/openapi.json",
+    ]) {
         let reply = service.get(uri).await;
         assert_eq!(
             (reply.status, reply.json()["type"].as_str().unwrap()),
