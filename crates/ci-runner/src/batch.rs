@@ -89,7 +89,7 @@ impl Tenant {
         let question = Question::Get(get.clone());
         let key = Key::new(self.id(), &question);
         let inner = self.inner();
-        match inner.cache.lookup(&key, &question) {
+        match inner.cache.lookup(self.id(), &key, &question) {
             Lookup::Hit(found) | Lookup::Stale(found, None) => {
                 let age = inner.cache.age(&found);
                 Place::Answered(inner.hit(mark, &found.value, age))

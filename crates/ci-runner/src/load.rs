@@ -35,7 +35,7 @@ impl Tenant {
             let Some(mark) = inner.footing(self.level()).await else {
                 break;
             };
-            match inner.cache.lookup(&key, &question) {
+            match inner.cache.lookup(self.id(), &key, &question) {
                 Lookup::Hit(found) | Lookup::Stale(found, None) => {
                     let age = inner.cache.age(&found);
                     return Ok(inner.hit(&mark, &found.value, age));

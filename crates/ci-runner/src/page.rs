@@ -82,7 +82,7 @@ impl Inner {
     /// none was loaded beyond it, whatever the feed applies meanwhile: what is dropped between two look-ups is not found.
     fn all_at(&self, mark: &Mark<Version>, tenant: &TenantId, questions: &[Question]) -> Option<Vec<Entry>> {
         let entry = |question: &Question| {
-            let Lookup::Hit(found) = self.cache.lookup(&Key::new(tenant, question), question) else {
+            let Lookup::Hit(found) = self.cache.lookup(tenant, &Key::new(tenant, question), question) else {
                 // A lead that is dropped here wakes whoever waits for it.
                 return None;
             };

@@ -11,13 +11,14 @@ use super::config::CiCacheConfig;
 use super::entry::{CiEntry, EntrySummary, Rows};
 use super::matching::{CiDomain, Dependency, Reason};
 use super::stats::{CiStats, Seen, Tally};
+use super::tenants::Tenants;
 use crate::builder::CacheBuilder;
 use crate::clock::{Clock, Tick};
 use crate::coherence::{
     Applied, Batch, CoherenceOptions, CoherenceStats, Coherent, CoherentLeader, Dropped, Loaded, Mark,
     Publication, Shared, Why,
 };
-use crate::entry::{EntrySnapshot, Found, LookupOptions};
+use crate::entry::{EntrySnapshot, Found, InsertOptions};
 use crate::error::Error;
 use crate::leader::Lookup;
 
@@ -37,6 +38,8 @@ pub type CiPublication<V> = Publication<CiEntry<V>, Version, Reason>;
 pub struct CoherentCiCache<V, E = Infallible> {
     engine: Coherent<Key, CiEntry<V>, CiDomain, E>,
     config: CiCacheConfig,
+    /// What flights are stamped with when they begin; invalidated by each change of the tenant.
+    flights: Tenants,
     tally: Tally,
 }
 
@@ -65,6 +68,7 @@ where
         Ok(Self {
             engine: Coherent::new(builder, CiDomain::new(), options)?,
             config,
+            flights: Tenants::new(),
             tally: Tally::default(),
         })
     }
@@ -83,10 +87,17 @@ where
     /// Looks a question up and, on a miss, joins the load that is under way or makes the caller its leader. Read the
     /// [`mark`](Self::mark) before.
     ///
-    /// `key` must be the question's; it is asked for because callers need it more than once.
-    pub fn lookup(&self, key: &Key, question: &Question) -> CoherentLookup<V, E> {
-        let options = LookupOptions::new().ttl(self.config.ttl_of(question));
-        let lookup = self.engine.lookup(key, options);
+    /// `key` must be this tenant's and question's; it is asked for because callers need it more than once.
+    ///
+    /// A load that began before a change of the tenant was applied is not joined any more: it may not include the change. Its own
+    /// value is kept all the same if nothing touches it and nobody has begun another load meanwhile.
+    pub fn lookup(&self, tenant: &TenantId, key: &Key, question: &Question) -> CoherentLookup<V, E> {
+        let begin = || {
+            let stamp = self.flights.stamp(tenant, question.kind());
+            let options = InsertOptions::new().ttl(self.config.ttl_of(question));
+            (key.clone(), options.stamped(stamp))
+        };
+        let lookup = self.engine.cache().lookup_with(key, begin);
         let hit = matches!(lookup, Lookup::Hit(_) | Lookup::Stale(..));
         self.tally
             .count(question.kind(), if hit { Seen::Hit } else { Seen::Miss });
@@ -108,6 +119,15 @@ where
 
     /// Applies what a poll of the change feed brought; see [`Coherent::apply`].
     pub fn apply(&self, batch: Batch<CiDomain>) -> Applied {
+        // Before the mark is raised: whoever reads the new mark must not join a flight from before. A flight that begins after this
+        // loads from a state that includes the batch, which was committed before it was polled.
+        let mut last: Option<&TenantId> = None;
+        for tenant in batch.changes.iter().filter_map(|change| change.event.tenant()) {
+            if last != Some(tenant) {
+                self.flights.invalidate(tenant);
+                last = Some(tenant);
+            }
+        }
         self.engine.apply(batch)
     }
 

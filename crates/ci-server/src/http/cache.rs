@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use ci_runner::{FeedState, FeedStatus, Reason, Why};
+use ci_runner::{CoherenceStats, FeedState, FeedStatus, Reason, Why};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -103,6 +103,15 @@ impl From<FeedStatus> for Feed {
     }
 }
 
+/// Loads that were answered and not kept, for any reason but the room.
+fn refused(stats: &CoherenceStats) -> u64 {
+    stats.refused_epoch
+        + stats.refused_floor
+        + stats.refused_overtaken
+        + stats.refused_detached
+        + stats.refused_unfiled
+}
+
 /// The name of what hit an entry.
 fn reason(why: Why<Reason>) -> String {
     match why {
@@ -143,7 +152,7 @@ pub(crate) async fn stats(
         loads: cache.engine.loads,
         load_failures: cache.engine.load_failures,
         coalesced: cache.engine.coalesced,
-        refused: cache.engine.refused,
+        refused: refused(&stats.coherence),
         statements: stats.statements,
         keyword_ttl_s: cache.keyword_ttl.as_secs(),
         filter_ttl_s: cache.filter_ttl.as_secs(),
