@@ -17,6 +17,8 @@ use super::meddler::pause;
 
 /// A start or stop that takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(60);
+/// More transactions than are ever in progress at a time.
+const LEFT_OUT: usize = 300;
 /// Commits that were acknowledged survive a killed server: what is written reaches the system's memory.
 const SETTINGS: &[&str] = &[
     "listen_addresses=127.0.0.1",
@@ -46,7 +48,8 @@ pub struct Server {
     keeper: Option<std::thread::JoinHandle<()>>,
 }
 
-type Order = (Option<Ending>, oneshot::Sender<()>);
+/// How it ends if it runs, the port it gets, and whom to tell that it was started.
+type Order = (Option<Ending>, u16, oneshot::Sender<()>);
 
 /// What it takes to start it.
 struct Programs {
@@ -54,7 +57,6 @@ struct Programs {
     setpriv: Option<PathBuf>,
     /// The account; none when it is ours.
     account: Option<(u32, u32)>,
-    port: u16,
     folder: TempDir,
 }
 
@@ -96,7 +98,6 @@ impl Server {
             bin,
             setpriv: setpriv.into_iter().find(|file| file.is_file()),
             account,
-            port,
             folder,
         };
         programs.init(&locale);
@@ -108,30 +109,47 @@ impl Server {
             orders: Some(orders),
             keeper: Some(keeper),
         };
-        server.order(None).await;
+        server.order(None, port).await;
         server
     }
 
     /// The address of one of its databases.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+        url(self.port, database)
     }
 
     /// Ends it and starts it again; it answers when this returns.
     ///
+    /// A crash forgets which transaction numbers were given to transactions that were not over, and gives them again. The test's
+    /// record tells transactions apart by their numbers alone, so some are left out before anybody else can connect.
+    ///
     /// # Panics
     /// When it does not.
     pub async fn restart(&self, ending: Ending) {
-        self.order(Some(ending)).await;
+        let mut ending = ending;
+        if ending == Ending::Crash {
+            let hidden = free_port();
+            self.order(Some(ending), hidden).await;
+            let mut connection = PgConnection::connect(&url(hidden, "postgres"))
+                .await
+                .expect("the server answers");
+            for _ in 0..LEFT_OUT {
+                let query = sqlx::query("SELECT pg_current_xact_id()");
+                query.execute(&mut connection).await.expect("the server answers");
+            }
+            ending = Ending::Fast;
+        }
+        self.order(Some(ending), self.port).await;
     }
 
-    async fn order(&self, ending: Option<Ending>) {
+    async fn order(&self, ending: Option<Ending>, port: u16) {
         let (done, is_done) = oneshot::channel();
         let orders = self.orders.as_ref().expect("it runs");
-        orders.send((ending, done)).expect("the server's keeper is there");
+        orders
+            .send((ending, port, done))
+            .expect("the server's keeper is there");
         is_done.await.expect("the server starts");
-        let start = Instant::now();
-        let url = self.url("postgres");
+        let (start, url) = (Instant::now(), url(port, "postgres"));
         while !matches!(
             tokio::time::timeout(LIMIT, PgConnection::connect(&url)).await,
             Ok(Ok(_))
@@ -151,6 +169,10 @@ impl Drop for Server {
     }
 }
 
+fn url(port: u16, database: &str) -> String {
+    format!("postgres://postgres@127.0.0.1:{port}/{database}")
+}
+
 fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("a free port").port()
@@ -159,11 +181,11 @@ fn free_port() -> u16 {
 /// Starts and ends the server as it is told, until nobody tells any more.
 fn keep(programs: &Programs, ordered: &mpsc::Receiver<Order>) {
     let mut running: Option<Child> = None;
-    while let Ok((ending, done)) = ordered.recv() {
+    while let Ok((ending, port, done)) = ordered.recv() {
         if let (Some(child), Some(ending)) = (&mut running, ending) {
             programs.stop(child, ending);
         }
-        running = Some(programs.launch());
+        running = Some(programs.launch(port));
         // Nobody waits any more: the test is over.
         let _told = done.send(());
     }
@@ -206,7 +228,7 @@ impl Programs {
         );
     }
 
-    fn launch(&self) -> Child {
+    fn launch(&self, port: u16) -> Child {
         let postgres = self.bin.join("postgres");
         let mut command = match &self.setpriv {
             // Should we be killed, the kernel tells the server to stop.
@@ -218,7 +240,7 @@ impl Programs {
             None => self.command(postgres),
         };
         command.arg("-D").arg(self.folder.path().join("data"));
-        command.arg("-p").arg(self.port.to_string());
+        command.arg("-p").arg(port.to_string());
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
