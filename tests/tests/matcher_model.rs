@@ -19,7 +19,7 @@ const STEPS: usize = 30;
 fn run(judge: &mut Judge, seed: u64, telling: Telling) -> Result<(), Box<Missed>> {
     let mut random = seeded(seed);
     // Small worlds are dense: limits cut, and there is more than one way.
-    let small = seed % 2 == 0;
+    let small = seed.is_multiple_of(2);
     let count = if small { 10 } else { 16 } + below(&mut random, if small { 8 } else { 40 });
     let relations = count + below(&mut random, 2 * count);
     let mut world = World::random(seed, count, relations);
