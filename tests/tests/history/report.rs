@@ -86,7 +86,11 @@ impl Report {
             ("included already", coherence.included),
             ("group floor", coherence.group_floors),
             ("everything dropped", coherence.resets),
-            ("refused: overtaken", coherence.refused_overtaken),
+            // Of a load that a change overtook, whoever is first: the log, or a later look-up that left it behind.
+            (
+                "refused: overtaken",
+                coherence.refused_overtaken + coherence.refused_detached,
+            ),
             ("refused: floor", coherence.refused_floor),
             ("refused: epoch", coherence.refused_epoch),
             ("past the cache", stats.through),
