@@ -91,14 +91,19 @@ async fn those_who_wait_for_a_load_that_panics_load_again() {
 }
 
 #[tokio::test]
-async fn a_write_that_panics_empties_the_cache() {
+async fn after_a_write_that_panics_a_poll_tells_what_is_true() {
     let fixture = Fixture::sqlite();
-    let (_runner, tenant, control) = observed(&fixture).await;
+    let (runner, tenant, control) = observed(&fixture).await;
     assert_eq!(name(&tenant).await, "old");
     control.panic_nth(1);
+    let before = runner.feed().polls;
     let error = tenant.upsert_cis(vec![named("new")]).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
-    assert_eq!(tenant.get_by_code("srv-01").await.unwrap().source, Source::Miss);
+    assert_eq!(name(&tenant).await, "old", "it was not written");
+    assert!(
+        runner.feed().polls > before,
+        "nobody is answered before a poll says so"
+    );
 }
 
 #[tokio::test]
