@@ -569,7 +569,7 @@ mod tests {
     #[test]
     fn large_shards_try_a_share_of_the_keys() {
         let trials = Trials::new(15_625, 0);
-        assert_eq!(trials.mask.count_ones(), 6);
+        assert_eq!(trials.mask.count_ones(), 8);
         assert!(!trials.in_order());
         assert_eq!(Trials::new(1 << 40, 0).mask.count_ones(), 31);
         assert_eq!(Trials::new(1, 0).mask, 0);
