@@ -223,7 +223,7 @@ async fn precision(loaded: &Loaded, bulk: usize, seed: u64) -> Score {
     let after = runner.stats();
     score.hits = after.cache.hits - before.cache.hits;
     score.reads = after.cache.total_requests - before.cache.total_requests;
-    runner.close().await;
+    // Dropped, not closed: closing it would close the store, which the next run needs.
     score
 }
 
@@ -280,7 +280,6 @@ async fn latency(loaded: &Loaded) -> Vec<Duration> {
     }
     over.store(true, Ordering::Relaxed);
     foreign.await.unwrap();
-    runner.close().await;
     taken.sort_unstable();
     taken
 }
