@@ -35,8 +35,8 @@ pub struct Cache<K, V, E = Infallible, S = RandomState> {
     mixed: bool,
     /// Each hit must be told to the policy at once.
     exact: bool,
-    /// Most values may be replaced the short way.
-    swaps: bool,
+    /// Most values may be stored the short way.
+    short: bool,
 }
 
 impl<K, V, E> Cache<K, V, E> {
@@ -51,7 +51,7 @@ impl<K, V, E, S> Cache<K, V, E, S> {
     pub(crate) fn assemble(core: Core<K, V, E>, hasher: Arc<S>, mixed: bool) -> Self {
         Self {
             exact: core.config.eviction.is_exact(),
-            swaps: core.config.plain && core.config.listener.is_none() && !core.config.eviction.is_exact(),
+            short: core.config.plain && core.config.listener.is_none() && !core.config.eviction.is_exact(),
             core: Arc::new(core),
             hasher,
             mixed,
@@ -186,16 +186,13 @@ where
     #[inline]
     pub fn insert(&self, key: K, value: V) {
         let hash = self.hash(&key);
-        let value = if self.swaps {
-            match self.core.swap(hash, &key, value) {
-                // Both are dropped here, after the lock.
-                Ok(_old) => return,
-                Err(value) => value,
-            }
+        if self.short {
+            // What it displaced is dropped here, after the lock.
+            let mut out = None;
+            let _replaced = self.core.insert_plain(hash, key, value, &mut out);
         } else {
-            value
-        };
-        self.insert_hashed(hash, key, value, &InsertOptions::new());
+            self.insert_hashed(hash, key, value, &InsertOptions::new());
+        }
     }
 
     /// Stores a value; says whether the cache kept it.
@@ -313,7 +310,7 @@ impl<K, V, E, S> Clone for Cache<K, V, E, S> {
             hasher: Arc::clone(&self.hasher),
             mixed: self.mixed,
             exact: self.exact,
-            swaps: self.swaps,
+            short: self.short,
         }
     }
 }

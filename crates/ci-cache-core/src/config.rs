@@ -79,6 +79,19 @@ pub(crate) struct Life {
     pub(crate) cost: u32,
 }
 
+impl Life {
+    /// Of a pair with a deadline, and no more than that.
+    #[inline]
+    pub(crate) fn plain(deadline: Tick) -> Self {
+        Self {
+            mark: Mark::new(deadline, false),
+            detail: None,
+            weight: 1,
+            cost: 0,
+        }
+    }
+}
+
 impl<K, V> Config<K, V> {
     /// Decides how long an entry lives and what it weighs. Runs the caller's weigher and expiry function.
     ///
@@ -93,12 +106,7 @@ impl<K, V> Config<K, V> {
         options: &InsertOptions,
     ) -> std::thread::Result<Life> {
         if self.plain && options.is_plain() {
-            return Ok(Life {
-                mark: Mark::new(self.plain_deadline(), false),
-                detail: None,
-                weight: 1,
-                cost: 0,
-            });
+            return Ok(Life::plain(self.plain_deadline()));
         }
         catch_unwind(AssertUnwindSafe(|| self.full_life(hash, key, value, options)))
     }

@@ -274,16 +274,43 @@ impl<K, V, E> Core<K, V, E> {
 }
 
 impl<K: Eq, V, E> Core<K, V, E> {
-    /// Replaces a resident key's value the short way, see [`Shard::swap`]; gives the new one back where there is none.
+    /// Stores a pair with the cache's defaults, in a cache whose defaults make it no more than a pair with a deadline and where
+    /// nobody listens. Gives the key and the value that it replaced, to be dropped; anything else that it displaced is in `out`.
     #[inline]
-    pub(crate) fn swap(&self, hash: u64, key: &K, value: V) -> Result<V, V> {
+    pub(crate) fn insert_plain(
+        &self,
+        hash: u64,
+        key: K,
+        value: V,
+        out: &mut Option<Garbage<K, V, E>>,
+    ) -> Option<(K, V)> {
         self.lock_of(hash).write(&self.stripes, |shard| {
-            if shard.is_of(self.epoch()) {
-                shard.swap(hash, key, value, &self.config)
-            } else {
-                Err(value)
+            let epoch = self.epoch();
+            if !shard.is_of(epoch) || !shard.is_plain() {
+                self.insert_slowly(shard, epoch, (hash, key, value), out);
+                return None;
             }
+            if let Some(place) = shard.replace(hash, &key, &self.config) {
+                return Some((key, std::mem::replace(place, value)));
+            }
+            let out = out.insert(Garbage::default());
+            shard.insert_absent((hash, key, value), &self.config, out);
+            None
         })
+    }
+
+    /// Stores a pair the long way.
+    #[cold]
+    fn insert_slowly(
+        &self,
+        shard: &mut Shard<K, V, E>,
+        epoch: u64,
+        (hash, key, value): (u64, K, V),
+        out: &mut Option<Garbage<K, V, E>>,
+    ) {
+        let out = out.insert(Garbage::default());
+        shard.sync(epoch, out);
+        shard.insert(hash, key, value, &InsertOptions::new(), &self.config, out);
     }
 
     /// Stores a flight's value unless it was detached; the caller tells of what that displaces ([`tell`](Self::tell)).

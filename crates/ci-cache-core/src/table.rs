@@ -177,16 +177,17 @@ impl<K, V> Table<K, V> {
     /// Finds the slot of a key that is not in its first group, which has overflowed.
     #[inline(never)]
     fn find_further<Q: ?Sized + Equivalent<K>>(&self, hash: u64, key: &Q) -> Option<(u32, &Mark, &K, &V)> {
-        let mut path = path(self.groups.len(), hash);
-        path.next();
-        for at in path {
-            let group = self.groups[at];
-            if let Some(found) = self.find_in(at, group, hash, key) {
+        let groups = self.groups.len();
+        let mut at = elsewhere(groups, hash);
+        for _ in 0..groups {
+            let group = self.groups.get(at)?;
+            if let Some(found) = self.find_in(at, *group, hash, key) {
                 return Some(found);
             }
             if group.overflow() == 0 {
                 return None;
             }
+            at = behind(groups, at);
         }
         None
     }
@@ -340,6 +341,19 @@ fn home(groups: usize, hash: u64) -> usize {
     (((hash >> 32) * groups as u64) >> 32) as usize
 }
 
+/// Gives the second group of a hash.
+#[inline]
+fn elsewhere(groups: usize, hash: u64) -> usize {
+    // Another multiplier than those of hashers: hashes that share a home part here.
+    home(groups, hash.wrapping_mul(0xD6E8_FEB8_6659_FD93))
+}
+
+/// Gives the group behind one.
+#[inline]
+fn behind(groups: usize, at: usize) -> usize {
+    if at + 1 == groups { 0 } else { at + 1 }
+}
+
 /// The groups in which a hash may be, all in the end: the first, then one elsewhere and those behind that.
 ///
 /// Were the second the neighbour of the first, a group that is full would fill its neighbours.
@@ -355,8 +369,7 @@ struct Path {
 fn path(groups: usize, hash: u64) -> Path {
     Path {
         next: home(groups, hash),
-        // Another multiplier than those of hashers: hashes that share a home part here.
-        elsewhere: Some(home(groups, hash.wrapping_mul(0xD6E8_FEB8_6659_FD93))),
+        elsewhere: Some(elsewhere(groups, hash)),
         groups,
         left: groups + 1,
     }
@@ -369,8 +382,7 @@ impl Iterator for Path {
     fn next(&mut self) -> Option<usize> {
         self.left = self.left.checked_sub(1)?;
         let at = self.next;
-        let behind = if at + 1 == self.groups { 0 } else { at + 1 };
-        self.next = self.elsewhere.take().unwrap_or(behind);
+        self.next = self.elsewhere.take().unwrap_or_else(|| behind(self.groups, at));
         Some(at)
     }
 }

@@ -44,39 +44,46 @@ impl<K, V, E> Shard<K, V, E> {
         self.store(hash, key, value, life, config, out)
     }
 
-    /// Replaces the value of a resident key the short way: nothing is kept of the entries but pairs and deadlines, nobody loads and
-    /// nobody listens. Gives the old value, to be dropped with the key after the lock, or the new one back if this is not
-    /// such a case.
+    /// Tells whether nothing but pairs and deadlines is kept and nobody loads: then there is a short way to store a pair.
     #[inline]
-    pub(crate) fn swap(&mut self, hash: u64, key: &K, value: V, config: &Config<K, V>) -> Result<V, V>
+    pub(crate) fn is_plain(&self) -> bool {
+        self.columns.is_unused() && self.flights.is_empty() && !self.rules.overwriting_keeps_the_deadline()
+    }
+
+    /// Counts the replacement of a key's value, if it is there, and lends its place, which the caller then changes. Only while
+    /// the shard [is plain](Self::is_plain).
+    #[inline]
+    pub(crate) fn replace(&mut self, hash: u64, key: &K, config: &Config<K, V>) -> Option<&mut V>
     where
         K: Eq,
     {
-        if !self.columns.is_unused()
-            || !self.flights.is_empty()
-            || self.rules.overwriting_keeps_the_deadline()
-        {
-            return Err(value);
-        }
-        let Some((slot, ..)) = self.table.find(hash, key) else {
-            return Err(value);
-        };
-        let Some((mark, _, place)) = self.table.get_mut(slot) else {
-            return Err(value);
-        };
+        let (slot, ..) = self.table.find(hash, key)?;
         let deadline = config.plain_deadline();
+        self.expect(deadline);
+        let (mark, _, place) = self.table.get_mut(slot)?;
         let before = mark.read();
         *mark = Mark::new(deadline, false);
         mark.set_hits(before.hits().saturating_add(1));
-        let old = std::mem::replace(place, value);
         self.stats.insertions += 1;
         if before.expires() && before.is_over(config.time.now()) {
             self.stats.expirations += 1;
         } else {
             self.stats.replacements += 1;
         }
-        self.expect(deadline);
-        Ok(old)
+        Some(place)
+    }
+
+    /// Stores a pair whose key is not there, with a deadline and no more to it. Only while the shard [is plain](Self::is_plain).
+    #[inline(never)]
+    pub(crate) fn insert_absent(
+        &mut self,
+        (hash, key, value): (u64, K, V),
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) {
+        let life = Life::plain(config.plain_deadline());
+        let stored = self.place(hash, key, value, life, config, out);
+        self.shrink(stored, config, out);
     }
 
     /// Takes note of a deadline that an entry was given.
@@ -135,6 +142,12 @@ impl<K, V, E> Shard<K, V, E> {
             }
             None => self.place(hash, key, value, life, config, out),
         };
+        self.shrink(stored, config, out)
+    }
+
+    /// Evicts while the shard is too heavy; says whether what was just stored is still there.
+    #[inline]
+    fn shrink(&mut self, stored: Option<u32>, config: &Config<K, V>, out: &mut Garbage<K, V, E>) -> Stored {
         let mut outcome = if stored.is_some() {
             Stored::Kept
         } else {
