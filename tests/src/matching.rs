@@ -194,7 +194,10 @@ impl Judge {
         for (change, probed) in changes {
             let why = self.domain.touches(change, &kept.dependency);
             let is_found = kept.anchors.iter().any(|anchor| probed.contains(anchor))
-                && kept.also.iter().all(|anchor| probed.contains(anchor));
+                && kept.also.iter().all(|anchor| probed.contains(anchor))
+                && self
+                    .domain
+                    .may_touch(&self.domain.sight(change), self.domain.hint(&kept.dependency));
             if why.is_some() && !is_found {
                 return Err(missed("it matters, and is filed where the change does not look"));
             }

@@ -87,6 +87,8 @@ impl Domain for Searches {
     type Change = Change;
     type Dependency = Search;
     type Group = u32;
+    type Hint = ();
+    type Sight = ();
     type Reason = ();
 
     fn origin(&self, change: &Change) -> u64 {

@@ -51,6 +51,11 @@ pub trait Domain: Send + Sync + 'static {
     type Dependency: Send + Sync + 'static;
     /// What never shares a change or an entry: a tenant.
     type Group: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static;
+    /// What of a dependency lies in the index itself, where a change is compared with it before anything else is looked at: a few
+    /// words at most. `()` where there is nothing to tell.
+    type Hint: Copy + Default + fmt::Debug + Send + Sync + 'static;
+    /// What of a change is compared with hints. `()` where there is nothing to tell.
+    type Sight: Default;
     /// Why a change touches a dependency, for statistics and for people.
     type Reason: Copy + Eq + Hash + fmt::Debug + Send + Sync + 'static;
 
@@ -75,6 +80,27 @@ pub trait Domain: Send + Sync + 'static {
     /// leave unknown.
     fn also(&self, dependency: &Self::Dependency, rarity: &Rarity, anchors: &mut Vec<Anchor>) {
         let _ = (dependency, rarity, anchors);
+    }
+
+    /// Gives what of a dependency is to lie in the index. Default: nothing.
+    fn hint(&self, dependency: &Self::Dependency) -> Self::Hint {
+        let _ = dependency;
+        Self::Hint::default()
+    }
+
+    /// Gives what of a change is to be compared with hints, once for each change. Default: nothing.
+    fn sight(&self, change: &Self::Change) -> Self::Sight {
+        let _ = change;
+        Self::Sight::default()
+    }
+
+    /// Tells by hint and sight whether a change may touch a dependency: most that it does not touch need not be looked at then.
+    /// Default: yes. A handful of instructions; it is asked for every dependency that shares anchors with a change.
+    ///
+    /// Duty: if `touches(change, dependency)` is something, this says yes.
+    fn may_touch(&self, sight: &Self::Sight, hint: Self::Hint) -> bool {
+        let _ = (sight, hint);
+        true
     }
 
     /// Lists the anchors under which dependencies that a change might touch are filed. Those found twice cost twice, so

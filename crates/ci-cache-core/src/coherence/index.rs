@@ -3,7 +3,9 @@
 //! Registrations lie in a slab of slots; a table leads from an anchor to the slots filed under it. Most anchors have one
 //! slot, whose number then stands in the table itself; the others have a list. Each filing knows its place in its list, so that a
 //! registration leaves in constant time per anchor, however long the lists are. A posting says of two anchors more that a change must
-//! have them, so that most of a list is passed over without a look at the slots.
+//! have them, and has the domain's hint beside it, so that most of a list is passed over without a look at the slots.
+
+use std::fmt;
 
 use hashbrown::HashTable;
 
@@ -29,11 +31,11 @@ impl Ticket {
 
 /// Registrations by anchor.
 #[derive(Debug)]
-pub(super) struct Index<T> {
+pub(super) struct Index<T, H = ()> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
-    places: HashTable<Place>,
-    lists: Lists,
+    places: HashTable<Place<H>>,
+    lists: Lists<H>,
     /// Tells in front of the table that an anchor is not there.
     filter: Filter,
     /// The anchors of the search under way.
@@ -71,19 +73,19 @@ struct Filing {
 
 /// What is filed under one anchor.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Place<H> {
     anchor: Anchor,
     /// The posting, if there is one.
-    only: Posting,
+    only: Posting<H>,
     /// The list of them, if there are several.
     list: u32,
     len: u32,
 }
 
 /// Lists of postings, by number.
-#[derive(Debug, Default)]
-struct Lists {
-    lists: Vec<Vec<Posting>>,
+#[derive(Debug)]
+struct Lists<H> {
+    lists: Vec<Vec<Posting<H>>>,
     free: Vec<u32>,
 }
 
@@ -101,9 +103,9 @@ fn narrow(number: usize) -> u32 {
     number as u32
 }
 
-impl Lists {
+impl<H: Copy> Lists<H> {
     /// Makes a list of two.
-    fn of(&mut self, pair: [Posting; 2]) -> u32 {
+    fn of(&mut self, pair: [Posting<H>; 2]) -> u32 {
         let at = self.free.pop().unwrap_or_else(|| {
             self.lists.push(Vec::new());
             narrow(self.lists.len() - 1)
@@ -113,7 +115,7 @@ impl Lists {
     }
 
     /// Takes a posting out of a list; gives the one that moved into its place, if any did.
-    fn take(&mut self, list: u32, at: u32) -> Option<Posting> {
+    fn take(&mut self, list: u32, at: u32) -> Option<Posting<H>> {
         let list = &mut self.lists[list as usize];
         list.swap_remove(at as usize);
         if list.len() * 4 < list.capacity() && list.capacity() > 16 {
@@ -123,19 +125,22 @@ impl Lists {
     }
 
     /// Gives a list up that has one posting left.
-    fn dissolve(&mut self, list: u32) -> Posting {
+    fn dissolve(&mut self, list: u32) -> Posting<H> {
         self.free.push(list);
         std::mem::take(&mut self.lists[list as usize])[0]
     }
 }
 
-impl<T> Index<T> {
+impl<T, H: Copy + fmt::Debug> Index<T, H> {
     pub(super) fn new() -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
             places: HashTable::new(),
-            lists: Lists::default(),
+            lists: Lists {
+                lists: Vec::new(),
+                free: Vec::new(),
+            },
             filter: Filter::default(),
             wanted: Wanted::new(),
             round: 0,
@@ -151,7 +156,12 @@ impl<T> Index<T> {
 
     /// Registers something under its anchors, which are sorted and left without doubles; nothing if there are none, or no
     /// slot is left. Only searches that have all of the anchors in `also` need find it.
-    pub(super) fn insert(&mut self, anchors: &mut Vec<Anchor>, also: &[Anchor], item: T) -> Option<Ticket> {
+    pub(super) fn insert(
+        &mut self,
+        anchors: &mut Vec<Anchor>,
+        (also, hint): (&[Anchor], H),
+        item: T,
+    ) -> Option<Ticket> {
         anchors.sort_unstable();
         anchors.dedup();
         if anchors.is_empty() || (self.free.is_empty() && self.slots.len() >= MAX_SLOTS) {
@@ -159,13 +169,13 @@ impl<T> Index<T> {
         }
         let slot = self.free.pop().unwrap_or(narrow(self.slots.len()));
         let filed = match anchors.as_slice() {
-            [anchor] => Filed::Once(self.file(*anchor, Posting::once(slot, *anchor, also))),
+            [anchor] => Filed::Once(self.file(*anchor, Posting::once(slot, *anchor, also, hint))),
             several => {
                 self.several += several.len();
                 Filed::Often(
                     several
                         .iter()
-                        .map(|&anchor| self.file(anchor, Posting::often(slot, anchor, also)))
+                        .map(|&anchor| self.file(anchor, Posting::often(slot, anchor, also, hint)))
                         .collect(),
                 )
             }
@@ -188,7 +198,7 @@ impl<T> Index<T> {
     }
 
     /// Adds a posting under an anchor.
-    fn file(&mut self, anchor: Anchor, posting: Posting) -> Filing {
+    fn file(&mut self, anchor: Anchor, posting: Posting<H>) -> Filing {
         let hash = spread(anchor);
         let Some(place) = self.places.find_mut(hash, |place| place.anchor == anchor) else {
             let first = Place {
@@ -261,7 +271,7 @@ impl<T> Index<T> {
     }
 
     /// Tells a slot its new place under an anchor.
-    fn settle(&mut self, posting: Posting, anchor: Anchor, at: u32) {
+    fn settle(&mut self, posting: Posting<H>, anchor: Anchor, at: u32) {
         let Some(slot) = self.slots.get_mut(posting.slot() as usize) else {
             return;
         };
@@ -277,8 +287,13 @@ impl<T> Index<T> {
         }
     }
 
-    /// Collects the slots filed under any of these anchors: each once, if no anchor is named twice.
-    pub(super) fn candidates(&mut self, anchors: &[Anchor], found: &mut Vec<u32>) {
+    /// Collects the slots filed under any of these anchors whose hint may do: each once, if no anchor is named twice.
+    pub(super) fn candidates(
+        &mut self,
+        anchors: &[Anchor],
+        may_do: impl Fn(H) -> bool,
+        found: &mut Vec<u32>,
+    ) {
         self.round = self.round.wrapping_add(1);
         if self.round == 0 {
             // After 2^32 searches: no slot may look as if it were found in this one.
@@ -300,7 +315,7 @@ impl<T> Index<T> {
                 &self.lists.lists[place.list as usize]
             };
             for posting in postings {
-                if self.wanted.has_all_of(*posting) {
+                if self.wanted.has_all_of(posting) && may_do(posting.hint()) {
                     meet(&mut self.slots, self.round, *posting, found);
                 }
             }
@@ -356,8 +371,8 @@ impl<T> Index<T> {
         self.slots.capacity() * size_of::<Slot<T>>()
             + self.several * size_of::<Filing>()
             + self.places.allocation_size()
-            + self.lists.lists.capacity() * size_of::<Vec<Posting>>()
-            + lists * size_of::<Posting>()
+            + self.lists.lists.capacity() * size_of::<Vec<Posting<H>>>()
+            + lists * size_of::<Posting<H>>()
             + (self.lists.free.capacity() + self.free.capacity()) * size_of::<u32>()
             + Wanted::BYTES
             + self.filter.bytes()
@@ -406,7 +421,7 @@ impl<T> Index<T> {
         Ok(())
     }
 
-    fn posting(&self, filing: &Filing) -> Option<Posting> {
+    fn posting(&self, filing: &Filing) -> Option<Posting<H>> {
         let place = self
             .places
             .find(spread(filing.anchor), |place| place.anchor == filing.anchor)?;
@@ -421,7 +436,7 @@ impl<T> Index<T> {
 
 /// Collects the slot of a posting unless this search found it already.
 #[inline]
-fn meet<T>(slots: &mut [Slot<T>], round: u32, posting: Posting, found: &mut Vec<u32>) {
+fn meet<T, H: Copy>(slots: &mut [Slot<T>], round: u32, posting: Posting<H>, found: &mut Vec<u32>) {
     if posting.is_often()
         && let Some(slot) = slots.get_mut(posting.slot() as usize)
         && std::mem::replace(&mut slot.round, round) == round

@@ -66,6 +66,8 @@
 //!     type Change = (u64, u32);
 //!     type Dependency = u32;
 //!     type Group = ();
+//!     type Hint = ();
+//!     type Sight = ();
 //!     type Reason = ();
 //!     fn origin(&self, change: &(u64, u32)) -> u64 { change.0 }
 //!     fn reach<'a>(&self, _: &'a (u64, u32)) -> Reach<'a, ()> { Reach::Some(&()) }

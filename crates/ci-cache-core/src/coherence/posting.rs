@@ -9,10 +9,12 @@ pub(super) const MAX_SLOTS: usize = OFTEN as usize;
 
 /// A slot filed under an anchor, with short marks of up to two anchors more that a change must have to touch it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Posting {
+pub(super) struct Posting<H> {
     slot: u32,
     /// Marks; [`ANYTHING`] where there is none.
     also: [u16; 2],
+    /// What the domain compares a change with.
+    hint: H,
 }
 
 /// The mark that every search has.
@@ -24,24 +26,28 @@ fn mark(anchor: Anchor) -> u16 {
     u16::try_from(mixed >> 48).unwrap_or(ANYTHING).max(1)
 }
 
-impl Posting {
+impl<H: Copy> Posting<H> {
     /// Of a slot filed under this anchor alone.
-    pub(super) fn once(slot: u32, anchor: Anchor, also: &[Anchor]) -> Self {
+    pub(super) fn once(slot: u32, anchor: Anchor, also: &[Anchor], hint: H) -> Self {
         let mut others = also.iter().filter(|&&other| other != anchor);
         let also = [(); 2].map(|()| others.next().map_or(ANYTHING, |&other| mark(other)));
-        Self { slot, also }
+        Self { slot, also, hint }
     }
 
     /// Of a slot filed under others too.
-    pub(super) fn often(slot: u32, anchor: Anchor, also: &[Anchor]) -> Self {
+    pub(super) fn often(slot: u32, anchor: Anchor, also: &[Anchor], hint: H) -> Self {
         Self {
             slot: slot | OFTEN,
-            ..Self::once(slot, anchor, also)
+            ..Self::once(slot, anchor, also, hint)
         }
     }
 
     pub(super) fn slot(self) -> u32 {
         self.slot & !OFTEN
+    }
+
+    pub(super) fn hint(self) -> H {
+        self.hint
     }
 
     pub(super) fn is_often(self) -> bool {
@@ -84,7 +90,7 @@ impl Wanted {
 
     /// Tells whether the search may have what a posting asks for.
     #[inline]
-    pub(super) fn has_all_of(&self, posting: Posting) -> bool {
+    pub(super) fn has_all_of<H>(&self, posting: &Posting<H>) -> bool {
         let [one, other] = posting.also;
         self.has(one) && self.has(other)
     }
@@ -99,7 +105,7 @@ mod tests {
     fn a_posting_asks_for_two_anchors_besides_its_own() {
         let mut wanted = Wanted::new();
         let [own, one, other, third] = [1, 2, 3, 4].map(Anchor);
-        let posting = Posting::often(5, own, &[own, one, other, third]);
+        let posting = Posting::often(5, own, &[own, one, other, third], ());
         assert_eq!((posting.slot(), posting.is_often()), (5, true));
         for (search, expected) in [
             (&[own][..], false),
@@ -108,10 +114,10 @@ mod tests {
             (&[one, other], true),
         ] {
             wanted.fill(search);
-            assert_eq!(wanted.has_all_of(posting), expected);
-            assert!(wanted.has_all_of(Posting::once(5, own, &[])));
+            assert_eq!(wanted.has_all_of(&posting), expected);
+            assert!(wanted.has_all_of(&Posting::once(5, own, &[], ())));
             wanted.empty(search);
         }
-        assert!(!wanted.has_all_of(posting) && wanted.has_all_of(Posting::once(5, own, &[own])));
+        assert!(!wanted.has_all_of(&posting) && wanted.has_all_of(&Posting::once(5, own, &[own], ())));
     }
 }

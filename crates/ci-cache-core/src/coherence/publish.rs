@@ -24,6 +24,7 @@ struct Filed<D: Domain> {
     anchors: Vec<Anchor>,
     /// What a change must have besides.
     also: Vec<Anchor>,
+    hint: D::Hint,
 }
 
 /// A registration that is being checked. Dropped by a panic, it is unregistered.
@@ -228,14 +229,16 @@ impl<K: Clone, D: Domain> Inner<K, D> {
         let group = guarded(|| {
             self.domain.file(&dependency, &self.rarity, &mut anchors);
             self.domain.also(&dependency, &self.rarity, &mut also);
-            self.hash(self.domain.group(&dependency))
+            let hint = self.domain.hint(&dependency);
+            (self.hash(self.domain.group(&dependency)), hint)
         });
-        let group = group.filter(|_| !anchors.is_empty())?;
+        let (group, hint) = group.filter(|_| !anchors.is_empty())?;
         Some(Filed {
             dependency,
             group,
             anchors,
             also,
+            hint,
         })
     }
 
@@ -261,7 +264,9 @@ impl<K: Clone, D: Domain> Inner<K, D> {
                     stamp: stamp.clone(),
                     key,
                 };
-                let ticket = state.index.insert(&mut filed.anchors, &filed.also, registration);
+                let ticket = state
+                    .index
+                    .insert(&mut filed.anchors, (&filed.also, filed.hint), registration);
                 ticket
                     .map(|ticket| (ticket, stamp, late))
                     .ok_or(Published::Unfiled)

@@ -47,7 +47,7 @@ pub(super) struct State<K, D: Domain> {
     /// The history that is followed; none before the first reset.
     pub(super) epoch: Option<u64>,
     pub(super) log: Log<D>,
-    pub(super) index: Index<Registration<K, D>>,
+    pub(super) index: Index<Registration<K, D>, D::Hint>,
     /// What entries are stamped with, to go together with everything of their group.
     pub(super) scopes: Scopes<D::Group>,
     pub(super) history: History<K, D>,
@@ -75,7 +75,7 @@ pub(super) struct Hits<K, D: Domain> {
     pub(super) poisoned: usize,
     pub(super) floors: usize,
     /// What is to be dropped without the lock.
-    pub(super) leavings: Vec<Index<Registration<K, D>>>,
+    pub(super) leavings: Vec<Index<Registration<K, D>, D::Hint>>,
     /// Registrations to be dropped without the lock.
     pub(super) gone: Vec<Arc<D::Dependency>>,
 }
@@ -163,7 +163,9 @@ impl<K: Clone, D: Domain> State<K, D> {
         slots.clear();
         found.clear();
         domain.probe(change, anchors);
-        self.index.candidates(anchors, slots);
+        let sight = domain.sight(change);
+        self.index
+            .candidates(anchors, |hint| domain.may_touch(&sight, hint), slots);
         self.stats.candidates += slots.len() as u64;
         // First a glance at all of them: slots and dependencies lie all over the memory, and glances need not wait for each other as
         // tests do.

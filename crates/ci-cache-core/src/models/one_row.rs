@@ -43,6 +43,8 @@ impl Domain for OneRow {
     type Change = Numbered;
     type Dependency = ();
     type Group = ();
+    type Hint = ();
+    type Sight = ();
     type Reason = ();
 
     fn origin(&self, change: &Numbered) -> u64 {

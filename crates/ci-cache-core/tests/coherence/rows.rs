@@ -78,6 +78,8 @@ impl Domain for Rows {
     type Change = Change;
     type Dependency = Needs;
     type Group = &'static str;
+    type Hint = ();
+    type Sight = ();
     type Reason = &'static str;
 
     fn origin(&self, change: &Change) -> u64 {

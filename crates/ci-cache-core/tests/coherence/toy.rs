@@ -167,6 +167,8 @@ impl Domain for Toy {
     type Change = Change;
     type Dependency = Key;
     type Group = u8;
+    type Hint = ();
+    type Sight = ();
     type Reason = Reason;
 
     fn origin(&self, change: &Change) -> u32 {

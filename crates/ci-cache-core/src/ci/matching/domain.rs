@@ -4,6 +4,7 @@ use ci_model::{Change, CiChange, Event, Origin, Question, RelationChange, Tenant
 
 use super::anchors::Seeds;
 use super::dependency::{Dependency, Footprint};
+use super::hint::{Hint, Sight};
 use super::reason::Reason;
 use super::{file, graphs, probe, rows, weight};
 use crate::coherence::{self, Anchor, Domain, Rarity, Reach};
@@ -48,6 +49,8 @@ impl Domain for CiDomain {
     type Change = Change;
     type Dependency = Dependency;
     type Group = TenantId;
+    type Hint = Hint;
+    type Sight = Sight;
     type Reason = Reason;
 
     fn origin(&self, change: &Change) -> Origin {
@@ -73,6 +76,22 @@ impl Domain for CiDomain {
 
     fn also(&self, dependency: &Dependency, rarity: &Rarity, anchors: &mut Vec<Anchor>) {
         file::also(self.seeds.of(&dependency.tenant), dependency, rarity, anchors);
+    }
+
+    fn hint(&self, dependency: &Dependency) -> Hint {
+        match &dependency.footprint {
+            Footprint::Window(window) => window.hint(),
+            _ => Hint::default(),
+        }
+    }
+
+    fn sight(&self, change: &Change) -> Sight {
+        Sight::of(change)
+    }
+
+    #[inline]
+    fn may_touch(&self, sight: &Sight, hint: Hint) -> bool {
+        sight.may_touch(hint)
     }
 
     /// Lists the anchors of both images, each once. A change that reaches a whole group has none: it is not looked up.
@@ -109,18 +128,14 @@ impl Domain for CiDomain {
 }
 
 fn by_ci(change: &CiChange, dependency: &Dependency) -> Option<Reason> {
-    // What rules most changes out, and lies in the dependency itself.
-    if let Footprint::Window(window) = &dependency.footprint
-        && window.is_beyond(change)
-    {
-        return None;
+    if let Footprint::Window(window) = &dependency.footprint {
+        return rows::search(dependency, window, change);
     }
     if !dependency.needles.may_be_found(change) {
         return None;
     }
     match (&*dependency.question, &dependency.footprint) {
         (Question::Get(get), _) => rows::get(get, change),
-        (Question::Search(search), Footprint::Window(window)) => rows::search(search, window, change),
         (Question::List(list), Footprint::Page(page)) => rows::list(list, page, change),
         (Question::Aggregate(aggregate), _) => rows::aggregate(aggregate, change),
         (Question::Expand(expand), Footprint::Graph(graph)) => {

@@ -10,7 +10,8 @@ pub(super) struct Ids {
     ids: Box<[CiId]>,
 }
 
-fn bit(id: CiId) -> u64 {
+/// The bit of an id in a mask.
+pub(super) fn bit(id: CiId) -> u64 {
     let (high, low) = id.0.as_u64_pair();
     1 << ((high ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
 }
@@ -23,6 +24,11 @@ impl Ids {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = CiId> + '_ {
         self.ids.iter().copied()
+    }
+
+    /// A bit for each id.
+    pub(super) fn mask(&self) -> u64 {
+        self.mask
     }
 
     pub(super) fn len(&self) -> usize {

@@ -30,6 +30,7 @@ mod dependency;
 mod domain;
 mod file;
 mod graphs;
+mod hint;
 mod ids;
 mod needles;
 mod probe;
@@ -44,6 +45,7 @@ mod window;
 
 pub use dependency::{Answered, Dependency};
 pub use domain::CiDomain;
+pub use hint::{Hint, Sight};
 pub use reason::Reason;
 #[cfg(feature = "planted")]
 pub use rules::Rule;

@@ -4,7 +4,9 @@
 //! What that costs is memory: a question, its list of keywords and each of their texts lie in different places, and a look
 //! at each is a cache miss of its own. Here all keywords are in one place, beside the footprint.
 
-use ci_model::{CiChange, KeywordMode, Selection};
+use ci_model::{CiChange, Image, KeywordMode, Selection};
+
+use super::verdict::Verdict;
 
 /// Places of a text that are looked at together.
 const LANES: usize = 16;
@@ -18,6 +20,8 @@ pub(super) struct Needles {
     /// The longest keyword, or its start.
     head: [u8; HEAD],
     length: u8,
+    /// Whether nothing else is asked of a row than that it is not deleted.
+    all: bool,
     /// The others, and the longest if it is longer, each after its length.
     rest: Box<[u8]>,
 }
@@ -39,15 +43,31 @@ impl Needles {
             needles.length += 1;
         }
         let mut rest = Vec::new();
+        needles.all = all.is_some_and(|all| all.filters().is_empty() && !all.include_deleted());
         for keyword in keywords.iter().skip(usize::from(longest.len() <= HEAD)) {
             // A keyword has at most 200 characters. One that were longer would rule nothing out.
             if let Ok(length) = u16::try_from(keyword.len()) {
                 rest.extend_from_slice(&length.to_le_bytes());
                 rest.extend_from_slice(keyword.as_bytes());
+            } else {
+                needles.all = false;
             }
         }
         needles.rest = rest.into();
         needles
+    }
+
+    /// Tells whether they and its being there decide about a row.
+    pub(super) fn are_all(&self) -> bool {
+        self.all
+    }
+
+    /// Judges a row, if they decide; no row belongs to nothing.
+    pub(super) fn verdict(&self, row: Option<&Image>) -> Option<Verdict> {
+        self.all.then(|| match row {
+            Some(row) if !row.deleted && self.found_in(row.search_text().as_bytes()) => Verdict::Yes,
+            _ => Verdict::No,
+        })
     }
 
     /// Tells whether a row may have all keywords before or after a change: where not, the change is nothing to the
@@ -119,6 +139,7 @@ mod tests {
             let selection = Selection::new(&words, vec![], false).unwrap();
             let all = selection.keywords().iter().all(|word| text.contains(word));
             prop_assert_eq!(Needles::new(Some(&selection)).found_in(text.as_bytes()), all);
+
         }
 
         #[test]

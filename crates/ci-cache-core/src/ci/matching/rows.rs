@@ -3,8 +3,9 @@
 //! Each rule says no only if the answer, *and what is kept of it*, stays as it is; so that after any number of changes
 //! that did not matter the next one is judged by what is still true.
 
-use ci_model::{Aggregate, CiChange, CiId, CiRef, Column, Field, Get, Image, List, Search, Selection};
+use ci_model::{Aggregate, CiChange, CiId, CiRef, Column, Field, Get, Image, List, Question, Selection};
 
+use super::dependency::Dependency;
 use super::ids::Ids;
 use super::reason::Reason;
 use super::rules::Rule;
@@ -56,17 +57,21 @@ pub(super) fn get(get: &Get, change: &CiChange) -> Option<Reason> {
 /// a is renamed to "x"          the old image matches, the new one does not: it matters, and is found by either
 /// a is renamed to "y"          no image matches: it would not be found, and need not be
 /// ```
-pub(super) fn search(search: &Search, window: &Window, change: &CiChange) -> Option<Reason> {
-    if !window.rows.has(change.id) {
-        return enters(search, window, change);
+///
+/// What lies in the dependency itself comes first; most changes are judged without a look at the question.
+pub(super) fn search(dependency: &Dependency, window: &Window, change: &CiChange) -> Option<Reason> {
+    if window.is_beyond(change) {
+        return None;
     }
-    match (
-        judge(search.selection(), change.new.as_ref()),
-        &change.old,
-        &change.new,
-    ) {
+    if !dependency.needles.are_all() && !dependency.needles.may_be_found(change) {
+        return None;
+    }
+    if !window.rows.has(change.id) {
+        return enters(dependency, window, change);
+    }
+    match (verdict(dependency, change.new.as_ref()), &change.old, &change.new) {
         (Verdict::No, old, _) => {
-            let was = judge(search.selection(), old.as_ref()) != Verdict::No;
+            let was = verdict(dependency, old.as_ref()) != Verdict::No;
             was.then_some(Reason::LeftResult)
         }
         // The columns that decide its place are among those that it shows.
@@ -76,14 +81,27 @@ pub(super) fn search(search: &Search, window: &Window, change: &CiChange) -> Opt
     }
 }
 
+/// Judges a row by the keywords, or else by the question.
+fn verdict(dependency: &Dependency, row: Option<&Image>) -> Verdict {
+    let by_needles = dependency.needles.verdict(row);
+    by_needles.unwrap_or_else(|| match dependency.question.selection() {
+        Some(selection) => judge(selection, row),
+        None => Verdict::Maybe,
+    })
+}
+
 /// Whether a row that is not in the answer gets into it. Its place first: that is a comparison, and most sort behind.
-fn enters(search: &Search, window: &Window, change: &CiChange) -> Option<Reason> {
+fn enters(dependency: &Dependency, window: &Window, change: &CiChange) -> Option<Reason> {
     let row = change.new.as_ref()?;
-    if !window.admits(search, change.id, row) {
+    let exact_first = || match &*dependency.question {
+        Question::Search(search) => search.exact_first(),
+        _ => &[],
+    };
+    if !window.admits(exact_first, change.id, row) {
         return None;
     }
     let back = change.old.as_ref().is_some_and(|old| old.deleted) && !row.deleted;
-    match judge(search.selection(), Some(row)) {
+    match verdict(dependency, Some(row)) {
         Verdict::No => None,
         _ if back && Rule::UndeleteComesIn.is_broken() => None,
         Verdict::Yes => Some(Reason::EnteredWindow),

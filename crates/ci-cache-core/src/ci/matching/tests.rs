@@ -102,8 +102,9 @@ fn judged(change: &Change, dependency: &Dependency) -> Option<Reason> {
     assert!(!filed.is_empty());
     let is_found = filed.iter().any(|anchor| probed.contains(anchor));
     let has_all = also.iter().all(|anchor| probed.contains(anchor));
+    let may = domain.may_touch(&domain.sight(change), domain.hint(dependency));
     assert!(
-        reason.is_none() || (is_found && has_all),
+        reason.is_none() || (is_found && has_all && may),
         "{reason:?} is not found"
     );
     reason

@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use ci_model::fold::fold;
 use ci_model::{CiChange, CiId, CiSummary, Image, Order, Search, Sort, SortColumn};
 
+use super::hint::Hint;
 use super::ids::Ids;
 use super::rules::Rule;
 
@@ -47,7 +48,7 @@ struct Place {
 }
 
 /// The first eight bytes of a text as a number; numbers that differ are in the order of their texts.
-fn prefix(text: &str) -> u64 {
+pub(super) fn prefix(text: &str) -> u64 {
     let mut first = [0; 8];
     first
         .iter_mut()
@@ -72,18 +73,19 @@ impl Window {
     }
 
     /// Tells whether a row that matches and is not in the answer would get into it: yes where that is not known.
-    pub(super) fn admits(&self, search: &Search, id: CiId, row: &Image) -> bool {
+    /// `first` are the identifiers that come first; asked for only where there are any.
+    pub(super) fn admits<'a>(&self, first: impl FnOnce() -> &'a [String], id: CiId, row: &Image) -> bool {
         let last = match &self.end {
             End::Open => return !Rule::OpenWindowTakesAll.is_broken(),
             End::Unknown => return true,
             End::At(last) => last,
         };
         let exact = if self.has_first {
-            is_exact(search, row.folded_names())
+            is_exact(first(), row.folded_names())
         } else {
             Some(false)
         };
-        exact.is_none_or(|exact| self.is_before((exact, value_of(self.sort, row), id), last))
+        exact.is_none_or(|exact| self.is_before((exact, value_of(self.sort.column, row), id), last))
     }
 
     /// Tells whether a change is beyond the window whatever the question is: its row is not in the answer, and sorts
@@ -95,9 +97,21 @@ impl Window {
         match (&change.new, &self.end) {
             (None, _) => true,
             (Some(row), End::At(last)) if !self.has_first => {
-                !self.is_before((false, value_of(self.sort, row), change.id), last)
+                !self.is_before((false, value_of(self.sort.column, row), change.id), last)
             }
             (Some(_), _) => false,
+        }
+    }
+
+    /// What of it lies in the index.
+    pub(super) fn hint(&self) -> Hint {
+        match &self.end {
+            End::At(Place {
+                prefix,
+                value: Some(_),
+                ..
+            }) if !self.has_first => Hint::of_window(self.rows.mask(), self.sort, *prefix),
+            _ => Hint::default(),
         }
     }
 
@@ -127,7 +141,10 @@ impl Place {
             false
         } else {
             let names = [fold(row.ci_code.as_str()), fold(&row.ci_name)];
-            is_exact(search, certain.then(|| names.each_ref().map(String::as_str)))?
+            is_exact(
+                search.exact_first(),
+                certain.then(|| names.each_ref().map(String::as_str)),
+            )?
         };
         let value = value_of_summary(search, row);
         Some(End::At(Self {
@@ -140,8 +157,7 @@ impl Place {
 }
 
 /// Whether the row is one of the identifiers that come first; nothing when its names are not known.
-fn is_exact(search: &Search, names: Option<[&str; 2]>) -> Option<bool> {
-    let first = search.exact_first();
+fn is_exact(first: &[String], names: Option<[&str; 2]>) -> Option<bool> {
     if first.is_empty() || Rule::ExactFirst.is_broken() {
         return Some(false);
     }
@@ -162,8 +178,8 @@ fn value_of_summary<'a>(search: &Search, row: &'a CiSummary) -> Option<&'a str> 
     }
 }
 
-fn value_of(sort: Sort, row: &Image) -> Option<&str> {
-    match sort.column {
+pub(super) fn value_of(column: SortColumn, row: &Image) -> Option<&str> {
+    match column {
         SortColumn::CiCode => Some(&row.code),
         SortColumn::CiName => Some(&row.name),
         SortColumn::CiType => Some(&row.ci_type),
@@ -247,8 +263,8 @@ mod tests {
     fn a_window_that_is_not_full_takes_every_row() {
         let search = search("ci_code", 2, &[]);
         let window = Window::new(&search, &[row(5, "m", None)]);
-        assert!(window.admits(&search, id(9), &image("z", None)));
-        assert!(Window::new(&search, &[]).admits(&search, id(9), &image("z", None)));
+        assert!(window.admits(|| search.exact_first(), id(9), &image("z", None)));
+        assert!(Window::new(&search, &[]).admits(|| search.exact_first(), id(9), &image("z", None)));
     }
 
     #[test]
@@ -272,7 +288,7 @@ mod tests {
             let window = Window::new(&search, &[row(5, last, subtype)]);
             let other = image(other, None);
             assert_eq!(
-                window.admits(&search, id(other_id), &other),
+                window.admits(|| search.exact_first(), id(other_id), &other),
                 inside,
                 "{sort} {last}"
             );
@@ -280,7 +296,7 @@ mod tests {
         let search = search("ci_subtype:desc", 1, &[]);
         let window = Window::new(&search, &[row(5, "m", None)]);
         assert!(
-            window.admits(&search, id(9), &image("x", Some("a"))),
+            window.admits(|| search.exact_first(), id(9), &image("x", Some("a"))),
             "absent is last"
         );
     }
@@ -289,13 +305,13 @@ mod tests {
     fn identifiers_come_first_and_what_hides_them_is_inside() {
         let search = search("ci_code", 1, &["Z", "q"]);
         let window = Window::new(&search, &[row(5, "a", None)]);
-        assert!(window.admits(&search, id(9), &image("z", None)));
-        assert!(!window.admits(&search, id(9), &image("y", None)));
+        assert!(window.admits(|| search.exact_first(), id(9), &image("z", None)));
+        assert!(!window.admits(|| search.exact_first(), id(9), &image("y", None)));
         let window = Window::new(&search, &[row(5, "Q", None)]);
-        assert!(!window.admits(&search, id(9), &image("a", None)));
-        assert!(window.admits(&search, id(9), &image("a\u{1f}b", None)));
+        assert!(!window.admits(|| search.exact_first(), id(9), &image("a", None)));
+        assert!(window.admits(|| search.exact_first(), id(9), &image("a\u{1f}b", None)));
         let mut hidden = row(5, "Q", None);
         hidden.ci_name = "a\u{1f}b".into();
-        assert!(Window::new(&search, &[hidden]).admits(&search, id(9), &image("r", None)));
+        assert!(Window::new(&search, &[hidden]).admits(|| search.exact_first(), id(9), &image("r", None)));
     }
 }
