@@ -25,10 +25,23 @@ pub struct Control {
     panics: AtomicBool,
     /// What the next write waits for after its commit.
     held: Mutex<Option<oneshot::Receiver<()>>>,
+    /// The snapshot that is to be held.
+    waiting: Mutex<Option<Waiting>>,
     /// Writes that wait after their commit, or did.
     holding: AtomicU64,
     /// Reads take a permit first; a test closes the gate by taking all of them.
     gate: Semaphore,
+}
+
+/// A snapshot to be held before it begins.
+#[derive(Debug)]
+struct Waiting {
+    /// Which one, counted from the next one, which is 1.
+    left: u64,
+    /// Hears when it comes.
+    reached: oneshot::Sender<()>,
+    /// What it waits for.
+    released: oneshot::Receiver<()>,
 }
 
 /// Permits of an open gate: more than any test has readers.
@@ -42,6 +55,7 @@ impl Control {
             fail_in: AtomicU64::new(u64::MAX),
             panics: AtomicBool::new(false),
             held: Mutex::new(None),
+            waiting: Mutex::new(None),
             holding: AtomicU64::new(0),
             gate: Semaphore::new(OPEN as usize),
         }
@@ -72,6 +86,37 @@ impl Control {
         let (release, held) = oneshot::channel();
         *self.held.lock().expect("nobody panics with this lock") = Some(held);
         release
+    }
+
+    /// Holds the n-th snapshot from now before it begins (1 is the next one), until the sender is used or dropped; the receiver
+    /// hears when it comes.
+    ///
+    /// # Panics
+    /// When another test thread panicked here.
+    pub fn hold_nth_snapshot(&self, n: u64) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
+        let (told, reached) = oneshot::channel();
+        let (release, released) = oneshot::channel();
+        *self.waiting.lock().expect("nobody panics with this lock") = Some(Waiting {
+            left: n,
+            reached: told,
+            released,
+        });
+        (reached, release)
+    }
+
+    async fn begins(&self) {
+        let due = {
+            let mut waiting = self.waiting.lock().expect("nobody panics with this lock");
+            if let Some(waiting) = &mut *waiting {
+                waiting.left -= 1;
+            }
+            waiting.take_if(|waiting| waiting.left == 0)
+        };
+        if let Some(due) = due {
+            // Errors mean that the test does not care any more.
+            let _told = due.reached.send(());
+            let _released = due.released.await;
+        }
     }
 
     /// The number of writes that were held after their commit.
@@ -158,6 +203,7 @@ impl Observed {
 impl Store for Observed {
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
         self.control.call()?;
+        self.control.begins().await;
         Ok(Box::new(ObservedSnapshot {
             inner: self.inner.snapshot().await?,
             control: Arc::clone(&self.control),

@@ -60,7 +60,7 @@ pub struct Answer<T> {
     /// How long ago it was loaded; zero when it was loaded for this call.
     pub age: Duration,
     /// The state of the database at which it is true: give it back as [`Level::AtLeast`](crate::Level::AtLeast) to see nothing
-    /// older. None where the store records no changes.
+    /// older. None where the store records no changes, and on SQLite while it does not record them.
     pub as_of: Option<Token>,
     /// How far that state may be behind the database, at most, when this was answered. None when nobody knows: the store
     /// records no changes, and the answer is as old as its time to live allows.

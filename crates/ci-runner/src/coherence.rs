@@ -108,6 +108,8 @@ pub(crate) struct Follow {
     pub(crate) pace: Pace,
     /// When the last question was asked.
     asked: AtomicU64,
+    /// When the last write of this runner returned from the database.
+    written: AtomicU64,
     /// The last poll that had begun when a write could not be followed: the mark stays hidden until a later one is good.
     doubt: AtomicU64,
     shared: Mutex<Shared>,
@@ -134,6 +136,7 @@ impl Follow {
             polls: Polls::new(),
             pace,
             asked: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             doubt: AtomicU64::new(0),
             shared: Mutex::new(Shared {
                 state,
@@ -154,6 +157,16 @@ impl Follow {
         if now.saturating_since(Tick::from_micros(before)) > IDLE_AFTER {
             self.polls.ring();
         }
+    }
+
+    /// A write has returned from the database, committed or not.
+    pub(crate) fn wrote(&self, now: Tick) {
+        self.written.fetch_max(now.as_micros(), Ordering::SeqCst);
+    }
+
+    /// When the last write of this runner returned from the database: a load that began later includes it.
+    pub(crate) fn written(&self) -> Tick {
+        Tick::from_micros(self.written.load(Ordering::SeqCst))
     }
 
     /// A write may have been committed that no poll has shown: until one does, nobody knows what is true.

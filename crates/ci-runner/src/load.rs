@@ -66,7 +66,7 @@ impl Tenant {
         let inner = self.inner();
         inner.through.add();
         let question = Arc::new(question);
-        let asked = inner.cache.now();
+        let (asked, written) = (inner.cache.now(), inner.follow.written());
         match inner.through.join(key) {
             Lookup::Lead(leader) => {
                 let passed = load_past(inner, self.id(), question, Some(leader)).await?;
@@ -74,7 +74,7 @@ impl Tenant {
             }
             Lookup::Wait(waiter) => {
                 if let Outcome::Loaded(passed) = waiter.await
-                    && serves(self.level(), &passed, asked)
+                    && serves(self.level(), &passed, (asked, written))
                 {
                     return Ok(inner.passed(&passed, Source::Coalesced));
                 }
@@ -86,10 +86,21 @@ impl Tenant {
     }
 }
 
-/// Tells whether an answer keeps a level's promise to somebody who asked at a moment. Its load may have begun earlier.
-fn serves(level: &Level, passed: &Passed, asked: Tick) -> bool {
+/// Tells whether an answer keeps a level's promise to somebody who asked at a moment, when the last write of this runner had
+/// returned. Its load may have begun earlier.
+///
+/// ```text
+/// one reader                     a writer                     another reader, Cached
+/// begins to load the old row
+///                                commits, returns
+///                                                             joins the load: it must not see the old row
+/// ```
+fn serves(level: &Level, passed: &Passed, (asked, written): (Tick, Tick)) -> bool {
     match level {
-        Level::Cached { max_lag } => asked.saturating_since(passed.begun) <= *max_lag,
+        Level::Cached { max_lag } => {
+            asked.saturating_since(passed.begun) <= *max_lag
+                && (passed.begun > written || written == Tick::default())
+        }
         Level::AtLeast(token) => {
             token.epoch == Epoch(passed.loaded.epoch) && passed.loaded.version.includes(&token.version)
         }

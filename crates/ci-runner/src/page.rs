@@ -24,7 +24,7 @@ pub struct Page {
     pub answers: Vec<Reply>,
     /// From memory, or from one snapshot of the database.
     pub source: Source,
-    /// The state at which all of them are true; none where the store records no changes.
+    /// The state at which all of them are true; none where the store records no changes, or does not now.
     pub as_of: Option<Token>,
     /// How far that state may be behind the database, at most.
     pub lag: Option<Duration>,

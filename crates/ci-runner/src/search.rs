@@ -94,7 +94,7 @@ impl Tenant {
             let next = self.step(search.clone(), *mode).await?;
             let next = match answer {
                 Some(before) => {
-                    mixed |= before.as_of != next.as_of;
+                    mixed |= !self.at_one_state(&before, &next);
                     combine(next, before)
                 }
                 None => next,
@@ -109,6 +109,19 @@ impl Tenant {
             Some(answer) if !mixed => Ok(answer),
             _ => self.first_found_at_once(steps).await,
         }
+    }
+
+    /// Tells whether two answers are true at one state. Without a feed nobody can tell, and times to live bound what is wrong.
+    ///
+    /// ```text
+    /// changes are not recorded now, so no state has a version
+    /// this question                           another program
+    /// asks for the identifier: nothing
+    ///                                         inserts the CI that has it
+    /// asks for the words: finds the CI, and says that no CI has the identifier
+    /// ```
+    fn at_one_state<T>(&self, one: &Answer<T>, other: &Answer<T>) -> bool {
+        one.as_of == other.as_of && (one.as_of.is_some() || !self.inner().follow.has_feed())
     }
 
     async fn first_found_at_once(&self, steps: Vec<(SearchMode, Search)>) -> Result<Answer<SearchResult>> {

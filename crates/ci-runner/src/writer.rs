@@ -76,6 +76,7 @@ impl Following {
                 tenants: &tenants,
             };
             let written = write.await;
+            followed.follow.wrote(followed.cache.now());
             if matches!(written, Err(StoreError::Rejected { .. })) || followed.poll().await {
                 unknown.settle();
             } else {

@@ -179,7 +179,8 @@ pub trait Snapshot: Send {
     /// A shortest path (no answer when one of the ends is not there), and which CIs the search came by.
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace>;
 
-    /// The state that this snapshot is of, and the history that it belongs to; none where the store has no feed.
+    /// The state that this snapshot is of, and the history that it belongs to; none where the store has no feed, or where states
+    /// cannot be told apart now, because changes are not recorded.
     ///
     /// Read in the snapshot's own transaction: its answers are true at exactly this version. One statement of some
     /// 0.1 ms, not counted in [`statements`](Self::statements).

@@ -133,6 +133,27 @@ impl Timeline {
         }
     }
 
+    /// The places from this one on at which the feed's triggers are gone (SQLite); none if they are there throughout.
+    pub fn blind_from(&self, place: usize) -> Option<Span> {
+        // At place p the last row that is included is p - 1; the row that ends the blindness is not blind itself any more.
+        let is_blind = |place: &usize| {
+            place
+                .checked_sub(self.played + 1)
+                .is_some_and(|row| self.is_blind(row))
+        };
+        let mut places = (place..=self.len()).filter(is_blind);
+        let from = places.next()?;
+        Some(Span {
+            from,
+            to: places.next_back().unwrap_or(from),
+        })
+    }
+
+    fn is_blind(&self, row: usize) -> bool {
+        let numbered = matches!(self.rows[row].origin, Origin::Sequence(_));
+        numbered && self.blind[row] && !matches!(self.rows[row].deed, Deed::Blind(false))
+    }
+
     /// The first place that has the same number as this one.
     fn first_unnumbered(&self, to: usize) -> usize {
         let Some(mark) = to.checked_sub(1).map(|last| self.rows[last].origin) else {

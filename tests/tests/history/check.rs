@@ -114,7 +114,8 @@ impl Round<'_> {
         let mut order = Vec::with_capacity(self.reads.len());
         for (index, read) in self.reads.iter().enumerate() {
             let Some(token) = &read.as_of else {
-                return Err(self.wrong(read, "it does not say as of when it is true", None));
+                order.push(self.unversioned(read, index, &floors, &mut places)?);
+                continue;
             };
             let span = places.of(token);
             let returned = own.partition_point(|(ended, _)| *ended + SLACK <= read.began);
@@ -123,7 +124,7 @@ impl Round<'_> {
                 let why = "it does not include a write through the same runner that had returned";
                 return Err(self.wrong(read, why, Some(span)));
             }
-            let needed = needed(read, token, &floors, &mut places);
+            let needed = needed(read, Some(token), &floors, &mut places);
             if let Some((why, _)) = needed.iter().find(|(_, place)| *place > span.to) {
                 return Err(self.wrong(read, why, Some(span)));
             }
@@ -131,6 +132,23 @@ impl Round<'_> {
             order.push((span, least.max(span.from), index));
         }
         self.check_values(order)
+    }
+
+    /// Where an answer without a version may be true: it was loaded while the feed's triggers were gone, at a state that includes
+    /// all that it has to.
+    fn unversioned(
+        &self,
+        read: &Read,
+        index: usize,
+        floors: &Known,
+        places: &mut Places<'_>,
+    ) -> Result<(Span, usize, usize), Wrong> {
+        let needed = needed(read, None, floors, places);
+        let least = needed.iter().map(|(_, place)| *place).max().unwrap_or(0);
+        match self.line.blind_from(least) {
+            Some(span) if read.source != Source::Hit => Ok((span, span.from, index)),
+            _ => Err(self.wrong(read, "it does not say as of when it is true", None)),
+        }
     }
 
     /// Each token of a write includes what was written, and all that could be seen before it. Returns the writes in the order in
@@ -273,7 +291,12 @@ impl Places<'_> {
 }
 
 /// What an answer has to include, and why.
-fn needed(read: &Read, as_of: &Token, floors: &Known, places: &mut Places<'_>) -> Vec<(&'static str, usize)> {
+fn needed(
+    read: &Read,
+    as_of: Option<&Token>,
+    floors: &Known,
+    places: &mut Places<'_>,
+) -> Vec<(&'static str, usize)> {
     let earlier = |lag: Duration| read.began.checked_sub(lag + SLACK);
     let before = floors.before(earlier(Duration::ZERO));
     let mut needed = Vec::new();
@@ -286,7 +309,7 @@ fn needed(read: &Read, as_of: &Token, floors: &Known, places: &mut Places<'_>) -
         }
         Level::AtLeast(token) => {
             needed.push(("it does not include the token", places.of(token).from));
-            if token.epoch != as_of.epoch {
+            if as_of.is_none_or(|as_of| as_of.epoch != token.epoch) {
                 needed.push(("a token of another epoch is strong", before));
             }
         }

@@ -225,10 +225,11 @@ async fn look(connection: &mut SqliteConnection) -> sqlx::Result<Seen> {
     seen(&row, 0, None)
 }
 
-/// Reads a version and its epoch, for [`crate::Snapshot::version`].
-pub(super) async fn version(connection: &mut SqliteConnection) -> Result<(Epoch, Version)> {
+/// Reads a version and its epoch, for [`crate::Snapshot::version`]. Without the triggers nothing gets a number: many states have
+/// the last one, so it does not say which of them this is.
+pub(super) async fn version(connection: &mut SqliteConnection) -> Result<Option<(Epoch, Version)>> {
     let seen = look(connection).await?;
-    Ok((seen.identity.epoch(), seen.position()))
+    Ok(seen.whole.then(|| (seen.identity.epoch(), seen.position())))
 }
 
 async fn tables(connection: &mut SqliteConnection) -> sqlx::Result<bool> {

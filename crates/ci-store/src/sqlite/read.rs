@@ -220,7 +220,7 @@ impl Snapshot for SqliteSnapshot {
 
     async fn version(&mut self) -> Result<Option<(Epoch, Version)>> {
         self.deadline.set(self.timeout);
-        feed::version(&mut self.transaction).await.map(Some)
+        feed::version(&mut self.transaction).await
     }
 
     fn statements(&self) -> u32 {
