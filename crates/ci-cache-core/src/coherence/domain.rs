@@ -72,7 +72,7 @@ pub trait Domain: Send + Sync + 'static {
     /// that has one of its anchors.
     fn file(&self, dependency: &Self::Dependency, rarity: &Rarity, anchors: &mut Vec<Anchor>);
 
-    /// Lists anchors that every change which touches a dependency has besides the one it is found under, the most telling first: two
+    /// Lists anchors that every change which touches a dependency has besides the one it is found under, the most telling first: four
     /// of them spare most other changes that have that one a look at the dependency. (What is rare tells most, unless it mostly
     /// comes together with the anchor it is filed under, as the trigrams of one word do.) Default: none.
     ///

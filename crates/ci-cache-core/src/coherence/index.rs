@@ -2,7 +2,7 @@
 //!
 //! Registrations lie in a slab of slots; a table leads from an anchor to the slots filed under it. Most anchors have one
 //! slot, whose number then stands in the table itself; the others have a list. Each filing knows its place in its list, so that a
-//! registration leaves in constant time per anchor, however long the lists are. A posting says of two anchors more that a change must
+//! registration leaves in constant time per anchor, however long the lists are. A posting says of four anchors more that a change must
 //! have them, and has the domain's hint beside it, so that most of a list is passed over without a look at the slots.
 
 use std::fmt;

@@ -7,12 +7,15 @@ const OFTEN: u32 = 1 << 31;
 /// The most registrations at a time.
 pub(super) const MAX_SLOTS: usize = OFTEN as usize;
 
-/// A slot filed under an anchor, with short marks of up to two anchors more that a change must have to touch it.
+/// Anchors that a posting asks for besides its own.
+const ALSO: usize = 4;
+
+/// A slot filed under an anchor, with short marks of up to four anchors more that a change must have to touch it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Posting<H> {
     slot: u32,
     /// Marks; [`ANYTHING`] where there is none.
-    also: [u16; 2],
+    also: [u16; ALSO],
     /// What the domain compares a change with.
     hint: H,
 }
@@ -30,7 +33,7 @@ impl<H: Copy> Posting<H> {
     /// Of a slot filed under this anchor alone.
     pub(super) fn once(slot: u32, anchor: Anchor, also: &[Anchor], hint: H) -> Self {
         let mut others = also.iter().filter(|&&other| other != anchor);
-        let also = [(); 2].map(|()| others.next().map_or(ANYTHING, |&other| mark(other)));
+        let also = [(); ALSO].map(|()| others.next().map_or(ANYTHING, |&other| mark(other)));
         Self { slot, also, hint }
     }
 
@@ -91,8 +94,7 @@ impl Wanted {
     /// Tells whether the search may have what a posting asks for.
     #[inline]
     pub(super) fn has_all_of<H>(&self, posting: &Posting<H>) -> bool {
-        let [one, other] = posting.also;
-        self.has(one) && self.has(other)
+        posting.also.iter().all(|&mark| self.has(mark))
     }
 }
 
@@ -102,16 +104,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_posting_asks_for_two_anchors_besides_its_own() {
+    fn a_posting_asks_for_four_anchors_besides_its_own() {
         let mut wanted = Wanted::new();
-        let [own, one, other, third] = [1, 2, 3, 4].map(Anchor);
-        let posting = Posting::often(5, own, &[own, one, other, third], ());
+        let all @ [own, one, two, three, four, _] = [1, 2, 3, 4, 5, 6].map(Anchor);
+        let posting = Posting::often(5, own, &all, ());
         assert_eq!((posting.slot(), posting.is_often()), (5, true));
         for (search, expected) in [
             (&[own][..], false),
-            (&[own, one], false),
-            (&[own, other, third], false),
-            (&[one, other], true),
+            (&[own, one, two, three], false),
+            (&[own, two, three, four], false),
+            (&[one, two, three, four], true),
         ] {
             wanted.fill(search);
             assert_eq!(wanted.has_all_of(&posting), expected);

@@ -70,12 +70,22 @@ pub(super) fn also(anchors: Anchors, dependency: &Dependency, rarity: &Rarity, o
     pieces.sort_by_key(|(anchor, _)| rarity.estimate(*anchor));
     out.extend(pieces.iter().skip(1).map(|(anchor, _)| *anchor));
     out[start..].sort_by_key(|anchor| rarity.estimate(*anchor));
-    // Of the keyword that it is probably filed under, the ends: its other pieces mostly come together.
+    // Of the keyword that it is probably filed under, what lies apart: pieces beside each other mostly come together.
     if let Some((_, keyword)) = pieces.first() {
-        let mut all = Vec::new();
-        grams(keyword, |gram| all.push(anchors.gram(gram)));
-        out.extend(all.first().into_iter().chain(all.last()));
+        apart(anchors, keyword, out);
     }
+}
+
+/// Lists the first, the last and the middle six characters of a keyword, or three of a shorter one.
+fn apart(anchors: Anchors, keyword: &str, out: &mut Vec<Anchor>) {
+    let (mut threes, mut sixes) = (Vec::new(), Vec::new());
+    grams(keyword, |gram| match gram {
+        Gram::Three(_) => threes.push(anchors.gram(gram)),
+        Gram::Six(_) => sixes.push(anchors.gram(gram)),
+    });
+    let all = if sixes.is_empty() { threes } else { sixes };
+    let ends = [all.first(), all.last(), all.get(all.len() / 2)];
+    out.extend(ends.into_iter().flatten());
 }
 
 /// The anchor of a column that has a value.

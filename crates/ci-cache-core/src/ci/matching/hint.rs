@@ -3,9 +3,10 @@
 //! Most searches that share a rare piece of text with a change are not touched by it: the row is not in their answer and sorts
 //! behind its end. To find that out in the dependency costs a cache miss or three for each; here it costs none.
 
-use ci_model::{Change, CiId, Event, Image, Order, Sort, SortColumn};
+use ci_model::{Change, Event, Image, Order, Sort, SortColumn};
 
 use super::ids::bit;
+use super::window::{prefix, value_of};
 
 /// What an index keeps of a dependency.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,9 +34,14 @@ pub struct Sight {
 #[derive(Debug)]
 struct Row {
     bit: u64,
-    /// The first bytes of its values by column; none where it has no value, in all where the row is gone.
-    values: [Option<u64>; 5],
+    /// After the change; none where it is gone.
+    new: Option<Values>,
+    /// Before it; none where that is not known, or it was not there.
+    old: Option<Values>,
 }
+
+/// The first bytes of a row's values by column; none where it has no value.
+type Values = [Option<u64>; COLUMNS.len()];
 
 /// The columns that a search can be sorted by, in the order of a sight's values.
 const COLUMNS: [SortColumn; 5] = [
@@ -73,35 +79,36 @@ impl Hint {
 impl Sight {
     pub(super) fn of(change: &Change) -> Self {
         let row = match &change.event {
-            Event::Ci(change) => Some(Row::new(change.id, change.new.as_ref())),
+            Event::Ci(change) => Some(Row {
+                bit: bit(change.id),
+                new: change.new.as_ref().map(values),
+                old: change.old.as_ref().map(values),
+            }),
             _ => None,
         };
         Self { row }
     }
 
     /// See [`crate::coherence::Domain::may_touch`].
+    ///
+    /// A row comes into the answer if it sorts before its end now. One that is in it sorted there before the change, too: a
+    /// change that moved it shows in its columns, so it mattered by itself.
     pub(super) fn may_touch(&self, hint: Hint) -> bool {
-        let (Some(row), Some((column, descending))) = (&self.row, hint.sort()) else {
+        let (Some(row), Some(sort)) = (&self.row, hint.sort()) else {
             return true;
         };
-        if hint.rows & row.bit != 0 {
-            return true;
-        }
-        // A row without a value sorts behind all that have one, whatever the order.
-        let value = row.values.get(column).copied().flatten();
         let last = start(hint.end);
-        value.is_some_and(|value| if descending { value >= last } else { value <= last })
+        let was_in = hint.rows & row.bit != 0 && row.old.is_none_or(|old| is_before(&old, sort, last));
+        was_in || row.new.is_some_and(|new| is_before(&new, sort, last))
     }
 }
 
-impl Row {
-    fn new(id: CiId, row: Option<&Image>) -> Self {
-        Self {
-            bit: bit(id),
-            values: COLUMNS.map(|column| {
-                row.and_then(|row| super::window::value_of(column, row))
-                    .map(|value| start(super::window::prefix(value)))
-            }),
-        }
-    }
+/// Tells whether a row may sort before an end, or at it. One without a value sorts behind all that have one, whatever the order.
+fn is_before(row: &Values, (column, descending): (usize, bool), last: u64) -> bool {
+    let value = row.get(column).copied().flatten();
+    value.is_some_and(|value| if descending { value >= last } else { value <= last })
+}
+
+fn values(row: &Image) -> Values {
+    COLUMNS.map(|column| value_of(column, row).map(|value| start(prefix(value))))
 }
