@@ -92,8 +92,8 @@ impl RunnerBuilder {
         self
     }
 
-    /// Sets the time between two polls of the change feed while somebody asks; 3 ms when not called, from 1 ms to 1 min. It is most of
-    /// what an answer from memory lags behind the database.
+    /// Sets the time between two polls of the change feed while somebody asks; 3 ms when not called, from 1 ms to 1 min; a
+    /// third of it after a poll that brought changes. It is most of what an answer from memory lags behind the database.
     pub fn poll_every(mut self, pause: Duration) -> Self {
         self.pace.busy = pause;
         self
