@@ -63,7 +63,7 @@ struct Seen {
     floor: i64,
     /// How often the schema was changed.
     cookie: i64,
-    /// Whether every trigger is there.
+    /// Whether every trigger is there, and knows every unique index.
     whole: bool,
 }
 
@@ -152,7 +152,9 @@ impl Feed for SqliteFeed {
         if !seen.whole {
             self.blind = true;
             return Err(Error::Schema(
-                "changes are not recorded: a trigger of ours is missing; open the store anew".into(),
+                "changes are not recorded: a trigger of ours is missing or was made for other unique indexes; open the \
+                 store anew"
+                    .into(),
             ));
         }
         Ok(self.begin(seen))

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::feed_schema::{FOUND, documents_of, image};
+use super::feed_schema::{documents_of, found, image};
 use crate::changes::NEIGHBOURS;
 use crate::schema::{FLOOR_KEY, HISTORY_KEY, SCHEMA_KEY, UUID_KEY};
 
@@ -39,7 +39,8 @@ fn state_columns() -> String {
     format!(
         "(SELECT seq FROM ci_change ORDER BY seq DESC LIMIT 1), (SELECT mark FROM ci_change ORDER BY seq DESC LIMIT 1), \
          (SELECT mark FROM ci_change WHERE seq = ?1), {floor}, {uuid}, {history}, {schema}, v.schema_version, \
-         CASE WHEN v.schema_version IS NOT ?2 THEN ({FOUND}) END",
+         CASE WHEN v.schema_version IS NOT ?2 THEN ({found}) END",
+        found = found(),
         floor = meta(FLOOR_KEY),
         uuid = meta(UUID_KEY),
         history = meta(HISTORY_KEY),
