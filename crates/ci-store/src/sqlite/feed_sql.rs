@@ -67,7 +67,7 @@ pub(super) fn poll() -> &'static str {
              UNION ALL \
              SELECT r.seq, r.entity, r.tenant_id, r.id, r.old, r.new, r.image IS r.new, \
                 CASE WHEN r.image IS NOT r.new THEN r.image END, \
-                CASE WHEN r.moved THEN (SELECT json_group_array(n.id) FROM (\
+                CASE WHEN r.moved THEN (SELECT json_group_array(CAST(n.id AS TEXT)) FROM (\
                     SELECT f.to_id AS id FROM ci_relation AS f WHERE f.tenant_id = r.tenant_id AND f.from_id = r.id \
                     UNION ALL SELECT t.from_id FROM ci_relation AS t WHERE t.tenant_id = r.tenant_id AND t.to_id = r.id \
                     LIMIT {most}) AS n) END, \
