@@ -39,7 +39,7 @@ pub struct Control {
 /// What becomes of a poll.
 #[derive(Debug)]
 enum Poll {
-    Fails,
+    Fails(Error),
     /// It reads, then waits, then says what it read; or that some was missed.
     Held(oneshot::Receiver<()>, bool),
 }
@@ -67,9 +67,14 @@ impl Control {
         polls.push_back(poll);
     }
 
-    /// Makes a poll of the feed fail, after those that are arranged already.
+    /// Makes a poll of the feed fail as if the database were gone, after those that are arranged already.
     pub fn fail_poll(&self) {
-        self.next_poll(Poll::Fails);
+        self.next_poll(Poll::Fails(Error::Unavailable("injected".into())));
+    }
+
+    /// Makes a poll of the feed fail as if the database refused it, after those that are arranged already.
+    pub fn refuse_poll(&self) {
+        self.next_poll(Poll::Fails(Error::Database("injected".into())));
     }
 
     /// Holds a poll of the feed, after those that are arranged already, between its reading and its answer, until the guard is used or
@@ -293,7 +298,7 @@ impl Feed for ObservedFeed {
             .pop_front();
         match next {
             None => self.inner.poll().await,
-            Some(Poll::Fails) => Err(Error::Unavailable("injected".into())),
+            Some(Poll::Fails(error)) => Err(error),
             Some(Poll::Held(held, gap)) => {
                 let mut polled = self.inner.poll().await?;
                 let at = if gap {

@@ -356,3 +356,23 @@ async fn a_gap_that_was_read_before_a_write_does_not_vouch_for_it() {
         tenant.upsert_cis(vec![named("old")]).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_poll_that_is_refused_is_passed_over_and_everything_is_forgotten() {
+    let fixture = Fixture::sqlite();
+    let (runner, tenant, control) = observed(&fixture).await;
+    assert_eq!(name(&tenant).await, "old");
+    control.refuse_poll();
+    fixture.execute("UPDATE ci SET ci_name = 'new'").await;
+    while runner.feed().epochs == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(name(&tenant).await, "new");
+    assert_eq!(runner.feed().failures, 0);
+    assert!(
+        runner
+            .feed()
+            .trouble
+            .is_some_and(|trouble| trouble.contains("injected"))
+    );
+}

@@ -331,8 +331,18 @@ impl Task {
                 false
             }
             Err(error) => {
-                self.follow.note(FeedState::CatchingUp, Some(error.to_string()));
-                false
+                // What the database refuses to tell it will refuse the next time, too, and nothing would be answered from memory any
+                // more. To begin anew is to pass it over, and to forget everything.
+                let anew = match error.is_transient() {
+                    true => None,
+                    false => self.feed.start().await.ok(),
+                };
+                if let Some(start) = &anew {
+                    inner.follow_from(start.epoch, start.position.clone(), polled_at, number);
+                }
+                let state = anew.as_ref().map_or(FeedState::CatchingUp, |_| FeedState::Gapped);
+                self.follow.note(state, Some(error.to_string()));
+                anew.is_some()
             }
         }
     }
