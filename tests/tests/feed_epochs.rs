@@ -381,6 +381,35 @@ async fn adopted_tables_tell_their_changes_and_refuse_nobody() {
 }
 
 #[tokio::test]
+async fn documents_by_an_id_in_another_case_are_told_where_they_are_found() {
+    let fixture = Fixture::sqlite();
+    fixture
+        .execute("CREATE TABLE ci_ext (ci_id TEXT COLLATE NOCASE PRIMARY KEY, tags TEXT, attributes TEXT)")
+        .await;
+    let store = fixture.open().await;
+    let mut feed = started(&*store).await;
+    after(&fixture, &mut feed, &insert("acme", 0xab)).await;
+    let upper = |sql: String| sql.replace("0000000000ab", "0000000000AB");
+    let told = after(&fixture, &mut feed, &upper(tag(0xab, r#"{"a": 1}"#))).await;
+    assert_eq!(told, [r#"acme: c-171 name -{} > c-171 name -{"a":1} []"#]);
+    let told = after(&fixture, &mut feed, r#"UPDATE ci_ext SET tags = '{"a": 2}'"#).await;
+    assert_eq!(told, [r#"acme: c-171 name -{"a":1} > c-171 name -{"a":2} []"#]);
+    let replace = tag(0xab, r#"{"a": 3}"#).replace("INSERT", "INSERT OR REPLACE");
+    let told = after(&fixture, &mut feed, &replace).await;
+    assert!(
+        told.iter().any(|told| told.contains(r#"-{"a":2} > "#)),
+        "{told:?}"
+    );
+    assert!(
+        told.iter().any(|told| told.contains(r#"> c-171 name -{"a":3}"#)),
+        "{told:?}"
+    );
+    let told = after(&fixture, &mut feed, "DELETE FROM ci_ext").await;
+    assert_eq!(told, [r#"acme: c-171 name -{"a":3} > c-171 name -{} []"#]);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn waiting_ends_when_somebody_commits() {
     on_both(async |fixture| {
         let store = fixture.open_with(&StoreOptions::default().doorbell(true)).await;
