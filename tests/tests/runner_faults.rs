@@ -227,6 +227,39 @@ async fn a_search_says_miss_when_any_of_its_steps_asked_the_database() {
     assert_eq!((answer.source, codes(&answer)), (Source::Miss, vec!["srv-01"]));
 }
 
+/// ```text
+/// caller                         another program
+/// loads the first step
+///                                commits
+/// loads the second step: at another state, so both are looked up again, and found in memory
+/// ```
+#[tokio::test]
+async fn a_search_says_miss_when_its_steps_were_loaded_at_two_states() {
+    let fixture = Fixture::sqlite();
+    let (runner, tenant, control) = observed(&fixture).await;
+    let (gate, reads) = (control.close_gate(), control.reads());
+    let question = words(&["old", "nothing"]);
+    let asked = tokio::spawn(async move { tenant.search(&question).await.unwrap() });
+    while control.reads() == reads {
+        tokio::task::yield_now().await;
+    }
+    fixture
+        .execute(
+            "INSERT INTO ci (ci_id, tenant_id, ci_code, ci_name, ci_type) \
+             VALUES ('00000000-0000-4000-8000-000000000001', 'other', 'c', 'n', 'SW')",
+        )
+        .await;
+    assert!(runner.catch_up(Duration::from_secs(60)).await);
+    drop(gate);
+    let answer = asked.await.unwrap();
+    assert_eq!(
+        (codes(&answer), answer.value.mode),
+        (vec!["srv-01"], SearchMode::Broad)
+    );
+    assert_eq!(control.reads(), reads + 2);
+    assert_eq!(answer.source, Source::Miss);
+}
+
 #[tokio::test]
 async fn an_identifier_among_other_words_is_recovered() {
     let fixture = Fixture::sqlite();
