@@ -333,9 +333,10 @@ impl Task {
             Err(error) => {
                 // What the database refuses to tell it will refuse the next time, too, and nothing would be answered from memory any
                 // more. To begin anew is to pass it over, and to forget everything.
-                let anew = match error.is_transient() {
-                    true => None,
-                    false => self.feed.start().await.ok(),
+                let anew = if error.is_transient() {
+                    None
+                } else {
+                    self.feed.start().await.ok()
                 };
                 if let Some(start) = &anew {
                     inner.follow_from(start.epoch, start.position.clone(), polled_at, number);
