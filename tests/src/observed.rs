@@ -1,5 +1,6 @@
 //! A store that counts, waits and fails on command, around a real one.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use ci_model::{
     Aggregate, CiDetail, CiOutcome, CiRecord, CiRef, CiSummary, Epoch, Expand, Get, Graph, Groups, List,
     ListPage, Path, Rejection, RelationOutcome, RelationRecord, Search, TenantId, Version,
 };
-use ci_store::{Error, Feed, PathTrace, Result, Snapshot, Store, WriteOptions};
+use ci_store::{EpochReason, Error, Feed, PathTrace, Polled, Result, Snapshot, Start, Store, WriteOptions};
 use tokio::sync::{Semaphore, oneshot};
 
 /// What the wrapper sees and does; shared with the test.
@@ -31,6 +32,18 @@ pub struct Control {
     holding: AtomicU64,
     /// Reads take a permit first; a test closes the gate by taking all of them.
     gate: Semaphore,
+    /// What becomes of the next polls of a feed.
+    polls: Mutex<VecDeque<Poll>>,
+    /// Polls that wait with what they saw, or did.
+    polls_held: AtomicU64,
+}
+
+/// What becomes of a poll.
+#[derive(Debug)]
+enum Poll {
+    Fails(Error),
+    /// It reads, then waits, then says what it read; or that some was missed.
+    Held(oneshot::Receiver<()>, bool),
 }
 
 /// A snapshot to be held before it begins.
@@ -58,7 +71,37 @@ impl Control {
             waiting: Mutex::new(None),
             holding: AtomicU64::new(0),
             gate: Semaphore::new(OPEN as usize),
+            polls: Mutex::new(VecDeque::new()),
+            polls_held: AtomicU64::new(0),
         }
+    }
+
+    fn next_poll(&self, poll: Poll) {
+        let mut polls = self.polls.lock().expect("nobody panics with this lock");
+        polls.push_back(poll);
+    }
+
+    /// Makes a poll of the feed fail as if the database were gone, after those that are arranged already.
+    pub fn fail_poll(&self) {
+        self.next_poll(Poll::Fails(Error::Unavailable("injected".into())));
+    }
+
+    /// Makes a poll of the feed fail as if the database refused it, after those that are arranged already.
+    pub fn refuse_poll(&self) {
+        self.next_poll(Poll::Fails(Error::Database("injected".into())));
+    }
+
+    /// Holds a poll of the feed, after those that are arranged already, between its reading and its answer, until the guard is used or
+    /// dropped. With `gap` the answer is that changes were missed.
+    pub fn hold_poll(&self, gap: bool) -> oneshot::Sender<()> {
+        let (release, held) = oneshot::channel();
+        self.next_poll(Poll::Held(held, gap));
+        release
+    }
+
+    /// The number of polls that were held.
+    pub fn polls_held(&self) -> u64 {
+        self.polls_held.load(SeqCst)
     }
 
     /// The number of reads so far.
@@ -250,7 +293,11 @@ impl Store for Observed {
     }
 
     fn feed(&self) -> Option<Box<dyn Feed>> {
-        self.inner.feed()
+        let feed = ObservedFeed {
+            inner: self.inner.feed()?,
+            control: Arc::clone(&self.control),
+        };
+        Some(Box::new(feed))
     }
 
     async fn ring(&self) {
@@ -273,6 +320,52 @@ impl Store for Observed {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+}
+
+#[derive(Debug)]
+struct ObservedFeed {
+    inner: Box<dyn Feed>,
+    control: Arc<Control>,
+}
+
+#[async_trait]
+impl Feed for ObservedFeed {
+    async fn start(&mut self) -> Result<Start> {
+        self.inner.start().await
+    }
+
+    async fn poll(&mut self) -> Result<Polled> {
+        let next = self
+            .control
+            .polls
+            .lock()
+            .expect("nobody panics with this lock")
+            .pop_front();
+        match next {
+            None => self.inner.poll().await,
+            Some(Poll::Fails(error)) => Err(error),
+            Some(Poll::Held(held, gap)) => {
+                let mut polled = self.inner.poll().await?;
+                let at = if gap {
+                    Some(self.inner.start().await?)
+                } else {
+                    None
+                };
+                self.control.polls_held.fetch_add(1, SeqCst);
+                // An error means that the guard was dropped, which releases as well.
+                let _released = held.await;
+                if let Some(Start { epoch, position }) = at {
+                    let why = EpochReason::Gap;
+                    polled = Polled::NewEpoch { why, epoch, position };
+                }
+                Ok(polled)
+            }
+        }
+    }
+
+    async fn wait(&mut self, at_most: Duration) {
+        self.inner.wait(at_most).await;
     }
 }
 

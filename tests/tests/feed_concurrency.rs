@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ci_model::{Change, Event, Image, Origin};
-use ci_store::Feed;
+use ci_store::{Feed, POLL_CHANGES};
 use ci_tests::fixture::Fixture;
 use feeding::{id, insert, poll, poll_at, relate, started, tag, told};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -256,6 +256,29 @@ async fn documents_of_a_ci_that_moves_beside_them_are_told_to_its_new_tenant() {
     b.run("COMMIT").await;
     let told = told(&mut feed).await;
     assert!(told.contains(&"other: anything".to_owned()), "{told:?}");
+    store.close().await;
+    fixture.finish().await;
+}
+
+#[tokio::test]
+async fn documents_of_a_ci_that_moves_beside_them_are_told_to_its_new_tenant_among_many_changes_too() {
+    let fixture = Fixture::postgres().await;
+    let store = fixture.open().await;
+    let (mut a, mut b) = (Session::new(&fixture).await, Session::new(&fixture).await);
+    a.run(&(insert("acme", 1) + &tag(1, r#"{"x": 1}"#))).await;
+    let mut feed = started(&*store).await;
+    a.run("BEGIN; UPDATE ci SET tenant_id = 'other'").await;
+    b.run(r#"BEGIN; UPDATE ci_ext SET tags = '{"x": 2}'"#).await;
+    a.run("COMMIT").await;
+    poll(&mut feed).await;
+    b.run(&format!(
+        "INSERT INTO ci (ci_id, tenant_id, ci_code, ci_name, ci_type) \
+         SELECT gen_random_uuid(), 'third', 'b-' || n, 'bulk', 'SW' FROM generate_series(0, {POLL_CHANGES}) AS n; COMMIT"
+    ))
+    .await;
+    let mut told = told(&mut feed).await;
+    told.sort();
+    assert_eq!(told, ["acme: anything", "other: anything", "third: anything"]);
     store.close().await;
     fixture.finish().await;
 }

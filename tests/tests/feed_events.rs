@@ -286,6 +286,57 @@ async fn what_replace_displaces_is_told() {
 }
 
 #[tokio::test]
+async fn a_relation_to_what_is_no_id_hides_no_neighbour() {
+    let fixture = Fixture::sqlite();
+    let store = fixture.open().await;
+    let mut feed = started(&*store).await;
+    after(
+        &fixture,
+        &mut feed,
+        &(insert("acme", 1) + &insert("acme", 2) + &relate(1, 2)),
+    )
+    .await;
+    for no_id in ["x'61'", "x'ff'"] {
+        let dangling = relate(1, 2).replace(&format!("'{}')", id(2)), &format!("{no_id})"));
+        let told = after(
+            &fixture,
+            &mut feed,
+            &format!("PRAGMA foreign_keys = off; {dangling}"),
+        )
+        .await;
+        assert_eq!(told, ["acme: anything"], "{dangling}");
+        for moment in ["'2026-01-01 00:00:00.000000Z'", "NULL"] {
+            let told = after(
+                &fixture,
+                &mut feed,
+                &format!("UPDATE ci SET deleted_at = {moment} WHERE ci_code = 'c-1'"),
+            )
+            .await;
+            assert!(told[0].ends_with("[2]") || told[0].ends_with("[?]"), "{told:?}");
+        }
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_replace_displaces_by_the_number_of_a_row_is_told() {
+    let fixture = Fixture::sqlite();
+    let store = fixture.open().await;
+    let mut feed = started(&*store).await;
+    after(&fixture, &mut feed, &(insert("acme", 1) + &insert("acme", 2))).await;
+    let replace = insert("acme", 3).replace("INSERT INTO ci (", "INSERT OR REPLACE INTO ci (rowid, ");
+    let told = after(&fixture, &mut feed, &replace.replace("VALUES (", "VALUES (1, ")).await;
+    assert_eq!(
+        told,
+        ["acme: c-1 name -{} > none []", "acme: none > c-3 name -{} []"]
+    );
+    let supplant = "UPDATE OR REPLACE ci SET rowid = 1 WHERE ci_code = 'c-2'";
+    let told = after(&fixture, &mut feed, supplant).await;
+    assert_eq!(told, ["acme: c-3 name -{} > none []"]);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn moments_that_are_brought_into_form_are_told_in_form() {
     let fixture = Fixture::sqlite();
     let store = fixture.open().await;

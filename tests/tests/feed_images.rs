@@ -5,10 +5,10 @@ mod feeding;
 
 use std::collections::BTreeMap;
 
-use ci_model::{CiDraft, CiId, Event, Get, Image};
+use ci_model::{CiDraft, CiId, Event, Filter, Get, Image, Search};
 use ci_store::{OnRejection, WriteOptions};
 use ci_tests::fixture::on_both;
-use feeding::{acme, poll, started};
+use feeding::{acme, id, insert, poll, started, tag};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -119,6 +119,76 @@ async fn the_image_of_a_change_is_the_image_of_the_row() {
             }
         }
         drop(snapshot);
+        store.close().await;
+    })
+    .await;
+}
+
+/// Documents as only another program writes them, and filters by `tags.x`.
+const ODD: [&str; 18] = [
+    r#"{"x": 0.99999999999999999999}"#,
+    r#"{"x": 1.00000000000000000001}"#,
+    r#"{"x": 9007199254740993.0}"#,
+    r#"{"x": 9007199254740992.5}"#,
+    r#"{"x": 1.0}"#,
+    r#"{"x": 1E0}"#,
+    r#"{"x": -0.0}"#,
+    r#"{"x": -0}"#,
+    r#"{"x": 18446744073709551616}"#,
+    r#"{"x": 1e300}"#,
+    r#"{"x": "one", "x": "two"}"#,
+    r#"{"x": "one", "x": null}"#,
+    r#"{"x": {"y": 1}, "x": "two"}"#,
+    r#"{"x": {"y": "one", "y": "two"}}"#,
+    r#"{"\u0078": "one"}"#,
+    r#"{"x": "\u006fne"}"#,
+    r#"{"x": ["one"], "y": {"x": "two"}}"#,
+    r#"{"x\"": "one", "x": 18446744073709551615}"#,
+];
+const FILTERS: [&str; 15] = [
+    "tags.x=1",
+    "tags.x!=1",
+    "tags.x=0",
+    "tags.x=0.99999999999999999999",
+    "tags.x=1.00000000000000000001",
+    "tags.x=9007199254740993",
+    "tags.x=9007199254740992",
+    "tags.x=18446744073709551616",
+    "tags.x=18446744073709551615",
+    "tags.x=one",
+    "tags.x=two",
+    "tags.x.y=one",
+    "tags.x.y=two",
+    "tags.x exists",
+    "tags.x exists false",
+];
+
+#[tokio::test]
+async fn what_the_database_finds_in_a_document_its_image_may_have() {
+    on_both(async |fixture| {
+        let store = fixture.open().await;
+        let mut feed = started(&*store).await;
+        for (n, tags) in (1..).zip(ODD) {
+            fixture
+                .execute(&format!("DELETE FROM ci; {}{}", insert("acme", n), tag(n, tags)))
+                .await;
+            let changes = poll(&mut feed).await;
+            let mut images = changes.iter().filter_map(|change| match &change.event {
+                Event::Ci(ci) if ci.id == id(n) => ci.new.as_ref(),
+                _ => None,
+            });
+            let image = images.next_back().unwrap();
+            for text in FILTERS {
+                let filter = Filter::parse(text).unwrap();
+                let may = filter.matches(image) || image.tags.is_none();
+                let search = Search::builder().filter(filter).build().unwrap();
+                let mut snapshot = store.snapshot().await.unwrap();
+                let found = snapshot.search(&acme(), &search).await.unwrap();
+                let exact = image.tags.as_ref().and_then(|tags| tags.get("x"));
+                let may = may || exact.is_some_and(serde_json::Value::is_f64);
+                assert!(found.is_empty() || may, "{text} of {tags}: {image:?}");
+            }
+        }
         store.close().await;
     })
     .await;

@@ -2,15 +2,24 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ci_model::{Aggregate, CiDraft, Get, RelationDraft, Search, TenantId};
-use ci_runner::{Answer, Error, Runner, SearchMode, SearchResult, Source, Tenant};
+use ci_runner::{Answer, Error, FeedState, Level, Runner, SearchMode, SearchResult, Source, Tenant};
 use ci_tests::fixture::Fixture;
 use ci_tests::observed::{Control, Observed};
+use tokio::sync::oneshot;
 
 async fn observed(fixture: &Fixture) -> (Runner, Tenant, Arc<Control>) {
     let (store, control) = Observed::around(fixture.open().await);
-    let runner = Runner::builder(store).build().unwrap();
+    let runner = Runner::builder(store)
+        .poll_timeout(Duration::from_secs(5))
+        // Hits stay hits while a test holds the polls.
+        .level(Level::Cached {
+            max_lag: Duration::from_secs(3_600),
+        })
+        .build()
+        .unwrap();
     let tenant = runner.tenant(TenantId::new("acme").unwrap());
     tenant.upsert_cis(vec![named("old")]).await.unwrap();
     (runner, tenant, control)
@@ -27,6 +36,15 @@ fn named(name: &str) -> CiDraft {
 async fn name(tenant: &Tenant) -> String {
     let answer = tenant.get_by_code("srv-01").await.unwrap();
     answer.value.unwrap().summary.ci_name.clone()
+}
+
+/// A poll of the feed that has read, and waits: nothing that is committed from now on is told before the guard is used.
+async fn held_poll(control: &Control) -> oneshot::Sender<()> {
+    let (release, held) = (control.hold_poll(false), control.polls_held());
+    while control.polls_held() == held {
+        tokio::task::yield_now().await;
+    }
+    release
 }
 
 fn words(keywords: &[&str]) -> Search {
@@ -111,6 +129,7 @@ async fn a_writer_who_goes_away_after_the_commit_takes_no_invalidation_with_it()
     let fixture = Fixture::sqlite();
     let (runner, tenant, control) = observed(&fixture).await;
     assert_eq!(name(&tenant).await, "old");
+    let poll = held_poll(&control).await;
     let release = control.hold_next_upsert();
     let writer = tokio::spawn({
         let tenant = tenant.clone();
@@ -123,6 +142,7 @@ async fn a_writer_who_goes_away_after_the_commit_takes_no_invalidation_with_it()
     assert!(writer.await.unwrap_err().is_cancelled());
     assert_eq!(name(&tenant).await, "old", "committed, and not invalidated yet");
     release.send(()).unwrap();
+    poll.send(()).unwrap();
     // The write's task ends by itself; its invalidation is what makes the next look-up a miss.
     let before = runner.stats().cache.misses;
     while runner.stats().cache.misses == before {
@@ -142,8 +162,9 @@ fn a_runtime_that_ends_during_a_write_leaves_no_old_answer() {
             .unwrap()
     };
     let (first, second) = (runtime(), runtime());
-    let (_runner, tenant, control) = first.block_on(observed(&fixture));
+    let (runner, tenant, control) = first.block_on(observed(&fixture));
     assert_eq!(first.block_on(name(&tenant)), "old");
+    let _poll = first.block_on(held_poll(&control));
     let _release = control.hold_next_upsert();
     first.block_on(async {
         let tenant = tenant.clone();
@@ -154,6 +175,7 @@ fn a_runtime_that_ends_during_a_write_leaves_no_old_answer() {
     });
     assert_eq!(second.block_on(name(&tenant)), "old", "a hit, on any runtime");
     drop(first);
+    assert_eq!(runner.feed().state, FeedState::Stopped);
     assert_eq!(second.block_on(name(&tenant)), "new");
 }
 
@@ -203,6 +225,39 @@ async fn a_search_says_miss_when_any_of_its_steps_asked_the_database() {
     let answer = tenant.search(&sentence).await.unwrap();
     assert_eq!(runner.stats().statements, before + 1);
     assert_eq!((answer.source, codes(&answer)), (Source::Miss, vec!["srv-01"]));
+}
+
+/// ```text
+/// caller                         another program
+/// loads the first step
+///                                commits
+/// loads the second step: at another state, so both are looked up again, and found in memory
+/// ```
+#[tokio::test]
+async fn a_search_says_miss_when_its_steps_were_loaded_at_two_states() {
+    let fixture = Fixture::sqlite();
+    let (runner, tenant, control) = observed(&fixture).await;
+    let (gate, reads) = (control.close_gate(), control.reads());
+    let question = words(&["old", "nothing"]);
+    let asked = tokio::spawn(async move { tenant.search(&question).await.unwrap() });
+    while control.reads() == reads {
+        tokio::task::yield_now().await;
+    }
+    fixture
+        .execute(
+            "INSERT INTO ci (ci_id, tenant_id, ci_code, ci_name, ci_type) \
+             VALUES ('00000000-0000-4000-8000-000000000001', 'other', 'c', 'n', 'SW')",
+        )
+        .await;
+    assert!(runner.catch_up(Duration::from_secs(60)).await);
+    drop(gate);
+    let answer = asked.await.unwrap();
+    assert_eq!(
+        (codes(&answer), answer.value.mode),
+        (vec!["srv-01"], SearchMode::Broad)
+    );
+    assert_eq!(control.reads(), reads + 2);
+    assert_eq!(answer.source, Source::Miss);
 }
 
 #[tokio::test]
@@ -290,4 +345,67 @@ async fn after_close_hits_go_on_and_everything_else_is_an_error() {
         Err(Error::Store(_))
     ));
     assert!(runner.ping().await.is_err());
+}
+
+/// ```text
+/// feed task                      writer
+/// a poll reads
+///                                commits, waits for a later poll in vain, returns
+/// the poll ends: a gap
+/// ```
+#[tokio::test]
+async fn a_gap_that_was_read_before_a_write_does_not_vouch_for_it() {
+    let fixture = Fixture::sqlite();
+    let (store, control) = Observed::around(fixture.open().await);
+    let runner = Runner::builder(store)
+        .poll_timeout(Duration::from_millis(40))
+        .build()
+        .unwrap();
+    let tenant = runner.tenant(TenantId::new("acme").unwrap());
+    tenant.upsert_cis(vec![named("old")]).await.unwrap();
+    for gap in [true, false] {
+        // Polls that fail give the next ones more time than a writer has.
+        (0..5).for_each(|_| control.fail_poll());
+        let (release, next, held) = (
+            control.hold_poll(gap),
+            control.hold_poll(false),
+            control.polls_held(),
+        );
+        while control.polls_held() == held {
+            tokio::task::yield_now().await;
+        }
+        tenant.upsert_cis(vec![named("new")]).await.unwrap();
+        assert_eq!(runner.feed().position, None, "no poll has shown the write");
+        release.send(()).unwrap();
+        while control.polls_held() == held + 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(runner.feed().position, None, "nor has this one, gap: {gap}");
+        next.send(()).unwrap();
+        while runner.feed().position.is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(name(&tenant).await, "new");
+        tenant.upsert_cis(vec![named("old")]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_poll_that_is_refused_is_passed_over_and_everything_is_forgotten() {
+    let fixture = Fixture::sqlite();
+    let (runner, tenant, control) = observed(&fixture).await;
+    assert_eq!(name(&tenant).await, "old");
+    control.refuse_poll();
+    fixture.execute("UPDATE ci SET ci_name = 'new'").await;
+    while runner.feed().epochs == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(name(&tenant).await, "new");
+    assert_eq!(runner.feed().failures, 0);
+    assert!(
+        runner
+            .feed()
+            .trouble
+            .is_some_and(|trouble| trouble.contains("injected"))
+    );
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ci_model::{CiCode, Get, Search};
+use ci_model::{CiCode, Filter, Get, Search, SearchBuilder, TenantId};
 use ci_store::{Error, StoreOptions};
 use ci_tests::fixture::{Fixture, on_both};
 use ci_tests::store_contract::world::{seeded, tenant};
@@ -62,6 +62,54 @@ async fn an_ancestors_database_keeps_its_rows_and_answers_like_our_own() {
         store.close().await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn columns_that_know_no_case_are_compared_and_sorted_by_their_bytes() {
+    let fixture = Fixture::sqlite();
+    let text = |name: &str| format!("{name} TEXT COLLATE NOCASE");
+    let columns = ["tenant_id", "ci_type", "ci_code", "ci_name", "owner"]
+        .map(text)
+        .join(", ");
+    fixture
+        .execute(&format!("CREATE TABLE ci (ci_id TEXT PRIMARY KEY, {columns})"))
+        .await;
+    let row = |n: u8, tenant: &str, name: &str| {
+        format!(
+            "INSERT INTO ci (ci_id, tenant_id, ci_type, ci_code, ci_name, owner) VALUES \
+             ('00000000-0000-4000-8000-00000000000{n}', '{tenant}', 'SW', '{name}', '{name}', '{name}');"
+        )
+    };
+    let store = fixture.open().await;
+    fixture
+        .execute(&(row(1, "acme", "b") + &row(2, "acme", "A") + &row(3, "acme", "C") + &row(4, "ACME", "d")))
+        .await;
+    let mut snapshot = store.snapshot().await.unwrap();
+    let acme = TenantId::new("acme").unwrap();
+    let mut codes = async |search: SearchBuilder| {
+        let found = snapshot.search(&acme, &search.build().unwrap()).await.unwrap();
+        found
+            .iter()
+            .map(|ci| ci.ci_code.as_str().to_owned())
+            .collect::<Vec<_>>()
+            .concat()
+    };
+    assert_eq!(
+        codes(Search::builder()).await,
+        "ACb",
+        "sorted, and no other tenant's"
+    );
+    let owner = |text: &str| Search::builder().filter(Filter::parse(text).unwrap());
+    assert_eq!(codes(owner("owner=a")).await, "");
+    assert_eq!(codes(owner("owner in B,b")).await, "b");
+    let gets = ["a", "A"].map(|code| Get::new(CiCode::new(code).unwrap()));
+    let found = snapshot.get_many(&acme, &gets).await.unwrap();
+    assert_eq!(
+        found.iter().map(Option::is_some).collect::<Vec<_>>(),
+        [false, true]
+    );
+    drop(snapshot);
+    store.close().await;
 }
 
 #[tokio::test]

@@ -184,7 +184,9 @@ impl RunnerBuilder {
                 let follow = Arc::clone(&inner.follow);
                 runtime.spawn(coherence::run(Arc::downgrade(&inner), follow, feed));
             }
-            None => inner.follow_from(OwnHistory::EPOCH, inner.own.now(), inner.cache.now()),
+            None => inner
+                .cache
+                .reset(OwnHistory::EPOCH.0, inner.own.now(), inner.cache.now()),
         }
         Ok(Runner::new(inner))
     }

@@ -92,6 +92,8 @@ pub(crate) struct Pace {
     pub(crate) retention: Duration,
 }
 
+/// Why the mark is hidden after a write that no poll has shown.
+pub(crate) const UNFOLLOWED: &str = "a write could not be followed";
 /// Without a question for so long nobody is asking.
 const IDLE_AFTER: Duration = Duration::from_secs(2);
 /// By what the pause is divided after a poll that brought changes: where something changes, more does.
@@ -184,12 +186,24 @@ impl Follow {
         self.polls.ring();
     }
 
+    /// Tells whether a poll that went well has shown every write that could not be followed. To be asked within the step that
+    /// shows the mark: a writer doubts first, and hides it then.
+    pub(crate) fn settles(&self, poll: u64) -> bool {
+        poll > self.doubt.load(Ordering::SeqCst)
+    }
+
     fn note(&self, state: FeedState, trouble: Option<String>) {
         let mut shared = self.shared.lock();
-        if shared.state != state {
-            tracing::info!(state = ?state, trouble, "the change feed");
+        // A poll that fails while changes are not recorded makes nothing better.
+        let now = if (shared.state, state) == (FeedState::Stopped, FeedState::CatchingUp) {
+            FeedState::Stopped
+        } else {
+            state
+        };
+        if shared.state != now {
+            tracing::info!(state = ?now, trouble, "the change feed");
         }
-        shared.state = state;
+        shared.state = now;
         if trouble.is_some() {
             shared.trouble = trouble;
         }
@@ -221,6 +235,10 @@ impl Follow {
 
 /// Polls until the runner is gone.
 pub(crate) async fn run(inner: Weak<Inner>, follow: Arc<Follow>, feed: Box<dyn Feed>) {
+    let mut end = End {
+        follow: Arc::clone(&follow),
+        why: "the task that polls was lost",
+    };
     let mut task = Task {
         inner,
         follow,
@@ -233,9 +251,21 @@ pub(crate) async fn run(inner: Weak<Inner>, follow: Arc<Follow>, feed: Box<dyn F
     while task.round().await {
         task.pause().await;
     }
-    task.follow
-        .note(FeedState::Stopped, Some("the runner was closed".into()));
-    task.follow.polls.close();
+    end.why = "the runner was closed";
+}
+
+/// Tells that nobody polls any more, however that came about: a panic, or the end of the runtime. Whoever waits for a poll would wait in
+/// vain.
+struct End {
+    follow: Arc<Follow>,
+    why: &'static str,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.follow.note(FeedState::Stopped, Some(self.why.into()));
+        self.follow.polls.close();
+    }
 }
 
 struct Task {
@@ -282,12 +312,12 @@ impl Task {
     async fn poll(&mut self, inner: &Inner, number: u64, polled_at: Tick) -> bool {
         self.brought = false;
         if !self.started {
-            return self.start(inner, polled_at).await;
+            return self.start(inner, number, polled_at).await;
         }
         match self.feed.poll().await {
             Ok(Polled::Changes { changes, position }) => {
                 let Some(epoch) = inner.epoch() else {
-                    return self.start(inner, polled_at).await;
+                    return self.start(inner, number, polled_at).await;
                 };
                 let count = changes.len() as u64;
                 self.brought = count > 0;
@@ -299,17 +329,15 @@ impl Task {
                 });
                 if matches!(applied.course, Course::Gap | Course::OtherEpoch) {
                     // The feed contradicts itself: a defect that must not become a wrong answer.
-                    return self.start(inner, polled_at).await;
+                    return self.start(inner, number, polled_at).await;
                 }
                 self.follow.shared.lock().changes += count;
                 self.follow.note(FeedState::Live, None);
-                if number > self.follow.doubt.load(Ordering::SeqCst) {
-                    inner.cache.resume();
-                }
+                inner.cache.resume_if(|| self.follow.settles(number));
                 true
             }
             Ok(Polled::NewEpoch { why, epoch, position }) => {
-                inner.follow_from(epoch, position, polled_at);
+                inner.follow_from(epoch, position, polled_at, number);
                 self.follow
                     .note(FeedState::Gapped, Some(format!("new epoch: {why}")));
                 true
@@ -323,14 +351,25 @@ impl Task {
                 false
             }
             Err(error) => {
-                self.follow.note(FeedState::CatchingUp, Some(error.to_string()));
-                false
+                // What the database refuses to tell it will refuse the next time, too, and nothing would be answered from memory any
+                // more. To begin anew is to pass it over, and to forget everything.
+                let anew = if error.is_transient() {
+                    None
+                } else {
+                    self.feed.start().await.ok()
+                };
+                if let Some(start) = &anew {
+                    inner.follow_from(start.epoch, start.position.clone(), polled_at, number);
+                }
+                let state = anew.as_ref().map_or(FeedState::CatchingUp, |_| FeedState::Gapped);
+                self.follow.note(state, Some(error.to_string()));
+                anew.is_some()
             }
         }
     }
 
     /// Begins to follow, or begins again: everything cached goes.
-    async fn start(&mut self, inner: &Inner, polled_at: Tick) -> bool {
+    async fn start(&mut self, inner: &Inner, number: u64, polled_at: Tick) -> bool {
         match self.feed.start().await {
             Ok(start) => {
                 let state = if self.started {
@@ -339,7 +378,7 @@ impl Task {
                     FeedState::Live
                 };
                 self.started = true;
-                inner.follow_from(start.epoch, start.position, polled_at);
+                inner.follow_from(start.epoch, start.position, polled_at, number);
                 self.follow.note(state, None);
                 true
             }

@@ -14,7 +14,7 @@ use ci_store::{Snapshot, Store};
 
 use crate::answer::Cached;
 use crate::builder::RunnerBuilder;
-use crate::coherence::{FeedStatus, Follow};
+use crate::coherence::{FeedStatus, Follow, UNFOLLOWED};
 use crate::through::Through;
 use crate::{Error, Level, Result, Tenant};
 
@@ -86,9 +86,11 @@ impl Inner {
         self.cache.epoch()
     }
 
-    /// Follows a history from a position on.
-    pub(crate) fn follow_from(&self, epoch: Epoch, position: Version, polled_at: Tick) {
-        self.cache.reset(epoch.0, position, polled_at);
+    /// Follows a history from a position on, as a poll told it. What that poll cannot have seen stays in doubt.
+    pub(crate) fn follow_from(&self, epoch: Epoch, position: Version, polled_at: Tick, poll: u64) {
+        self.cache.reset_but(epoch.0, position, polled_at, || {
+            (!self.follow.settles(poll)).then_some(UNFOLLOWED)
+        });
     }
 
     /// How long ago a mark was true.

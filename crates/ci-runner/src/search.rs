@@ -107,7 +107,12 @@ impl Tenant {
         }
         match answer {
             Some(answer) if !mixed => Ok(answer),
-            _ => self.first_found_at_once(steps).await,
+            before => {
+                let mut answer = self.first_found_at_once(steps).await?;
+                // It may find in memory what the steps before have just loaded.
+                answer.source = before.map_or(answer.source, |before| answer.source.farther(before.source));
+                Ok(answer)
+            }
         }
     }
 

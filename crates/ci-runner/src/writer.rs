@@ -32,7 +32,7 @@ use tracing::Instrument;
 
 use crate::Error;
 use crate::answer::Cached;
-use crate::coherence::Follow;
+use crate::coherence::{Follow, UNFOLLOWED};
 use crate::runner::OwnHistory;
 
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Followed {
     fn doubt(&self, tenants: &BTreeSet<TenantId>) {
         if self.follow.has_feed() {
             self.follow.doubt();
-            self.cache.suspend("a write could not be followed");
+            self.cache.suspend(UNFOLLOWED);
             return;
         }
         for tenant in tenants {

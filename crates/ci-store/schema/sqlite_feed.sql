@@ -76,19 +76,20 @@ CREATE TRIGGER ci_change_delete BEFORE DELETE ON ci BEGIN
     VALUES ('c', CAST(OLD.tenant_id AS TEXT), CAST(OLD.ci_id AS TEXT), 1, @IMAGE_OLD@);
 END;
 
--- A change of documents is one of their CI.
+-- A change of documents is one of their CI. Its id is in lower case, by its check; that of the documents need not be, and where their
+-- column knows no case they are the CI's all the same.
 DROP TRIGGER IF EXISTS ci_change_ext_insert;
 CREATE TRIGGER ci_change_ext_insert AFTER INSERT ON ci_ext BEGIN
     INSERT INTO ci_change (entity, tenant_id, id, old, new)
     SELECT 'e', CAST(c.tenant_id AS TEXT), CAST(c.ci_id AS TEXT), @IMAGE_C_NONE@, @IMAGE_C_NEW@
-    FROM ci AS c WHERE c.ci_id = NEW.ci_id;
+    FROM ci AS c WHERE c.ci_id IN (NEW.ci_id, lower(NEW.ci_id));
 END;
 
 DROP TRIGGER IF EXISTS ci_change_ext_displace;
 CREATE TRIGGER ci_change_ext_displace BEFORE INSERT ON ci_ext BEGIN
     INSERT INTO ci_change (entity, tenant_id, id, old, new)
     SELECT 'e', CAST(c.tenant_id AS TEXT), CAST(c.ci_id AS TEXT), @IMAGE_C@, @IMAGE_C_NONE@
-    FROM ci AS c WHERE c.ci_id IN (SELECT e.ci_id FROM ci_ext AS e WHERE @CONFLICT_EXT@);
+    FROM ci AS c WHERE c.ci_id IN (SELECT lower(e.ci_id) FROM ci_ext AS e WHERE @CONFLICT_EXT@);
 END;
 
 DROP TRIGGER IF EXISTS ci_change_ext_update;
@@ -98,7 +99,7 @@ WHEN OLD.ci_id COLLATE BINARY IS NEW.ci_id
 BEGIN
     INSERT INTO ci_change (entity, tenant_id, id, old, new)
     SELECT 'e', CAST(c.tenant_id AS TEXT), CAST(c.ci_id AS TEXT), @IMAGE_C_OLD@, @IMAGE_C_NEW@
-    FROM ci AS c WHERE c.ci_id = NEW.ci_id;
+    FROM ci AS c WHERE c.ci_id IN (NEW.ci_id, lower(NEW.ci_id));
 END;
 
 DROP TRIGGER IF EXISTS ci_change_ext_move;
@@ -107,10 +108,10 @@ WHEN OLD.ci_id COLLATE BINARY IS NOT NEW.ci_id
 BEGIN
     INSERT INTO ci_change (entity, tenant_id, id, old, new)
     SELECT 'e', CAST(c.tenant_id AS TEXT), CAST(c.ci_id AS TEXT), @IMAGE_C_OLD@, @IMAGE_C_NONE@
-    FROM ci AS c WHERE c.ci_id = OLD.ci_id;
+    FROM ci AS c WHERE c.ci_id IN (OLD.ci_id, lower(OLD.ci_id));
     INSERT INTO ci_change (entity, tenant_id, id, old, new)
     SELECT 'e', CAST(c.tenant_id AS TEXT), CAST(c.ci_id AS TEXT), @IMAGE_C_NONE@, @IMAGE_C_NEW@
-    FROM ci AS c WHERE c.ci_id = NEW.ci_id;
+    FROM ci AS c WHERE c.ci_id IN (NEW.ci_id, lower(NEW.ci_id));
 END;
 
 DROP TRIGGER IF EXISTS ci_change_ext_supplant;
@@ -120,14 +121,14 @@ BEGIN
     INSERT INTO ci_change (entity, tenant_id, id, old, new)
     SELECT 'e', CAST(c.tenant_id AS TEXT), CAST(c.ci_id AS TEXT), @IMAGE_C@, @IMAGE_C_NONE@
     FROM ci AS c WHERE c.ci_id IN
-        (SELECT e.ci_id FROM ci_ext AS e WHERE (@CONFLICT_EXT@) AND e.ci_id COLLATE BINARY IS NOT OLD.ci_id);
+        (SELECT lower(e.ci_id) FROM ci_ext AS e WHERE (@CONFLICT_EXT@) AND e.ci_id COLLATE BINARY IS NOT OLD.ci_id);
 END;
 
 DROP TRIGGER IF EXISTS ci_change_ext_delete;
 CREATE TRIGGER ci_change_ext_delete AFTER DELETE ON ci_ext BEGIN
     INSERT INTO ci_change (entity, tenant_id, id, old, new)
     SELECT 'e', CAST(c.tenant_id AS TEXT), CAST(c.ci_id AS TEXT), @IMAGE_C_OLD@, @IMAGE_C_NONE@
-    FROM ci AS c WHERE c.ci_id = OLD.ci_id;
+    FROM ci AS c WHERE c.ci_id IN (OLD.ci_id, lower(OLD.ci_id));
 END;
 
 DROP TRIGGER IF EXISTS ci_change_relation_insert;

@@ -85,7 +85,8 @@ pub enum EpochReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BlindReason {
-    /// A trigger of ours is not there or is disabled. Opening the store anew makes those that are missing.
+    /// A trigger of ours is not there or is disabled, or it was made before a unique index that is there now (SQLite). Opening the
+    /// store anew makes it again. Or another table inherits from one of ours (PostgreSQL), and its rows fire no trigger.
     Triggers,
     /// A table of ours is not there, or the tables are those of another version of this program.
     Tables,

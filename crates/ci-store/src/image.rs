@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::decode::object;
+use crate::unrepeated::Unrepeated;
 
 /// The layout that this program reads and writes. Another one is an image that cannot be told.
 const LAYOUT: u8 = 1;
@@ -71,11 +71,20 @@ pub(crate) fn relation(text: &str) -> Option<RelationImage> {
     })
 }
 
-/// A document, or its text as SQLite has it.
+/// A document, or its text as SQLite has it; none when it may not mean here what it means there.
+///
+/// Numbers stay as they were written, unlike in answers: `0.99999999999999999999` is 1 once it was read, and the database finds it by
+/// its digits. So a float is known to be one whose digits are not known, even a whole one. And of a key that is repeated the database
+/// takes the first, where a map has the last.
 fn document(value: Value) -> Option<Document> {
+    let value = match value {
+        Value::String(text) => serde_json::from_str::<Unrepeated>(&text).ok()?.0,
+        value => value,
+    };
     match value {
-        Value::String(text) => serde_json::from_str(&text).ok().and_then(object),
-        value => object(value),
+        Value::Object(document) => Some(document),
+        Value::Null => Some(Document::new()),
+        _ => None,
     }
 }
 
@@ -99,7 +108,7 @@ mod tests {
     #[test]
     fn images_of_both_databases_are_one() {
         let postgres =
-            r#"[1,"c","n","t",null,"k",null,null,"o",3,1769846400000000,null,false,[{"a":1.0},null]]"#;
+            r#"[1,"c","n","t",null,"k",null,null,"o",3,1769846400000000,null,false,[{"a":1},null]]"#;
         let sqlite =
             r#"[1,"c","n","t",null,"k",null,null,"o","3","2026-01-31 08:00:00",null,0,["{\"a\":1}",null]]"#;
         let image = ci(postgres).unwrap();
@@ -115,6 +124,41 @@ mod tests {
         );
         assert_eq!(image.tags.as_ref().unwrap()["a"], 1);
         assert!(image.search_text().starts_with("c\u{1f}n"));
+    }
+
+    #[test]
+    fn documents_whose_meaning_is_the_databases_are_not_told() {
+        let tags = |tags: &str| {
+            let tags = Value::String(tags.into());
+            let row = serde_json::json!([
+                1,
+                "c",
+                "n",
+                "t",
+                null,
+                null,
+                null,
+                null,
+                null,
+                null,
+                null,
+                null,
+                0,
+                [tags, null]
+            ]);
+            ci(&row.to_string()).unwrap().tags
+        };
+        for text in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":[{"b":{"c":1,"c":1}}]}"#,
+            "{",
+            "[]",
+            r#""{}""#,
+        ] {
+            assert_eq!(tags(text), None, "{text}");
+        }
+        assert_eq!(tags("null"), Some(Document::new()));
+        assert!(tags(r#"{"a":{"b":1},"b":1.0}"#).unwrap()["b"].is_f64());
     }
 
     #[test]

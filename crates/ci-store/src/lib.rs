@@ -65,6 +65,7 @@ mod sql;
 mod sqlite;
 mod store;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod unrepeated;
 mod write;
 
 pub use error::{Error, Result};

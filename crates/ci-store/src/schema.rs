@@ -19,6 +19,12 @@ pub(crate) const UUID_KEY: &str = "uuid";
     expect(dead_code, reason = "PostgreSQL has a table for it")
 )]
 pub(crate) const HISTORY_KEY: &str = "history";
+/// `ci_meta` key of the unique indexes that the triggers were made for (SQLite: REPLACE displaces by them).
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(dead_code, reason = "PostgreSQL has no REPLACE")
+)]
+pub(crate) const KEYS_KEY: &str = "change_keys";
 /// `ci_meta` key of the last change that was deleted because it was old: a number in the order of `ci_change`.
 pub(crate) const FLOOR_KEY: &str = "change_floor";
 /// Changes that are deleted at a time.

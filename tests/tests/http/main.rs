@@ -3,6 +3,7 @@
 mod answers;
 mod broken;
 mod document;
+mod levels;
 mod problems;
 mod service;
 mod socket;

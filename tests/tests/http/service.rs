@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Method, Request, header};
 use ci_bench::Estate;
 use ci_model::TenantId;
 use ci_runner::Runner;
-use ci_server::http::{self, AppState, PROBLEM_JSON, ServerOptions};
+use ci_server::http::{self, AppState, PROBLEM_JSON, ServerOptions, X_CI_TOKEN};
 use ci_store::{Store, WriteOptions};
 use ci_tests::fixture::Fixture;
 use serde_json::Value;
@@ -111,7 +111,20 @@ impl Service {
         if let Some(kind) = kind {
             request = request.header(header::CONTENT_TYPE, kind);
         }
-        let request = request.body(body).expect("a request");
+        self.answer(request.body(body).expect("a request")).await
+    }
+
+    /// Asks with tokens that the answer must include.
+    pub(crate) async fn get_at_least(&self, uri: &str, tokens: &[&str]) -> Reply {
+        let request = Request::builder().method(Method::GET).uri(uri);
+        let request = tokens
+            .iter()
+            .fold(request, |request, token| request.header(X_CI_TOKEN, *token));
+        self.answer(request.body(Body::empty()).expect("a request")).await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Reply {
+        let (method, uri) = (request.method().clone(), request.uri().to_string());
         let route = template(request.uri().path());
         let response = self.router.clone().oneshot(request).await.expect("no error");
         let (parts, body) = response.into_parts();
@@ -120,7 +133,7 @@ impl Service {
             headers: parts.headers,
             body: to_bytes(body, usize::MAX).await.expect("a body").to_vec(),
         };
-        check(&reply, &method, uri);
+        check(&reply, &method, &uri);
         if let Some(route) = route {
             self.is_documented(&method, &route, &reply);
         }

@@ -136,14 +136,25 @@ where
         self.engine.reset(epoch, position, polled_at);
     }
 
+    /// The same, with the mark hidden where there is a doubt. See [`Coherent::reset_but`].
+    pub fn reset_but(
+        &self,
+        epoch: u64,
+        position: Version,
+        polled_at: Tick,
+        doubt: impl FnOnce() -> Option<&'static str>,
+    ) {
+        self.engine.reset_but(epoch, position, polled_at, doubt);
+    }
+
     /// Hides the mark: nobody knows what has changed. See [`Coherent::suspend`].
     pub fn suspend(&self, why: &'static str) {
         self.engine.suspend(why);
     }
 
-    /// Shows the mark again: nothing was missed. See [`Coherent::resume`].
-    pub fn resume(&self) {
-        self.engine.resume();
+    /// Shows the mark again if nothing was missed. See [`Coherent::resume_if`].
+    pub fn resume_if(&self, known: impl FnOnce() -> bool) {
+        self.engine.resume_if(known);
     }
 
     /// Removes one entry and detaches the load that is under way for it; says whether a live entry was there.

@@ -94,7 +94,22 @@ where
     /// Starts to follow a history from a position on, at the beginning or after a gap: everything goes, at one instant and
     /// in constant time, flights included; none that began before is ever kept. The mark is the position then.
     pub fn reset(&self, epoch: u64, position: D::Version, polled_at: Tick) {
-        self.with_feed(|feed, leavings| self.restart(feed, (epoch, position, polled_at), None, leavings));
+        self.reset_but(epoch, position, polled_at, || None);
+    }
+
+    /// The same, with the mark hidden where `doubt` says why. It is asked within the step that shows the mark: what it says yes to is
+    /// either known then, or followed by a [`suspend`](Self::suspend) that waits for this step.
+    pub fn reset_but(
+        &self,
+        epoch: u64,
+        position: D::Version,
+        polled_at: Tick,
+        doubt: impl FnOnce() -> Option<&'static str>,
+    ) {
+        self.with_feed(|feed, leavings| {
+            let doubt = doubt();
+            self.restart(feed, (epoch, position, polled_at), doubt, leavings);
+        });
     }
 
     /// Hides the mark until [`resume`](Self::resume) or [`reset`](Self::reset): nobody knows what has changed. Entries stay, are found
@@ -108,8 +123,20 @@ where
 
     /// Shows the mark again, where the last batch left it: nothing was missed. Does nothing before the first reset.
     pub fn resume(&self) {
+        self.resume_if(|| true);
+    }
+
+    /// The same, if that is so. It is asked within the step that shows the mark, because what was true before need not be any more:
+    ///
+    /// ```text
+    /// feed                                   writer
+    /// nobody doubts
+    ///                                        doubts, suspends
+    /// resumes: the doubt is forgotten
+    /// ```
+    pub fn resume_if(&self, known: impl FnOnce() -> bool) {
         self.with_feed(|feed, _| {
-            if feed.position.is_some() {
+            if feed.position.is_some() && known() {
                 feed.suspended = None;
                 self.inner.show(feed);
             }

@@ -22,9 +22,16 @@ pub(crate) const PARAMS: [&str; 2] = ["level", "max_lag_ms"];
 
 /// Reads the token of a request.
 pub(crate) fn token(headers: &HeaderMap) -> Result<Option<Token>, Problem> {
-    let Some(value) = headers.get(X_CI_TOKEN) else {
+    let mut values = headers.get_all(X_CI_TOKEN).iter();
+    let Some(value) = values.next() else {
         return Ok(None);
     };
+    if values.next().is_some() {
+        // To look at one of them would be to forget what the other asks for.
+        return Err(Problem::invalid(
+            "the header `x-ci-token` is given more than once",
+        ));
+    }
     let text = value
         .to_str()
         .map_err(|_| Problem::invalid("the header `x-ci-token` is not text"))?;

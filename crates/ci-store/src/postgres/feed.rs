@@ -74,7 +74,7 @@ struct Seen {
     snapshot: TxSnapshot,
     /// The highest transaction whose changes were deleted because they were old.
     floor: u64,
-    /// Whether every trigger fires.
+    /// Whether every trigger fires, and no table inherits from ours.
     whole: bool,
     /// Whether the mark that a crash wipes out is there.
     marked: bool,
@@ -152,7 +152,8 @@ impl Feed for PostgresFeed {
         if !seen.whole {
             self.blind = true;
             return Err(Error::Schema(
-                "changes are not recorded: a trigger of ours is missing or disabled; open the store anew"
+                "changes are not recorded: a trigger of ours is missing or disabled (open the store anew), or another \
+                 table inherits from ours"
                     .into(),
             ));
         }

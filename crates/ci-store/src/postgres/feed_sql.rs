@@ -34,6 +34,9 @@ pub(super) const REMARK: &str = "UPDATE ci_alive SET uuid = gen_random_uuid()";
 /// switches them off, writes, and switches them on again in one transaction is seen to have done so by the very poll that
 /// sees its rows: `xmin` of the catalogue's rows is then another.
 ///
+/// A table that inherits from ours, or is a partition of it, counts like a trigger that is missing: its rows are read with ours, and
+/// fire none of ours, or come and go as a whole.
+///
 /// Not in it: the cluster's system identifier and timeline, which not every user may read. The moment of the server's
 /// start, the crash mark and the database's random name change wherever those two do.
 fn state_columns() -> String {
@@ -53,7 +56,8 @@ fn state_columns() -> String {
                 WHERE a.attrelid = ANY (ARRAY[to_regclass('ci'), to_regclass('ci_ext'), to_regclass('ci_relation')]) \
                 AND a.attnum > 0)), \
          (SELECT string_agg(concat_ws(',', t.oid, t.xmin, t.tgenabled), ' ' ORDER BY t.oid) {triggers}), \
-         (SELECT count(*) {triggers} AND t.tgenabled = 'A')",
+         (SELECT count(*) {triggers} AND t.tgenabled = 'A') - (SELECT count(*) FROM pg_inherits AS i \
+            WHERE i.inhparent = ANY (ARRAY[to_regclass('ci'), to_regclass('ci_ext'), to_regclass('ci_relation')]))",
         triggers = "FROM pg_trigger AS t WHERE t.tgrelid = ANY (ARRAY[to_regclass('ci'), to_regclass('ci_ext'), \
                     to_regclass('ci_relation')]) AND t.tgname IN ('CI_change_rows', 'CI_change_truncate')"
     )
@@ -103,7 +107,8 @@ pub(super) fn poll() -> &'static str {
     })
 }
 
-/// The transactions and tenants of changes that are too many; and one row with the state.
+/// The transactions and tenants of changes that are too many; and one row with the state. Documents belong to two tenants where
+/// another transaction moved their CI meanwhile: the recorded one, and the present one.
 pub(super) fn tenants() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
@@ -115,8 +120,10 @@ pub(super) fn tenants() -> &'static str {
              SELECT r.xid::text, NULL, r.entity, r.tenant, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
                 NULL, NULL, NULL, NULL, NULL, NULL, NULL \
              FROM (SELECT DISTINCT w.xid, CASE WHEN w.entity = 't' THEN 't' ELSE 'c' END AS entity, \
-                    coalesce(w.tenant_id, c.tenant_id::text) AS tenant FROM ({RECENT}) AS w \
-                LEFT JOIN ci AS c ON c.ci_id = w.id AND w.tenant_id IS NULL LIMIT $3) AS r",
+                    t.name COLLATE \"C\" AS tenant FROM ({RECENT}) AS w \
+                LEFT JOIN ci AS c ON c.ci_id = w.id AND (w.entity = 'e' OR w.tenant_id IS NULL) \
+                CROSS JOIN LATERAL (VALUES (w.tenant_id COLLATE \"C\"), (c.tenant_id::text COLLATE \"C\")) AS t(name) \
+                WHERE t.name IS NOT NULL OR w.entity = 't' LIMIT $3) AS r",
             state = state_columns(),
         )
     })

@@ -61,9 +61,9 @@ pub(crate) fn level(dialect: Dialect, tenant: &TenantId, level: &Level<'_>) -> S
     let text = format!(
         "WITH edge AS MATERIALIZED ({edges}), \
          fresh AS MATERIALIZED (SELECT n.ci_id, n.ci_code FROM (SELECT c.ci_id, c.ci_code FROM {fresh}) AS n \
-         ORDER BY n.ci_code LIMIT {one_more}), \
+         ORDER BY {new_code} LIMIT {one_more}), \
          answer AS MATERIALIZED (SELECT kept.ci_id, kept.ci_code FROM \
-         (SELECT fresh.ci_id, fresh.ci_code FROM fresh ORDER BY fresh.ci_code LIMIT {nodes}) AS kept \
+         (SELECT fresh.ci_id, fresh.ci_code FROM fresh ORDER BY {fresh_code} LIMIT {nodes}) AS kept \
          UNION ALL SELECT c.ci_id, {code} FROM ci AS c WHERE {in_frontier} \
          UNION ALL SELECT c.ci_id, {code} FROM ci AS c WHERE {in_expanded}), \
          met AS MATERIALIZED (SELECT edge.from_id, edge.to_id, edge.rel_type FROM edge \
@@ -72,6 +72,8 @@ pub(crate) fn level(dialect: Dialect, tenant: &TenantId, level: &Level<'_>) -> S
          SELECT 0 AS kind, {no_id} AS to_id, {SUMMARY} FROM fresh CROSS JOIN ci AS c WHERE c.ci_id = fresh.ci_id \
          UNION ALL SELECT 1, met.to_id, met.from_id, {no_text}, {no_text}, met.rel_type, {no_text}, {no_text}, \
          {no_text}, {no_text}, {no_text} FROM met",
+        new_code = binder.bytes("n.ci_code"),
+        fresh_code = binder.bytes("fresh.ci_code"),
         code = binder.bytes("c.ci_code"),
         in_frontier = binder.is_in("c.ci_id", &frontier),
         in_expanded = binder.is_in("c.ci_id", &expanded),

@@ -98,7 +98,7 @@ impl Binder {
     pub(crate) fn bytes(&self, text: &str) -> String {
         match self.dialect {
             Dialect::Postgres => format!("{text} COLLATE \"C\""),
-            Dialect::Sqlite => text.to_owned(),
+            Dialect::Sqlite => format!("{text} COLLATE BINARY"),
         }
     }
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::{SqliteStore, feed_schema, feed_sql};
-use crate::changes::{self, Current, Entity, Row, Tenants};
+use crate::changes::{self, Current, Entity, NEIGHBOURS, Row, Tenants};
 use crate::epoch::Identity;
 use crate::schema::POLL_TENANTS;
 use crate::{BlindReason, EpochReason, Error, Feed, POLL_CHANGES, Polled, Result, Start};
@@ -63,7 +63,7 @@ struct Seen {
     floor: i64,
     /// How often the schema was changed.
     cookie: i64,
-    /// Whether every trigger is there.
+    /// Whether every trigger is there, and knows every unique index.
     whole: bool,
 }
 
@@ -152,7 +152,9 @@ impl Feed for SqliteFeed {
         if !seen.whole {
             self.blind = true;
             return Err(Error::Schema(
-                "changes are not recorded: a trigger of ours is missing; open the store anew".into(),
+                "changes are not recorded: a trigger of ours is missing or was made for other unique indexes; open the \
+                 store anew"
+                    .into(),
             ));
         }
         Ok(self.begin(seen))
@@ -319,8 +321,11 @@ fn row(row: &SqliteRow) -> sqlx::Result<(i64, Row)> {
     let id = text(row, 3)?;
     let is_new: bool = row.try_get_unchecked(6)?;
     let neighbours = text(row, 8)?.map(|list| {
+        let Ok(ids) = serde_json::from_str::<Vec<String>>(&list) else {
+            // One that is not UTF-8 hides the others: more than can be told.
+            return vec![Uuid::nil(); NEIGHBOURS + 1];
+        };
         // What is no id is no CI.
-        let ids: Vec<String> = serde_json::from_str(&list).unwrap_or_default();
         ids.iter().filter_map(|id| Uuid::try_parse(id).ok()).collect()
     });
     Ok((

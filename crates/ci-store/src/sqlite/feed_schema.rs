@@ -3,6 +3,7 @@
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::Result;
+use crate::schema::KEYS_KEY;
 
 /// Every trigger of ours, by name, in the order of names.
 pub(super) const EXPECTED: &str = "\
@@ -10,10 +11,26 @@ pub(super) const EXPECTED: &str = "\
     ci_change_ext_move ci_change_ext_supplant ci_change_ext_update ci_change_insert ci_change_move \
     ci_change_relation_delete ci_change_relation_displace ci_change_relation_insert ci_change_relation_move \
     ci_change_relation_supplant ci_change_relation_update ci_change_supplant ci_change_update";
-/// Those that there are, in the same form. A trigger on a table that was dropped is dropped with it.
-pub(super) const FOUND: &str = "\
-    SELECT coalesce(group_concat(t.name, ' '), '') FROM (SELECT name FROM sqlite_schema WHERE type = 'trigger' \
-    AND name GLOB 'ci_change_*' AND tbl_name IN ('ci', 'ci_ext', 'ci_relation') ORDER BY name) AS t";
+/// The unique indexes that there are, as one text. REPLACE displaces by each of them, so triggers that were made for others miss
+/// rows. The number is that of what the triggers make of them.
+const KEYS: &str = "\
+    SELECT '1 ' || coalesce(group_concat(k.part, ' '), '') FROM (\
+        SELECT t.name || '.' || i.name || '.' || coalesce(x.name, '') || '.' || x.coll AS part \
+        FROM (SELECT 'ci' AS name UNION ALL SELECT 'ci_ext' UNION ALL SELECT 'ci_relation') AS t \
+        CROSS JOIN pragma_index_list(t.name) AS i CROSS JOIN pragma_index_xinfo(i.name) AS x \
+        WHERE i.\"unique\" = 1 AND x.key = 1 ORDER BY t.name, i.name, x.seqno) AS k";
+
+/// The triggers that there are, in the form of [`EXPECTED`]; one word more when they were made for other unique indexes. A trigger on
+/// a table that was dropped is dropped with it.
+pub(super) fn found() -> String {
+    format!(
+        "SELECT coalesce(group_concat(t.name, ' '), '') || \
+         CASE WHEN (SELECT value FROM ci_meta WHERE key = '{KEYS_KEY}') IS ({KEYS}) THEN '' ELSE ' keys' END \
+         FROM (SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name GLOB 'ci_change_*' \
+         AND tbl_name IN ('ci', 'ci_ext', 'ci_relation') ORDER BY name) AS t"
+    )
+}
+
 /// A unique index, then its columns each with its collation; no name for an expression.
 const UNIQUE: &str = "\
     SELECT i.name, x.name, x.coll FROM pragma_index_list($1) AS i JOIN pragma_index_xinfo(i.name) AS x \
@@ -45,7 +62,8 @@ pub(super) async fn apply(connection: &mut SqliteConnection) -> Result<()> {
         ("EXT", "ci_ext", "e"),
         ("RELATION", "ci_relation", "r"),
     ] {
-        let keys = unique_keys(connection, table).await?;
+        let mut keys = unique_keys(connection, table).await?;
+        keys.extend(rowid(connection, table).await?);
         script = script
             .replace(&format!("@CONFLICT_{word}@"), &conflict(&keys, alias))
             .replace(
@@ -53,13 +71,19 @@ pub(super) async fn apply(connection: &mut SqliteConnection) -> Result<()> {
                 &differs(keys.iter().flatten().map(|(name, _)| name.as_str())),
             );
     }
-    sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(script))
+        .execute(&mut *connection)
+        .await?;
+    let record = format!("INSERT OR REPLACE INTO ci_meta (key, value) VALUES ('{KEYS_KEY}', ({KEYS}))");
+    sqlx::query(AssertSqlSafe(record)).execute(connection).await?;
     Ok(())
 }
 
 /// Tells whether changes are recorded.
 pub(super) async fn is_whole(connection: &mut SqliteConnection) -> Result<bool> {
-    let found: String = sqlx::query_scalar(FOUND).fetch_one(connection).await?;
+    let found: String = sqlx::query_scalar(AssertSqlSafe(found()))
+        .fetch_one(connection)
+        .await?;
     Ok(found == EXPECTED)
 }
 
@@ -84,6 +108,17 @@ async fn unique_keys(connection: &mut SqliteConnection, table: &str) -> Result<V
         }
     }
     Ok(keys.into_iter().filter_map(|(_, key)| key).collect())
+}
+
+/// The number that a table's rows have beside their keys, if they have one: no index lists it, and REPLACE displaces by it, too. Where
+/// an insert gives none, a trigger before it sees -1.
+async fn rowid(connection: &mut SqliteConnection, table: &str) -> Result<Option<Key>> {
+    const WITHOUT: &str = "SELECT coalesce(max(wr), 0) FROM pragma_table_list($1) WHERE schema = 'main'";
+    let without: i64 = sqlx::query_scalar(WITHOUT)
+        .bind(table.to_owned())
+        .fetch_one(connection)
+        .await?;
+    Ok((without == 0).then(|| vec![("rowid".to_owned(), "BINARY".to_owned())]))
 }
 
 /// Whether a row of `alias` has a key of the new row.

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::feed_schema::{FOUND, documents_of, image};
+use super::feed_schema::{documents_of, found, image};
 use crate::changes::NEIGHBOURS;
 use crate::schema::{FLOOR_KEY, HISTORY_KEY, SCHEMA_KEY, UUID_KEY};
 
@@ -39,7 +39,8 @@ fn state_columns() -> String {
     format!(
         "(SELECT seq FROM ci_change ORDER BY seq DESC LIMIT 1), (SELECT mark FROM ci_change ORDER BY seq DESC LIMIT 1), \
          (SELECT mark FROM ci_change WHERE seq = ?1), {floor}, {uuid}, {history}, {schema}, v.schema_version, \
-         CASE WHEN v.schema_version IS NOT ?2 THEN ({FOUND}) END",
+         CASE WHEN v.schema_version IS NOT ?2 THEN ({found}) END",
+        found = found(),
         floor = meta(FLOOR_KEY),
         uuid = meta(UUID_KEY),
         history = meta(HISTORY_KEY),
@@ -66,7 +67,7 @@ pub(super) fn poll() -> &'static str {
              UNION ALL \
              SELECT r.seq, r.entity, r.tenant_id, r.id, r.old, r.new, r.image IS r.new, \
                 CASE WHEN r.image IS NOT r.new THEN r.image END, \
-                CASE WHEN r.moved THEN (SELECT json_group_array(n.id) FROM (\
+                CASE WHEN r.moved THEN (SELECT json_group_array(CAST(n.id AS TEXT)) FROM (\
                     SELECT f.to_id AS id FROM ci_relation AS f WHERE f.tenant_id = r.tenant_id AND f.from_id = r.id \
                     UNION ALL SELECT t.from_id FROM ci_relation AS t WHERE t.tenant_id = r.tenant_id AND t.to_id = r.id \
                     LIMIT {most}) AS n) END, \

@@ -68,8 +68,8 @@ async fn apply(connection: &mut SqliteConnection) -> Result<()> {
         .await?;
     fill_fold(connection).await?;
     backfill(connection).await?;
-    feed_schema::apply(connection).await?;
-    record(connection).await
+    record(connection).await?;
+    feed_schema::apply(connection).await
 }
 
 /// The schema with its expressions filled in.
