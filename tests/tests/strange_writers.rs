@@ -285,7 +285,7 @@ async fn answers_are_those_of_the_database_after_any_statement() {
     let (rounds, steps) = if std::env::var_os("CI_CACHE_TEST_LONG").is_some() {
         (40, 400)
     } else {
-        (2, 60)
+        (2, 24)
     };
     for seed in 0..rounds {
         on_both(async |fixture| round(fixture, seed, steps).await).await;
