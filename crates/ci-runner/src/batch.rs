@@ -8,7 +8,8 @@ use ci_cache_core::{Lookup, Outcome};
 use ci_model::{CiDetail, Get, Key, Question, QuestionKind, Version};
 use tracing::Instrument;
 
-use crate::answer::{Answer, Cached, Source, Traced};
+use crate::answer::{Answer, Cached, Source};
+use crate::gather;
 use crate::observe::{Told, observed};
 use crate::runner::{Entry, Lead, Wait};
 use crate::write::bounded;
@@ -134,39 +135,8 @@ impl Tenant {
     /// One statement for all, in a task of its own; see `load.rs` for why.
     async fn load_missing(&self, missing: Vec<(Get, Lead)>) -> Result<Vec<Entry>> {
         let (inner, tenant) = (Arc::clone(self.inner()), self.id().clone());
-        let task = async move {
-            let (gets, leaders): (Vec<Get>, Vec<Lead>) = missing.into_iter().unzip();
-            let found = async {
-                let own = inner.own.now();
-                let mut snapshot = inner.store.snapshot().await?;
-                let loaded = inner.loaded(&mut *snapshot, own).await?;
-                let found = snapshot.get_many(&tenant, &gets).await;
-                inner.count_statements(&*snapshot);
-                Ok((found?, loaded))
-            }
-            .await;
-            match found {
-                Ok((found, loaded)) => {
-                    let publish = |((leader, get), ci): ((Lead, Get), Option<CiDetail>)| {
-                        let answer = Traced {
-                            value: Cached::Ci(ci.map(Arc::new)),
-                            visited: None,
-                        };
-                        inner.publish(leader, &tenant, Question::Get(get), answer, loaded.clone())
-                    };
-                    leaders.into_iter().zip(gets).zip(found).map(publish).collect()
-                }
-                Err(error) => {
-                    let error: Error = error;
-                    for leader in leaders {
-                        leader.fail(error.clone());
-                    }
-                    Err(error)
-                }
-            }
-        };
-        tokio::spawn(task.in_current_span())
-            .await
-            .unwrap_or(Err(Error::TaskLost))
+        let task = async move { gather::load_all(&inner, &tenant, missing).await };
+        let loaded = tokio::spawn(task.in_current_span()).await;
+        loaded.unwrap_or(Err(Error::TaskLost))?.into_iter().collect()
     }
 }

@@ -11,6 +11,7 @@ use ci_cache_core::{Clock, Eviction, SystemClock};
 use ci_store::Store;
 
 use crate::coherence::{self, Follow, Pace};
+use crate::gather::Gathering;
 use crate::runner::{Inner, OwnHistory};
 use crate::through::Through;
 use crate::writer::Following;
@@ -169,6 +170,7 @@ impl RunnerBuilder {
             writer: Arc::new(writer),
             cache,
             through: Through::new(clock).map_err(refused)?,
+            gathering: Gathering::default(),
             follow,
             level: self.level,
             own,

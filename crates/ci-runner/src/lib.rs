@@ -41,6 +41,7 @@ mod batch;
 mod builder;
 mod coherence;
 mod error;
+mod gather;
 mod level;
 mod load;
 mod observe;

@@ -14,6 +14,7 @@ use ci_store::Snapshot;
 use tracing::Instrument;
 
 use crate::answer::{Answer, Cached, Source, Traced};
+use crate::gather;
 use crate::runner::{Entry, Inner, Lead};
 use crate::through::{Passed, PassedLead};
 use crate::{Error, Level, Result, Tenant};
@@ -42,7 +43,10 @@ impl Tenant {
                 }
                 Lookup::Lead(leader) | Lookup::Stale(_, Some(leader)) => {
                     let begun = inner.cache.now();
-                    let entry = load_in_task(inner, self.id(), question, leader).await?;
+                    let entry = match question {
+                        Question::Get(get) => gather::load(inner, self.id(), get, leader).await?,
+                        question => load_in_task(inner, self.id(), question, leader).await?,
+                    };
                     return Ok(inner.loaded_now(&entry, Source::Miss, begun));
                 }
                 Lookup::Wait(waiter) => match waiter.await {

@@ -14,6 +14,9 @@ use crate::{Error, Result, Tenant};
 impl Tenant {
     /// Gets one CI by id or code; nothing when the tenant has none. Both are cached.
     ///
+    /// Cost: a look-up; gets that miss at about the same time share one statement, up to 500 of a tenant. Cancel safe: the load goes
+    /// on for those who wait for it.
+    ///
     /// # Errors
     /// [`Error::Store`] when the database fails.
     pub async fn get(&self, get: &Get) -> Result<Answer<Option<Arc<CiDetail>>>> {

@@ -15,6 +15,7 @@ use ci_store::{Snapshot, Store};
 use crate::answer::Cached;
 use crate::builder::RunnerBuilder;
 use crate::coherence::{FeedStatus, Follow, UNFOLLOWED};
+use crate::gather::Gathering;
 use crate::through::Through;
 use crate::{Error, Level, Result, Tenant};
 
@@ -44,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) cache: Arc<CoherentCiCache<Cached, Error>>,
     /// Loads past the cache that callers share.
     pub(crate) through: Through,
+    /// Gets that wait to be loaded together.
+    pub(crate) gathering: Gathering,
     pub(crate) follow: Arc<Follow>,
     /// The level of questions that ask for none.
     pub(crate) level: Level,
