@@ -358,7 +358,7 @@ async fn a_gap_that_was_read_before_a_write_does_not_vouch_for_it() {
     let fixture = Fixture::sqlite();
     let (store, control) = Observed::around(fixture.open().await);
     let runner = Runner::builder(store)
-        .poll_timeout(Duration::from_millis(40))
+        .poll_timeout(Duration::from_millis(400))
         .build()
         .unwrap();
     let tenant = runner.tenant(TenantId::new("acme").unwrap());
