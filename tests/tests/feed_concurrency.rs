@@ -242,6 +242,30 @@ async fn a_row_and_its_documents_changed_by_two_transactions_are_told_in_every_s
     }
 }
 
+/// What left is not there to be compared with what was recorded of it.
+#[tokio::test]
+async fn a_ci_that_leaves_after_its_documents_were_changed_beside_it_is_not_told_with_the_old_ones() {
+    let fixture = Fixture::postgres().await;
+    let store = fixture.open().await;
+    let (mut a, mut b) = (Session::new(&fixture).await, Session::new(&fixture).await);
+    a.run(&(insert("acme", 1) + &tag(1, r#"{"x": 1}"#))).await;
+    let mut feed = started(&*store).await;
+    a.run("BEGIN; UPDATE ci SET tenant_id = 'other'").await;
+    b.run(r#"UPDATE ci_ext SET tags = '{"x": 2}'"#).await;
+    assert_eq!(
+        told(&mut feed).await,
+        [r#"acme: c-1 name -{"x":1} > c-1 name -{"x":2} []"#]
+    );
+    a.run("COMMIT").await;
+    let told = told(&mut feed).await;
+    assert!(
+        told.contains(&"acme: c-1 name -? > none []".to_owned()),
+        "{told:?}"
+    );
+    store.close().await;
+    fixture.finish().await;
+}
+
 #[tokio::test]
 async fn documents_of_a_ci_that_moves_beside_them_are_told_to_its_new_tenant() {
     let fixture = Fixture::postgres().await;

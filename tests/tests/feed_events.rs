@@ -8,6 +8,11 @@ use ci_store::{POLL_CHANGES, StoreOptions};
 use ci_tests::fixture::{Fixture, on_both};
 use feeding::{acme, after, id, insert, poll, poll_at, relate, started, tag, told};
 
+/// The tags of a row that left: in PostgreSQL another transaction may have changed them, so they are not told.
+fn left<'a>(fixture: &Fixture, tags: &'a str) -> &'a str {
+    if fixture.is_sqlite() { tags } else { "?" }
+}
+
 #[tokio::test]
 async fn rows_documents_and_relations_are_told_as_they_were_and_are() {
     on_both(async |fixture| {
@@ -58,7 +63,7 @@ async fn rows_documents_and_relations_are_told_as_they_were_and_are() {
         );
         assert_eq!(
             tell("DELETE FROM ci WHERE ci_code = 'x-1'").await,
-            ["acme: x-1 name up{} > none []"]
+            [format!("acme: x-1 name up{} > none []", left(fixture, "{}"))]
         );
         store.close().await;
     })
@@ -74,8 +79,8 @@ async fn a_move_is_a_going_and_a_coming() {
         assert_eq!(
             after(fixture, &mut feed, "UPDATE ci SET tenant_id = 'other'").await,
             [
-                r#"acme: c-1 name -{"a":1} > none []"#,
-                r#"other: none > c-1 name -{"a":1} []"#
+                format!("acme: c-1 name -{} > none []", left(fixture, r#"{"a":1}"#)),
+                r#"other: none > c-1 name -{"a":1} []"#.to_owned()
             ]
         );
         after(fixture, &mut feed, "DELETE FROM ci_ext").await;
@@ -83,7 +88,10 @@ async fn a_move_is_a_going_and_a_coming() {
         let told = after(fixture, &mut feed, &moved).await;
         assert_eq!(
             told,
-            ["other: c-1 name -{} > none []", "other: none > c-1 name -{} []"]
+            [
+                format!("other: c-1 name -{} > none []", left(fixture, "{}")),
+                "other: none > c-1 name -{} []"
+            ]
         );
         store.close().await;
     })
@@ -108,9 +116,9 @@ async fn a_cascade_tells_the_documents_that_were_there() {
         assert_eq!(
             told,
             [
-                "acme: 1 R 2 > none",
-                r#"acme: c-1 name -{"a":1} > none []"#,
-                r#"acme: c-2 name -{"b":1} > none []"#
+                "acme: 1 R 2 > none".to_owned(),
+                format!("acme: c-1 name -{} > none []", left(fixture, r#"{"a":1}"#)),
+                format!("acme: c-2 name -{} > none []", left(fixture, r#"{"b":1}"#))
             ]
         );
         store.close().await;

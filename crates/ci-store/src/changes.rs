@@ -224,11 +224,31 @@ fn one(tenant: &TenantId, id: Uuid, row: &Row) -> Option<Event> {
         (old, new) => Event::Ci(Box::new(CiChange {
             tenant: tenant.clone(),
             id: CiId(id),
-            old: old.flatten(),
+            old: old.flatten().map(|image| left(image, row)),
             new: new.flatten(),
             neighbours: row.neighbours.clone().map_or(Some(Vec::new()), neighbours),
         })),
     })
+}
+
+/// The image of a row that left its tenant, or the table: without documents where another transaction may have changed those.
+///
+/// Whatever stays is compared with the present row, so that a stale half is found out. Of what is gone there is no present:
+///
+/// ```text
+/// transaction A                            transaction B
+/// moves the CI to another tenant
+/// records (a, x=1) to none
+///                                          updates ci_ext: x=1 to x=2, commits: polled, (a, x=2) is told
+/// commits: polled, "it was (a, x=1)"
+/// ```
+///
+/// A search for `tags.x=2` has the CI, and (a, x=1) would not say that it left. In SQLite every writer waits.
+fn left(mut image: Image, row: &Row) -> Image {
+    if row.new.is_none() && matches!(row.origin, Origin::Transaction(_)) {
+        (image.tags, image.attributes) = (None, None);
+    }
+    image
 }
 
 fn neighbours(mut ids: Vec<Uuid>) -> Option<Vec<CiId>> {

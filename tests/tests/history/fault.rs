@@ -138,10 +138,10 @@ impl Saboteur<'_> {
                 meddling.slow_loads(Duration::from_millis(12));
                 scene.hold(250, Duration::from_millis(300)).await;
                 // More than the runner remembers, few enough to be told one by one, and told before loads end that do not see it.
-                meddling.slow_loads(Duration::from_millis(1_000));
+                meddling.slow_loads(Duration::from_millis(400));
                 scene.hold(u64::MAX / 2, Duration::from_millis(30)).await;
                 self.bulk("AND ci_code < 'bulk-00600'").await;
-                self.scene.hold(u64::MAX / 2, Duration::from_millis(1_050)).await;
+                self.scene.hold(u64::MAX / 2, Duration::from_millis(450)).await;
             }
             Fault::Cleared => scene.runner.clear(),
             Fault::TenantForgotten => scene.runner.tenant(tenant(TENANTS[0])).invalidate(),

@@ -36,8 +36,6 @@ struct Row {
     bit: u64,
     /// After the change; none where it is gone.
     new: Option<Values>,
-    /// Before it; none where that is not known, or it was not there.
-    old: Option<Values>,
 }
 
 /// The first bytes of a row's values by column; none where it has no value.
@@ -82,7 +80,6 @@ impl Sight {
             Event::Ci(change) => Some(Row {
                 bit: bit(change.id),
                 new: change.new.as_ref().map(values),
-                old: change.old.as_ref().map(values),
             }),
             _ => None,
         };
@@ -91,15 +88,13 @@ impl Sight {
 
     /// See [`crate::coherence::Domain::may_touch`].
     ///
-    /// A row comes into the answer if it sorts before its end now. One that is in it sorted there before the change, too: a
-    /// change that moved it shows in its columns, so it mattered by itself.
+    /// A row that may be in the answer may always be touched; any other comes in only if it sorts before the answer's end.
     pub(super) fn may_touch(&self, hint: Hint) -> bool {
         let (Some(row), Some(sort)) = (&self.row, hint.sort()) else {
             return true;
         };
         let last = start(hint.end);
-        let was_in = hint.rows & row.bit != 0 && row.old.is_none_or(|old| is_before(&old, sort, last));
-        was_in || row.new.is_some_and(|new| is_before(&new, sort, last))
+        hint.rows & row.bit != 0 || row.new.is_some_and(|new| is_before(&new, sort, last))
     }
 }
 
