@@ -90,7 +90,7 @@ async fn a_move_is_a_going_and_a_coming() {
             told,
             [
                 format!("other: c-1 name -{} > none []", left(fixture, "{}")),
-                "other: none > c-1 name -{} []"
+                "other: none > c-1 name -{} []".to_owned()
             ]
         );
         store.close().await;
