@@ -6,7 +6,7 @@ use std::time::Duration;
 use ci_tests::history::audit::{RawError, dropped, feed_triggers, made};
 use ci_tests::history::server::Ending;
 use ci_tests::history::{FeedMode, Raw, Server};
-use ci_tests::store_contract::world::{one_of, seeded};
+use ci_tests::store_contract::world::{below, one_of, seeded};
 use rand_chacha::ChaCha8Rng;
 
 use super::pool::{BULK, OWNERS, TENANTS, tenant};
@@ -139,9 +139,14 @@ impl Saboteur<'_> {
                 scene.hold(250, Duration::from_millis(300)).await;
                 // More than the runner remembers, few enough to be told one by one, and told before loads end that do not see it.
                 meddling.slow_loads(Duration::from_millis(400));
+                // Of a tenant in which nothing changes: a change of the tenant detaches its loads before they could be too old.
+                let (quiet, code) = (scene.runner.tenant(tenant("quiet")), below(self.random, 1 << 30));
+                let asking = tokio::spawn(async move { quiet.get_by_code(&format!("none-{code}")).await });
                 scene.hold(u64::MAX / 2, Duration::from_millis(30)).await;
                 self.bulk("AND ci_code < 'bulk-00600'").await;
                 self.scene.hold(u64::MAX / 2, Duration::from_millis(450)).await;
+                // It may as well have failed: the database may be away.
+                let _answer = asking.await;
             }
             Fault::Cleared => scene.runner.clear(),
             Fault::TenantForgotten => scene.runner.tenant(tenant(TENANTS[0])).invalidate(),
