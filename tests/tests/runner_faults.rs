@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ci_model::{Aggregate, CiDraft, Get, RelationDraft, Search, TenantId};
 use ci_runner::{Answer, Error, FeedState, Level, Runner, SearchMode, SearchResult, Source, Tenant};
-use ci_tests::fixture::Fixture;
+use ci_tests::fixture::{Fixture, on_both};
 use ci_tests::observed::{Control, Observed};
 use tokio::sync::oneshot;
 
@@ -408,4 +408,45 @@ async fn a_poll_that_is_refused_is_passed_over_and_everything_is_forgotten() {
             .trouble
             .is_some_and(|trouble| trouble.contains("injected"))
     );
+}
+
+/// ```text
+/// feed                           feed task
+/// goes on, answers with a change
+///                                the time is over: drops the future, with the answer in it
+/// tells the next changes
+///                                the one before is in no later answer
+/// ```
+#[tokio::test]
+async fn an_answer_of_the_feed_that_is_lost_is_a_gap() {
+    on_both(async |fixture| {
+        let (store, control) = Observed::around(fixture.open().await);
+        let level = Level::Cached {
+            max_lag: Duration::from_secs(3_600),
+        };
+        let runner = Runner::builder(store)
+            .poll_timeout(Duration::from_millis(500))
+            .level(level)
+            .build()
+            .unwrap();
+        let tenant = runner.tenant(TenantId::new("acme").unwrap());
+        tenant.upsert_cis(vec![named("old")]).await.unwrap();
+        assert_eq!(name(&tenant).await, "old");
+        let first = held_poll(&control).await;
+        fixture.execute("UPDATE ci SET ci_name = 'new'").await;
+        let (held, lost) = (control.polls_held(), control.hold_poll(false));
+        first.send(()).unwrap();
+        while control.polls_held() == held {
+            tokio::task::yield_now().await;
+        }
+        let polls = runner.feed().polls;
+        while runner.feed().polls < polls + 2 {
+            tokio::task::yield_now().await;
+        }
+        assert!(lost.is_closed(), "nobody waits for that answer any more");
+        assert_eq!(name(&tenant).await, "new");
+        assert_eq!(runner.feed().epochs, 1);
+        assert!(runner.feed().failures >= 1);
+    })
+    .await;
 }

@@ -286,6 +286,7 @@ fn measure(searches: usize, marks: bool) {
         let number = change.number;
         let applied = cache.apply(Batch {
             epoch: 1,
+            since: UpTo(number - 1),
             changes: vec![change],
             position: UpTo(number),
             polled_at: Tick::from_micros(number),

@@ -128,6 +128,11 @@ mod kept {
         pub(crate) const fn raises_mark_first(self) -> bool {
             false
         }
+
+        /// A batch has to go on from what was applied.
+        pub(crate) const fn trusts_batches(self) -> bool {
+            false
+        }
     }
 }
 
@@ -219,6 +224,8 @@ mod planted {
         InsertsUnlocked,
         /// Raises the mark before it drops.
         RaisesMarkFirst,
+        /// Applies a batch whatever it goes on from.
+        TrustsBatches,
     }
 
     impl ProtocolRules {
@@ -249,6 +256,10 @@ mod planted {
 
         pub(crate) fn raises_mark_first(self) -> bool {
             self == Self::RaisesMarkFirst
+        }
+
+        pub(crate) fn trusts_batches(self) -> bool {
+            self == Self::TrustsBatches
         }
     }
 }

@@ -61,10 +61,11 @@ fn put(cache: &RowCache, key: &str, needs: Needs, version: u64) -> Done {
     cache.publish(lead(cache, key), 1, at(version), needs)
 }
 
-/// Applies changes that are numbered from the position on.
+/// Applies changes that go on from what was applied.
 fn apply(cache: &RowCache, position: u64, changes: Vec<Change>) -> Applied {
     cache.apply(Batch {
         epoch: 1,
+        since: cache.status().position.unwrap_or(UpTo(0)),
         changes,
         position: UpTo(position),
         polled_at: Tick::from_micros(position),
@@ -477,6 +478,7 @@ fn a_panic_in_the_middle_of_a_batch_leaves_nothing_that_it_should_have_dropped()
         }
         let batch = |number| Batch {
             epoch: 1,
+            since: UpTo(number - 1),
             changes: vec![change(number, "a", 1)],
             position: UpTo(number),
             polled_at: Tick::default(),
@@ -492,4 +494,30 @@ fn a_panic_in_the_middle_of_a_batch_leaves_nothing_that_it_should_have_dropped()
         cache.validate().unwrap();
         assert_eq!(cache.stats().registrations, 0);
     }
+}
+
+#[test]
+fn a_batch_that_goes_on_from_what_was_never_applied_is_a_gap() {
+    let cache = cache();
+    put(&cache, "row", needs("a", 1), 0);
+    let batch = |since, number, row| Batch {
+        epoch: 1,
+        since: UpTo(since),
+        changes: vec![change(number, "a", row)],
+        position: UpTo(number),
+        polled_at: Tick::default(),
+    };
+    assert_eq!(cache.apply(batch(0, 1, 2)).course, Course::Follows);
+    assert_eq!(
+        cache.apply(batch(0, 2, 2)).course,
+        Course::Follows,
+        "more than is missing"
+    );
+    assert!(cache.get("row").is_some());
+    // The batch from 2 to 3 was lost, which changed the row.
+    assert_eq!(cache.apply(batch(3, 4, 2)).course, Course::Gap);
+    assert!(cache.get("row").is_none() && cache.mark().is_none());
+    assert!(cache.status().suspended.is_some());
+    cache.reset(1, UpTo(4), Tick::default());
+    assert!(cache.mark().is_some());
 }

@@ -315,20 +315,22 @@ impl Task {
             return self.start(inner, number, polled_at).await;
         }
         match self.feed.poll().await {
-            Ok(Polled::Changes { changes, position }) => {
-                let Some(epoch) = inner.epoch() else {
-                    return self.start(inner, number, polled_at).await;
-                };
+            Ok(Polled::Changes {
+                since,
+                changes,
+                position,
+            }) => {
                 let count = changes.len() as u64;
                 self.brought = count > 0;
                 let applied = inner.cache.apply(Batch::<CiDomain> {
-                    epoch,
+                    epoch: since.epoch.0,
+                    since: since.version,
                     changes,
                     position,
                     polled_at,
                 });
                 if matches!(applied.course, Course::Gap | Course::OtherEpoch) {
-                    // The feed contradicts itself: a defect that must not become a wrong answer.
+                    // An answer of the feed was lost, or the feed contradicts itself: that must not become a wrong answer.
                     return self.start(inner, number, polled_at).await;
                 }
                 self.follow.shared.lock().changes += count;

@@ -84,11 +84,6 @@ impl Inner {
             .fetch_add(snapshot.statements().into(), Ordering::Relaxed);
     }
 
-    /// The history that is followed.
-    pub(crate) fn epoch(&self) -> Option<u64> {
-        self.cache.epoch()
-    }
-
     /// Follows a history from a position on, as a poll told it. What that poll cannot have seen stays in doubt.
     pub(crate) fn follow_from(&self, epoch: Epoch, position: Version, polled_at: Tick, poll: u64) {
         self.cache.reset_but(epoch.0, position, polled_at, || {

@@ -113,6 +113,7 @@ impl Followed {
             };
             self.cache.apply(Batch {
                 epoch: OwnHistory::EPOCH.0,
+                since: ci_model::Version::Sequence(0),
                 changes: vec![change],
                 position: ci_model::Version::Sequence(number),
                 polled_at: self.cache.now(),

@@ -20,7 +20,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ci_model::{Change, Epoch, Version};
+use ci_model::{Change, Epoch, Token, Version};
 
 use crate::Result;
 
@@ -42,6 +42,10 @@ pub struct Start {
 pub enum Polled {
     /// The history went on.
     Changes {
+        /// The history, and the position from which it went on: that of the start or poll before. A consumer that has not
+        /// reached it has missed a poll, for example because the future of one was dropped when it had its answer, and
+        /// has to treat this one as a [`NewEpoch`](Self::NewEpoch).
+        since: Token,
         /// What was committed since the last position, in the order of its making; often nothing. Changes of one
         /// transaction are never in two polls. Some may be told more than once in this one list, with less known.
         changes: Vec<Change>,

@@ -9,7 +9,7 @@ use ci_model::{
     Aggregate, CiDetail, CiOutcome, CiRecord, CiRef, CiSummary, Epoch, Expand, Get, Graph, Groups, List,
     ListPage, Path, Rejection, RelationOutcome, RelationRecord, Search, TenantId, Version,
 };
-use ci_store::{Error, Feed, PathTrace, Result, Snapshot, Store, WriteOptions};
+use ci_store::{Error, Feed, PathTrace, Polled, Result, Snapshot, Store, WriteOptions};
 use tokio::sync::watch;
 
 use super::planted::PlantedFeed;
@@ -206,6 +206,7 @@ impl Store for Meddler {
         Some(Box::new(MeddledFeed {
             inner: feed,
             mode: self.meddling.feed.subscribe(),
+            held: None,
         }))
     }
 
@@ -234,15 +235,51 @@ impl Store for Meddler {
 struct MeddledFeed {
     inner: Box<dyn Feed>,
     mode: watch::Receiver<FeedMode>,
+    /// What was read and is not told yet: who waits for it may go away, and it has to be told with what comes after it.
+    held: Option<Polled>,
+}
+
+impl MeddledFeed {
+    /// Reads on, and adds it to what is held.
+    async fn read(&mut self) -> Result<()> {
+        let polled = self.inner.poll().await?;
+        self.held = Some(match (self.held.take(), polled) {
+            (
+                Some(Polled::Changes {
+                    since, mut changes, ..
+                }),
+                Polled::Changes {
+                    changes: more,
+                    position,
+                    ..
+                },
+            ) => {
+                changes.extend(more);
+                Polled::Changes {
+                    since,
+                    changes,
+                    position,
+                }
+            }
+            // All before it is forgotten: it makes no difference where it begins.
+            (Some(Polled::NewEpoch { why, epoch, .. }), Polled::Changes { position, .. }) => {
+                Polled::NewEpoch { why, epoch, position }
+            }
+            // A look at what is not recorded has a new epoch behind it.
+            (_, polled) => polled,
+        });
+        Ok(())
+    }
 }
 
 #[async_trait]
 impl Feed for MeddledFeed {
     async fn start(&mut self) -> Result<ci_store::Start> {
+        self.held = None;
         self.inner.start().await
     }
 
-    async fn poll(&mut self) -> Result<ci_store::Polled> {
+    async fn poll(&mut self) -> Result<Polled> {
         let mode = *self.mode.borrow();
         match mode {
             FeedMode::On | FeedMode::Tarries(_) => {}
@@ -253,11 +290,14 @@ impl Feed for MeddledFeed {
             FeedMode::Fails => return Err(Error::Unavailable("injected".into())),
             FeedMode::Lags(time) => pause(time).await,
         }
-        let polled = self.inner.poll().await;
+        self.read().await?;
         if let FeedMode::Tarries(time) = mode {
             pause(time).await;
         }
-        polled
+        match self.held.take() {
+            Some(polled) => Ok(polled),
+            None => self.inner.poll().await,
+        }
     }
 
     async fn wait(&mut self, at_most: Duration) {

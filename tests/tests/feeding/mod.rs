@@ -51,7 +51,12 @@ pub(crate) async fn started(store: &dyn Store) -> Box<dyn Feed> {
 /// The changes since the last poll, and the position.
 pub(crate) async fn poll_at(feed: &mut Box<dyn Feed>) -> (Vec<Change>, Version) {
     match feed.poll().await.unwrap() {
-        Polled::Changes { changes, position } => {
+        Polled::Changes {
+            since,
+            changes,
+            position,
+        } => {
+            assert!(position.includes(&since.version), "{position} after {since}");
             for change in &changes {
                 assert!(position.covers(change.origin), "{position} and {change:?}");
             }

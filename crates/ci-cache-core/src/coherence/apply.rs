@@ -23,6 +23,8 @@ const CHUNK: usize = 32;
 pub struct Batch<D: Domain> {
     /// The history it belongs to.
     pub epoch: u64,
+    /// The state that the changes go on from: all before it were told by earlier batches.
+    pub since: D::Version,
     /// The changes, in any order.
     pub changes: Vec<D::Change>,
     /// A state that includes all of them and all changes before: where the feed goes on.
@@ -35,6 +37,7 @@ impl<D: Domain<Change: Clone>> Clone for Batch<D> {
     fn clone(&self) -> Self {
         Self {
             epoch: self.epoch,
+            since: self.since.clone(),
             changes: self.changes.clone(),
             position: self.position.clone(),
             polled_at: self.polled_at,
@@ -46,6 +49,7 @@ impl<D: Domain> fmt::Debug for Batch<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
             .field("epoch", &self.epoch)
+            .field("since", &self.since)
             .field("changes", &self.changes)
             .field("position", &self.position)
             .field("polled_at", &self.polled_at)
@@ -81,8 +85,9 @@ where
 {
     /// Applies what a poll brought: logs the changes, drops what they touch, and then raises the mark.
     ///
-    /// A batch without changes only moves the mark. A batch that was applied before does no harm. One whose position is
-    /// neither before nor after the last one proves that changes are missing: everything goes, and the mark is suspended.
+    /// A batch without changes only moves the mark. A batch that was applied before does no harm. One that goes on from a state
+    /// that was not reached, because the batch before it was lost, or whose position is neither before nor after the last one, proves
+    /// that changes are missing: everything goes, and the mark is suspended.
     ///
     /// Entries whose version includes a change are not dropped by it. A change of a whole group, and more changes of one group than
     /// [`bulk`](super::CoherenceOptions::bulk), cost constant time whatever is cached; others a search each, with the coherence lock
@@ -163,6 +168,7 @@ where
     ) -> Applied {
         let Batch {
             epoch,
+            since,
             changes,
             position,
             polled_at,
@@ -171,6 +177,11 @@ where
         let last = feed.position.as_ref().filter(|_| feed.epoch == Some(epoch));
         let (course, position) = match last {
             None => (Course::OtherEpoch, None),
+            Some(last) if !last.includes(&since) && !self.inner.rules.trusts_batches() => {
+                let why = "a batch of the feed is missing";
+                self.restart(feed, (epoch, position, polled_at), Some(why), leavings);
+                (Course::Gap, None)
+            }
             Some(last) if position.includes(last) => (Course::Follows, Some(position)),
             Some(last) if last.includes(&position) => (Course::Repeats, Some(last.clone())),
             Some(_) => {

@@ -86,6 +86,7 @@
 //! }
 //! let poll = |number, row| Batch {
 //!     epoch: 1,
+//!     since: UpTo(number - 1),
 //!     changes: vec![(number, row)],
 //!     position: UpTo(number),
 //!     polled_at: Tick::from_micros(number),

@@ -58,6 +58,7 @@ broken! {
     forgetting_poison_is_noticed: ForgetsPoison,
     ignoring_the_floor_is_noticed: IgnoresFloor,
     raising_the_mark_before_the_drops_is_noticed: RaisesMarkFirst,
+    trusting_every_batch_is_noticed: TrustsBatches,
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub enum Course {
     Follows,
     /// The batch was applied before, by its position; what it hit was dropped again, and the mark stays.
     Repeats,
-    /// Its position is neither before nor after the last one: changes are missing. Everything was dropped and the mark is
+    /// It goes on from a state that was not reached, or its position is neither before nor after the last one: changes are missing. Everything was dropped and the mark is
     /// suspended until [`reset`](super::Coherent::reset).
     Gap,
     /// It is of another epoch than the one that is followed: it was ignored.

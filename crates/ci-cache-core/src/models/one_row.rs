@@ -141,6 +141,7 @@ impl Source {
         });
         self.cache.apply(Batch {
             epoch: 1,
+            since: UpTo(*fed),
             changes: changes.collect(),
             position: UpTo(now),
             polled_at: Tick::from_micros(now),

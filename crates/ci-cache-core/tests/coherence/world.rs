@@ -75,6 +75,8 @@ pub(crate) enum Step {
     Abandon(usize),
     /// Applies what is new; readers look up in the middle.
     Poll(Vec<Key>),
+    /// Reads what is new, and never applies it.
+    Lose,
     /// Applies the last batch once more.
     Again,
     /// Loses what is new, and goes on from now, perhaps in a new epoch.
@@ -134,6 +136,8 @@ pub(crate) struct World {
     waiters: RefCell<Vec<(Key, Waiter<ToyEntry, ()>)>>,
     pub(crate) wrong: RefCell<Option<String>>,
     pub(crate) hits: Cell<u64>,
+    /// A batch was lost since the last one that was applied.
+    lost: Cell<bool>,
 }
 
 /// How long entries live.
@@ -170,6 +174,7 @@ impl World {
             waiters: RefCell::default(),
             wrong: RefCell::default(),
             hits: Cell::default(),
+            lost: Cell::default(),
         })
     }
 
@@ -200,6 +205,10 @@ impl World {
                 drop(load);
             }
             Step::Poll(during) => self.poll(during),
+            Step::Lose => {
+                self.source.borrow_mut().poll(self.laws);
+                self.lost.set(true);
+            }
             Step::Again => {
                 let last = self.source.borrow().last.clone();
                 if let Some(batch) = last {
@@ -300,7 +309,10 @@ impl World {
         meanwhile(Some(Box::new(act)));
         let applied = self.cache.apply(batch);
         meanwhile(None);
-        if applied.course == Course::Gap || applied.course == Course::OtherEpoch {
+        let lost = self.lost.take();
+        if applied.course == Course::Gap && lost {
+            self.step(&Step::Reset(false));
+        } else if applied.course == Course::Gap || applied.course == Course::OtherEpoch {
             self.objects(|| format!("a batch of the feed's ended in {:?}", applied.course));
         }
     }
@@ -464,6 +476,7 @@ impl Source {
         self.fed = now;
         let batch = Batch {
             epoch: self.epoch,
+            since: laws.seen(fed),
             changes,
             position: laws.seen(now),
             polled_at: Tick::from_micros(self.polls),
@@ -538,6 +551,7 @@ fn simple() -> BoxedStrategy<Step> {
         1 => (0..8_usize).prop_map(Step::Abandon),
         8 => proptest::collection::vec(keys(), 0..4).prop_map(Step::Poll),
         1 => Just(Step::Again),
+        1 => Just(Step::Lose),
         1 => any::<bool>().prop_map(Step::Reset),
         1 => Just(Step::Suspend),
         2 => Just(Step::Resume),

@@ -19,7 +19,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ci_model::{Change, Event, Origin, TxSnapshot, Version};
+use ci_model::{Change, Event, Origin, Token, TxSnapshot, Version};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use uuid::Uuid;
@@ -206,9 +206,17 @@ impl Feed for PostgresFeed {
             (Some(why), _) => Ok(self.new_epoch(why, seen)),
             (None, None) => Ok(self.new_epoch(EpochReason::Gap, seen)),
             (None, Some(changes)) => {
+                let since = Token {
+                    epoch: seen.identity.epoch(),
+                    version: Version::Snapshot(last),
+                };
                 let position = Version::Snapshot(seen.snapshot.clone());
                 self.last = Some((seen.identity, seen.snapshot));
-                Ok(Polled::Changes { changes, position })
+                Ok(Polled::Changes {
+                    since,
+                    changes,
+                    position,
+                })
             }
         }
     }

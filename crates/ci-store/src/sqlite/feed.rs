@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use ci_model::{Change, Epoch, Event, Origin, Version};
+use ci_model::{Change, Epoch, Event, Origin, Token, Version};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection};
 use tempfile::TempDir;
@@ -188,9 +188,17 @@ impl Feed for SqliteFeed {
             (Some(why), _) => Ok(self.new_epoch(why, seen)),
             (None, None) => Ok(self.new_epoch(EpochReason::Gap, seen)),
             (None, Some(changes)) => {
+                let since = Token {
+                    epoch: seen.identity.epoch(),
+                    version: last.position(),
+                };
                 let position = seen.position();
                 self.last = Some(seen);
-                Ok(Polled::Changes { changes, position })
+                Ok(Polled::Changes {
+                    since,
+                    changes,
+                    position,
+                })
             }
         }
     }
