@@ -8,9 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ci_model::{
     Aggregate, CiDetail, CiOutcome, CiRecord, CiRef, CiSummary, Epoch, Expand, Get, Graph, Groups, List,
-    ListPage, Path, Rejection, RelationOutcome, RelationRecord, Search, TenantId, Version,
+    ListPage, Path, Question, Rejection, RelationOutcome, RelationRecord, Search, TenantId, Version,
 };
-use ci_store::{EpochReason, Error, Feed, PathTrace, Polled, Result, Snapshot, Start, Store, WriteOptions};
+use ci_store::{
+    EpochReason, Error, Feed, Found, PathTrace, Polled, Result, Snapshot, Start, Store, WriteOptions,
+};
 use tokio::sync::{Semaphore, oneshot};
 
 /// What the wrapper sees and does; shared with the test.
@@ -404,6 +406,11 @@ impl Snapshot for ObservedSnapshot {
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
         self.control.read().await?;
         self.inner.path(tenant, path).await
+    }
+
+    async fn ask_all(&mut self, tenant: &TenantId, questions: &[Question]) -> Result<Vec<Found>> {
+        self.control.read().await?;
+        self.inner.ask_all(tenant, questions).await
     }
 
     async fn version(&mut self) -> Result<Option<(Epoch, Version)>> {

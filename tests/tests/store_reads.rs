@@ -143,7 +143,8 @@ async fn expansions_and_paths_agree_with_the_reference() {
                     "{question:?} on {}",
                     store.backend()
                 );
-                assert!(snapshot.statements() - before <= 1 + u32::from(question.depth()));
+                let most = if fixture.is_sqlite() { question.depth() } else { 1 };
+                assert!(snapshot.statements() - before <= most.into());
                 let question = questions::path_between(&mut random, &world);
                 let before = snapshot.statements();
                 let answer = snapshot.path(&tenant(), &question).await.unwrap().answer;
@@ -195,7 +196,7 @@ async fn a_hub_is_cut_where_it_is_read_and_a_ci_is_its_own_path() {
         assert_eq!((graph.items.len(), graph.relations.len()), (200, 199));
         assert!(graph.nodes_truncated && !graph.edges_truncated);
         assert_eq!(graph.items[199].ci.ci_code.as_str(), "dep-00199");
-        assert_eq!(snapshot.statements(), 3);
+        assert_eq!(snapshot.statements(), if fixture.is_sqlite() { 2 } else { 1 });
         let code = |n: usize| CiCode::new(format!("dep-{n:05}")).unwrap();
         let between = Path::builder(code(17), code(4_711)).build().unwrap();
         let Some(PathAnswer::Found(route)) = snapshot.path(&tenant(), &between).await.unwrap().answer else {

@@ -10,7 +10,7 @@ use ci_model::{
 use crate::Result;
 use crate::decode::{corrupt, detail, present, summary};
 use crate::source::{Cells, Source};
-use crate::sql::select;
+use crate::sql::{Statement, select};
 
 /// Position of the total in a row of a list, after the short columns.
 const TOTAL: usize = 9;
@@ -21,16 +21,26 @@ pub(crate) async fn search<S: Source>(
     tenant: &TenantId,
     search: &Search,
 ) -> Result<Vec<CiSummary>> {
-    let rows = source.rows(select::search(S::DIALECT, tenant, search)).await?;
+    let statement = Statement::write(S::DIALECT, tenant, |binder| select::search(binder, search));
+    summaries(&source.rows(statement).await?)
+}
+
+/// The CIs of a search's rows.
+pub(crate) fn summaries(rows: &[impl Cells]) -> Result<Vec<CiSummary>> {
     rows.iter().map(|row| summary(row, 0)).collect()
 }
 
 /// See [`crate::Snapshot::list`].
 pub(crate) async fn list<S: Source>(source: &mut S, tenant: &TenantId, list: &List) -> Result<ListPage> {
-    let rows = source.rows(select::list(S::DIALECT, tenant, list)).await?;
+    let statement = Statement::write(S::DIALECT, tenant, |binder| select::list(binder, list));
+    page(&source.rows(statement).await?)
+}
+
+/// The page of a list's rows.
+pub(crate) fn page(rows: &[impl Cells]) -> Result<ListPage> {
     let total = rows.first().map(|row| row.integer(TOTAL)).transpose()?.flatten();
     let mut items = Vec::with_capacity(rows.len());
-    for row in &rows {
+    for row in rows {
         // The one row of an empty page has the total alone.
         if row.id(0)?.is_some() {
             items.push(summary(row, 0)?);
@@ -48,9 +58,12 @@ pub(crate) async fn aggregate<S: Source>(
     tenant: &TenantId,
     question: &Aggregate,
 ) -> Result<Groups> {
-    let rows = source
-        .rows(select::aggregate(S::DIALECT, tenant, question))
-        .await?;
+    let statement = Statement::write(S::DIALECT, tenant, |binder| select::aggregate(binder, question));
+    groups(&source.rows(statement).await?, question)
+}
+
+/// The groups of an aggregate's rows.
+pub(crate) fn groups(rows: &[impl Cells], question: &Aggregate) -> Result<Groups> {
     let limit = question.limit() as usize;
     let fields = question.group_by();
     let items = rows.iter().take(limit).map(|row| {
@@ -93,7 +106,12 @@ pub(crate) async fn get_many<S: Source>(
     if gets.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = source.rows(select::get_many(S::DIALECT, tenant, gets)).await?;
+    let statement = Statement::write(S::DIALECT, tenant, |binder| select::get_many(binder, gets.iter()));
+    cis(&source.rows(statement).await?, tenant, gets)
+}
+
+/// The CIs of gets' rows, one for each get.
+pub(crate) fn cis(rows: &[impl Cells], tenant: &TenantId, gets: &[Get]) -> Result<Vec<Option<CiDetail>>> {
     let found: Vec<CiDetail> = rows
         .iter()
         .map(|row| detail(row, tenant))

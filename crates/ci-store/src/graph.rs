@@ -1,6 +1,7 @@
-//! Expansion and shortest path over any [`Source`]: one statement per level, whatever the number of CIs in it.
+//! Expansion and shortest path over any [`Source`]: a statement for each level of an expansion at most, and
+//! one for each step of a path search, whatever the number of CIs in it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ci_model::{
     CiCode, CiId, CiRef, CiSummary, Direction, Expand, Graph, Node, Path, PathAnswer, Relation, RelationType,
@@ -10,15 +11,17 @@ use uuid::Uuid;
 
 use crate::decode::{corrupt, present, summary};
 use crate::source::{Cells, Source};
-use crate::sql::{graph, select};
+use crate::sql::expansion::{From, expansion, levels};
+use crate::sql::{Binder, Dialect, Statement, graph, select};
 use crate::{Error, PathTrace, Result, TRACE_CIS};
 
 /// Most CIs that a path search looks at before it gives up, over both of its sides: about 200 MB.
 const PATH_CIS: usize = 2_000_000;
-/// Positions in a row of a level: kind, the relation's other end, then the short columns.
+/// Positions in a row: kind, level, the relation's other end, then the short columns.
 const KIND: usize = 0;
-const TO_ID: usize = 1;
-const SUMMARY: usize = 2;
+const LEVEL: usize = 1;
+const TO_ID: usize = 2;
+const SUMMARY: usize = 3;
 const REL_TYPE: usize = SUMMARY + 3;
 
 /// A relation as the database has it.
@@ -42,22 +45,27 @@ impl Edge {
     }
 }
 
-/// Splits the rows of a level into CIs and relations.
+/// Splits rows into CIs and relations.
 fn split<R: Cells>(rows: &[R]) -> Result<(Vec<CiSummary>, Vec<Edge>)> {
     let (mut nodes, mut edges) = (Vec::new(), Vec::new());
     for row in rows {
-        if row.integer(KIND)? == Some(0) {
-            nodes.push(summary(row, SUMMARY)?);
-            continue;
-        }
-        let rel_type = present(row.text(REL_TYPE)?, "rel_type")?;
-        edges.push(Edge {
-            from: present(row.id(SUMMARY)?, "from_id")?,
-            to: present(row.id(TO_ID)?, "to_id")?,
-            rel_type: RelationType::new(rel_type).map_err(|_| corrupt("rel_type"))?,
-        });
+        take_row(row, &mut nodes, &mut edges)?;
     }
     Ok((nodes, edges))
+}
+
+fn take_row(row: &impl Cells, nodes: &mut Vec<CiSummary>, edges: &mut Vec<Edge>) -> Result<()> {
+    if row.integer(KIND)? == Some(0) {
+        nodes.push(summary(row, SUMMARY)?);
+        return Ok(());
+    }
+    let rel_type = present(row.text(REL_TYPE)?, "rel_type")?;
+    edges.push(Edge {
+        from: present(row.id(SUMMARY)?, "from_id")?,
+        to: present(row.id(TO_ID)?, "to_id")?,
+        rel_type: RelationType::new(rel_type).map_err(|_| corrupt("rel_type"))?,
+    });
+    Ok(())
 }
 
 /// See [`crate::Snapshot::expand`].
@@ -66,95 +74,119 @@ pub(crate) async fn expand<S: Source>(
     tenant: &TenantId,
     expand: &Expand,
 ) -> Result<Option<Graph>> {
-    let targets = std::iter::once(expand.root());
-    let rows = source
-        .rows(select::summaries(
-            S::DIALECT,
-            tenant,
-            targets,
-            expand.includes_deleted(),
-        ))
-        .await?;
-    let Some(root) = rows.first().map(|row| summary(row, 0)).transpose()? else {
-        return Ok(None);
-    };
-    let mut growth = Growth::new(root, expand);
-    for level in 1..=expand.depth() {
-        if growth.frontier.is_empty() {
-            break;
-        }
-        let rows = source
-            .rows(graph::level(S::DIALECT, tenant, &growth.question(expand)))
-            .await?;
-        let (nodes, edges) = split(&rows)?;
-        growth.take(level, nodes, edges)?;
+    let mut growth = Growth::new(expand);
+    while growth.goes_on() {
+        let statement = Statement::write(S::DIALECT, tenant, |binder| growth.next(binder));
+        growth.take(&source.rows(statement).await?, S::DIALECT)?;
     }
-    Ok(Some(growth.graph))
+    Ok(growth.graph)
 }
 
 /// An answer that grows level by level.
-struct Growth {
-    graph: Graph,
-    max_nodes: usize,
-    max_edges: usize,
+pub(crate) struct Growth<'a> {
+    expand: &'a Expand,
+    /// None before the first statement, and when the root is not there.
+    pub(crate) graph: Option<Graph>,
     codes: HashMap<Uuid, CiCode>,
     frontier: Vec<Uuid>,
     /// CIs of earlier levels.
-    expanded: Vec<Uuid>,
+    past: Vec<Uuid>,
+    /// Levels to come.
+    left: u8,
 }
 
-impl Growth {
-    fn new(root: CiSummary, expand: &Expand) -> Self {
-        let id = root.ci_id;
+impl<'a> Growth<'a> {
+    pub(crate) fn new(expand: &'a Expand) -> Self {
         Self {
-            codes: HashMap::from([(id.0, root.ci_code.clone())]),
-            frontier: vec![id.0],
-            expanded: Vec::new(),
-            max_nodes: expand.max_nodes() as usize,
-            max_edges: expand.max_edges() as usize,
-            graph: Graph {
-                root: id,
-                items: vec![Node { ci: root, level: 0 }],
-                relations: Vec::new(),
-                nodes_truncated: false,
-                edges_truncated: false,
-            },
+            expand,
+            graph: None,
+            codes: HashMap::new(),
+            frontier: Vec::new(),
+            past: Vec::new(),
+            left: expand.depth(),
         }
     }
 
-    fn question<'a>(&'a self, expand: &'a Expand) -> graph::Level<'a> {
-        graph::Level {
-            direction: expand.direction(),
-            rel_types: expand.rel_types(),
-            include_deleted: expand.includes_deleted(),
+    /// Tells whether there is more to read.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.left > 0
+    }
+
+    /// Writes the next statement.
+    pub(crate) fn next(&self, binder: &mut Binder) -> String {
+        let from = self.graph.as_ref().map_or(From::Root, |graph| From::Level {
             frontier: &self.frontier,
-            expanded: &self.expanded,
-            nodes_left: self.max_nodes.saturating_sub(self.graph.items.len()),
-            edges_left: self.max_edges.saturating_sub(self.graph.relations.len()),
+            past: &self.past,
+            met: graph.relations.len(),
+        });
+        expansion(binder, self.expand, from, self.left)
+    }
+
+    /// Adds what that statement read.
+    pub(crate) fn take(&mut self, rows: &[impl Cells], dialect: Dialect) -> Result<()> {
+        let mut found: BTreeMap<i64, (Vec<CiSummary>, Vec<Edge>)> = BTreeMap::new();
+        for row in rows {
+            let (nodes, edges) = found.entry(present(row.integer(LEVEL)?, "level")?).or_default();
+            take_row(row, nodes, edges)?;
         }
+        if self.graph.is_none() {
+            let root = found.remove(&0).and_then(|(mut nodes, _)| nodes.pop());
+            let Some(root) = root else {
+                self.left = 0;
+                return Ok(());
+            };
+            self.begin(root);
+        }
+        let read = levels(dialect, self.left);
+        for level in 1..=read {
+            let (nodes, edges) = found.remove(&i64::from(level)).unwrap_or_default();
+            self.take_level(nodes, edges)?;
+        }
+        if self.frontier.is_empty() {
+            self.left = 0;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, root: CiSummary) {
+        let id = root.ci_id;
+        self.codes.insert(id.0, root.ci_code.clone());
+        self.frontier = vec![id.0];
+        self.graph = Some(Graph {
+            root: id,
+            items: vec![Node { ci: root, level: 0 }],
+            relations: Vec::new(),
+            nodes_truncated: false,
+            edges_truncated: false,
+        });
     }
 
     /// Adds a level that the statement bounded to one more than there is room for.
-    fn take(&mut self, level: u8, mut nodes: Vec<CiSummary>, edges: Vec<Edge>) -> Result<()> {
-        let room = self.max_nodes.saturating_sub(self.graph.items.len());
-        self.graph.nodes_truncated |= nodes.len() > room;
+    fn take_level(&mut self, mut nodes: Vec<CiSummary>, edges: Vec<Edge>) -> Result<()> {
+        let Some(graph) = &mut self.graph else {
+            return Err(corrupt("level"));
+        };
+        let level = self.expand.depth() - self.left + 1;
+        self.left -= 1;
+        let room = (self.expand.max_nodes() as usize).saturating_sub(graph.items.len());
+        graph.nodes_truncated |= nodes.len() > room;
         nodes.sort_unstable_by(|a, b| a.ci_code.cmp(&b.ci_code));
         nodes.truncate(room);
-        self.expanded.append(&mut self.frontier);
+        self.past.append(&mut self.frontier);
         for ci in nodes {
             self.frontier.push(ci.ci_id.0);
             self.codes.insert(ci.ci_id.0, ci.ci_code.clone());
-            self.graph.items.push(Node { ci, level });
+            graph.items.push(Node { ci, level });
         }
-        let room = self.max_edges.saturating_sub(self.graph.relations.len());
-        self.graph.edges_truncated |= edges.len() > room;
+        let room = (self.expand.max_edges() as usize).saturating_sub(graph.relations.len());
+        graph.edges_truncated |= edges.len() > room;
         let mut met = edges
             .into_iter()
             .map(|edge| edge.named(&self.codes))
             .collect::<Result<Vec<_>>>()?;
         met.sort_unstable_by(|a, b| (&a.from, &a.to, &a.rel_type).cmp(&(&b.from, &b.to, &b.rel_type)));
         met.truncate(room);
-        self.graph.relations.append(&mut met);
+        graph.relations.append(&mut met);
         Ok(())
     }
 }
@@ -162,9 +194,10 @@ impl Growth {
 /// See [`crate::Snapshot::path`].
 pub(crate) async fn path<S: Source>(source: &mut S, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
     let targets = [path.from(), path.to()];
-    let rows = source
-        .rows(select::summaries(S::DIALECT, tenant, targets.into_iter(), false))
-        .await?;
+    let statement = Statement::write(S::DIALECT, tenant, |binder| {
+        select::summaries(binder, targets.into_iter(), false)
+    });
+    let rows = source.rows(statement).await?;
     let ends: Vec<CiSummary> = rows.iter().map(|row| summary(row, 0)).collect::<Result<_>>()?;
     let end = |target: &CiRef| ends.iter().find(|ci| is_named(ci, target)).cloned();
     let trace = |answer, visited| Ok(PathTrace { answer, visited });
@@ -186,9 +219,10 @@ pub(crate) async fn path<S: Source>(source: &mut S, tenant: &TenantId, path: &Pa
     let Some(ids) = ids else {
         return trace(Some(PathAnswer::NoPath), visited);
     };
-    let rows = source
-        .rows(graph::route(S::DIALECT, tenant, &ids, path.rel_types()))
-        .await?;
+    let statement = Statement::write(S::DIALECT, tenant, |binder| {
+        graph::route(binder, &ids, path.rel_types())
+    });
+    let rows = source.rows(statement).await?;
     let (nodes, edges) = split(&rows)?;
     let route = route(&ids, nodes, &edges, path.direction())?;
     trace(Some(PathAnswer::Found(route)), visited)
@@ -287,8 +321,9 @@ impl Sides {
                 // The last step only matters where it meets the other side.
                 only: (hop == path.max_hops()).then_some(&far.frontier),
             };
+            let statement = Statement::write(S::DIALECT, tenant, |binder| graph::step(binder, &step));
             let room = PATH_CIS.saturating_sub(near.nearer.len() + far.nearer.len());
-            let neighbours = neighbours(source, graph::step(S::DIALECT, tenant, &step), room).await?;
+            let neighbours = neighbours(source, statement, room).await?;
             near.advance(neighbours);
             if near.frontier.is_empty() {
                 return Ok(None);
@@ -313,11 +348,7 @@ impl Sides {
     }
 }
 
-async fn neighbours<S: Source>(
-    source: &mut S,
-    statement: crate::sql::Statement,
-    room: usize,
-) -> Result<Vec<Neighbour>> {
+async fn neighbours<S: Source>(source: &mut S, statement: Statement, room: usize) -> Result<Vec<Neighbour>> {
     let mut found = Vec::new();
     let take = |row: &S::Row| {
         if found.len() >= room {

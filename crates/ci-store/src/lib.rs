@@ -65,6 +65,8 @@ mod sql;
 mod sqlite;
 mod store;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod together;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod unrepeated;
 mod write;
 
@@ -75,4 +77,4 @@ pub use open::{StoreOptions, open};
 pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
-pub use store::{OnRejection, PathTrace, Snapshot, Store, TRACE_CIS, WriteOptions};
+pub use store::{Found, OnRejection, PathTrace, Snapshot, Store, TRACE_CIS, WriteOptions};

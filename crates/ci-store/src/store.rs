@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ci_model::{
     Aggregate, CiDetail, CiId, CiOutcome, CiRecord, CiRef, CiSummary, Epoch, Expand, Get, Graph, Groups,
-    List, ListPage, Path, PathAnswer, Rejection, RelationOutcome, RelationRecord, Search, TenantId,
+    List, ListPage, Path, PathAnswer, Question, Rejection, RelationOutcome, RelationRecord, Search, TenantId,
     Timestamp, Version,
 };
 
@@ -155,10 +155,28 @@ pub struct PathTrace {
     pub visited: Option<Vec<CiId>>,
 }
 
+/// What a store found for a question of any kind.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Found {
+    /// Of a get; none when there is no such CI.
+    Ci(Option<Box<CiDetail>>),
+    /// Of a search.
+    Rows(Vec<CiSummary>),
+    /// Of a list.
+    List(ListPage),
+    /// Of an aggregate.
+    Groups(Groups),
+    /// Of an expansion; none when the root is not there.
+    Graph(Option<Graph>),
+    /// Of a path question.
+    Path(PathTrace),
+}
+
 /// One state of the database, for as long as it is held. All answers of one snapshot belong together.
 ///
-/// One call is one statement, except `expand` (one to find the root, then at most one per level) and `path` (one to
-/// find the two ends, then at most one per hop, then one for the result).
+/// One call is one statement, except `expand` on SQLite (one per level), `path` (one to find the two ends, then at most one per
+/// hop, then one for the result) and `ask_all`.
 #[async_trait]
 pub trait Snapshot: Send {
     /// CIs by keywords and filters, in the question's order, at most its limit.
@@ -178,6 +196,30 @@ pub trait Snapshot: Send {
 
     /// A shortest path (no answer when one of the ends is not there), and which CIs the search came by.
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace>;
+
+    /// The answers to several questions, in their order; the same as if each were asked by itself, in fewer statements where the
+    /// store can. The stores of this crate take one for up to 16 questions, gets counted as one together; on SQLite as many as the
+    /// deepest expansion has levels; and those of each path search besides.
+    ///
+    /// # Errors
+    /// As the single questions; then there is no answer to any.
+    async fn ask_all(&mut self, tenant: &TenantId, questions: &[Question]) -> Result<Vec<Found>> {
+        let mut found = Vec::with_capacity(questions.len());
+        for question in questions {
+            found.push(match question {
+                Question::Get(get) => {
+                    let cis = self.get_many(tenant, std::slice::from_ref(get)).await?;
+                    Found::Ci(cis.into_iter().next().flatten().map(Box::new))
+                }
+                Question::Search(search) => Found::Rows(self.search(tenant, search).await?),
+                Question::List(list) => Found::List(self.list(tenant, list).await?),
+                Question::Aggregate(aggregate) => Found::Groups(self.aggregate(tenant, aggregate).await?),
+                Question::Expand(expand) => Found::Graph(self.expand(tenant, expand).await?),
+                Question::Path(path) => Found::Path(self.path(tenant, path).await?),
+            });
+        }
+        Ok(found)
+    }
 
     /// The state that this snapshot is of, and the history that it belongs to; none where the store has no feed, or where states
     /// cannot be told apart now, because changes are not recorded.

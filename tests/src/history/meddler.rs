@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ci_model::{
     Aggregate, CiDetail, CiOutcome, CiRecord, CiRef, CiSummary, Epoch, Expand, Get, Graph, Groups, List,
-    ListPage, Path, Rejection, RelationOutcome, RelationRecord, Search, TenantId, Version,
+    ListPage, Path, Question, Rejection, RelationOutcome, RelationRecord, Search, TenantId, Version,
 };
-use ci_store::{Error, Feed, PathTrace, Polled, Result, Snapshot, Store, WriteOptions};
+use ci_store::{Error, Feed, Found, PathTrace, Polled, Result, Snapshot, Store, WriteOptions};
 use tokio::sync::watch;
 
 use super::planted::PlantedFeed;
@@ -350,6 +350,10 @@ impl Snapshot for MeddledSnapshot {
 
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
         self.inner.path(tenant, path).await
+    }
+
+    async fn ask_all(&mut self, tenant: &TenantId, questions: &[Question]) -> Result<Vec<Found>> {
+        self.inner.ask_all(tenant, questions).await
     }
 
     async fn version(&mut self) -> Result<Option<(Epoch, Version)>> {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 use ci_model::{
-    Aggregate, CiDetail, CiSummary, Epoch, Expand, Get, Graph, Groups, List, ListPage, Path, Search,
-    TenantId, Timestamp, Version,
+    Aggregate, CiDetail, CiSummary, Epoch, Expand, Get, Graph, Groups, List, ListPage, Path, Question,
+    Search, TenantId, Timestamp, Version,
 };
 use futures_util::TryStreamExt as _;
 use sqlx::encode::{Encode, IsNull};
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{PostgresStore, connect, feed};
 use crate::source::{Cells, Source};
 use crate::sql::{Argument, Dialect, Statement};
-use crate::{Error, PathTrace, Result, Snapshot, answers, graph};
+use crate::{Error, Found, PathTrace, Result, Snapshot, answers, graph, together};
 
 /// The state is that of the first read, so one is made at once, in the same round trip. The tables are locked before (as every
 /// reading locks them, against being dropped or emptied), because TRUNCATE spares no older snapshot:
@@ -187,6 +187,10 @@ impl Snapshot for PostgresSnapshot {
 
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
         graph::path(self, tenant, path).await
+    }
+
+    async fn ask_all(&mut self, tenant: &TenantId, questions: &[Question]) -> Result<Vec<Found>> {
+        together::ask_all(self, tenant, questions).await
     }
 
     async fn version(&mut self) -> Result<Option<(Epoch, Version)>> {

@@ -3,11 +3,13 @@
 //! The text of a statement depends only on the shape of a question (which fields, operators, how many keywords), never
 //! on its values: every value is bound. So a connection prepares few statements, and no input can become SQL.
 
+pub(crate) mod expansion;
 pub(crate) mod field;
 pub(crate) mod fold;
 pub(crate) mod graph;
 pub(crate) mod keyword;
 pub(crate) mod select;
+pub(crate) mod together;
 
 use ci_model::{TenantId, Timestamp};
 use uuid::Uuid;
@@ -45,6 +47,22 @@ pub(crate) struct Statement {
     pub(crate) arguments: Vec<Argument>,
 }
 
+impl Statement {
+    /// Writes a statement about a tenant.
+    pub(crate) fn write(
+        dialect: Dialect,
+        tenant: &TenantId,
+        text: impl FnOnce(&mut Binder) -> String,
+    ) -> Self {
+        let mut binder = Binder::new(dialect, tenant);
+        let text = text(&mut binder);
+        Self {
+            text,
+            arguments: binder.arguments,
+        }
+    }
+}
+
 /// Collects bound values while a statement is written.
 #[derive(Debug)]
 pub(crate) struct Binder {
@@ -54,7 +72,7 @@ pub(crate) struct Binder {
 
 impl Binder {
     /// A binder whose first value, `$1`, is the tenant: no statement goes without.
-    pub(crate) fn new(dialect: Dialect, tenant: &TenantId) -> Self {
+    fn new(dialect: Dialect, tenant: &TenantId) -> Self {
         Self {
             dialect,
             arguments: vec![Argument::Text(tenant.as_str().to_owned())],
@@ -71,26 +89,11 @@ impl Binder {
         self.bind(Argument::Integer(value.into()))
     }
 
-    pub(crate) fn finish(self, text: String) -> Statement {
-        Statement {
-            text,
-            arguments: self.arguments,
-        }
-    }
-
     /// The condition that an expression is in a bound list.
     pub(crate) fn is_in(&self, value: &str, list: &str) -> String {
         match self.dialect {
             Dialect::Postgres => format!("{value} = ANY({list})"),
             Dialect::Sqlite => format!("{value} IN (SELECT value FROM json_each({list}))"),
-        }
-    }
-
-    /// The condition that an expression is not in a bound list. (`<> ALL` is hashed by PostgreSQL 15, `NOT … = ANY` not.)
-    pub(crate) fn is_not_in(&self, value: &str, list: &str) -> String {
-        match self.dialect {
-            Dialect::Postgres => format!("{value} <> ALL({list})"),
-            Dialect::Sqlite => format!("{value} NOT IN (SELECT value FROM json_each({list}))"),
         }
     }
 

@@ -1,10 +1,10 @@
 //! Search, get, list and aggregate as statements.
 
-use ci_model::{Aggregate, CiRef, Get, List, Order, Search, Selection, SortColumn, TenantId};
+use ci_model::{Aggregate, CiRef, Get, List, Order, Search, Selection, SortColumn};
 use uuid::Uuid;
 
 use super::fold::sqlite_fold;
-use super::{Argument, Binder, Dialect, Statement, field, keyword};
+use super::{Argument, Binder, Dialect, field, keyword};
 
 /// The nine short columns of `c`, in the order in which they are read.
 pub(crate) const SUMMARY: &str =
@@ -79,9 +79,8 @@ fn sqlite_rows(selection: &Selection, binder: &mut Binder) -> (String, Vec<Strin
 }
 
 /// The CIs of a search: the short columns.
-pub(crate) fn search(dialect: Dialect, tenant: &TenantId, search: &Search) -> Statement {
-    let mut binder = Binder::new(dialect, tenant);
-    let rows = rows(search.selection(), [], &mut binder);
+pub(crate) fn search(binder: &mut Binder, search: &Search) -> String {
+    let rows = rows(search.selection(), [], binder);
     let sort = search.sort();
     let descending = if sort.order == Order::Descending {
         " DESC"
@@ -94,15 +93,14 @@ pub(crate) fn search(dialect: Dialect, tenant: &TenantId, search: &Search) -> St
         SortColumn::CiSubtype | SortColumn::CiCategory => " NULLS LAST",
         SortColumn::CiCode | SortColumn::CiName | SortColumn::CiType => "",
     };
-    let exact = exact_first(search, &mut binder);
+    let exact = exact_first(search, binder);
     let limit = binder.integer(search.limit());
-    let text = format!(
+    format!(
         "SELECT {SUMMARY} FROM {from} WHERE {conditions} ORDER BY {exact}{column}{descending}{absent_last}, c.ci_id \
          LIMIT {limit}",
         from = rows.from,
         conditions = rows.conditions,
-    );
-    binder.finish(text)
+    )
 }
 
 /// The first part of the order: whether code or name is one of the identifiers.
@@ -129,39 +127,36 @@ fn exact_first(search: &Search, binder: &mut Binder) -> String {
 }
 
 /// A page of a list: per row the short columns and the total; one row without columns when the page is empty.
-pub(crate) fn list(dialect: Dialect, tenant: &TenantId, list: &List) -> Statement {
-    let mut binder = Binder::new(dialect, tenant);
-    let rows = rows(list.selection(), [], &mut binder);
+pub(crate) fn list(binder: &mut Binder, list: &List) -> String {
+    let rows = rows(list.selection(), [], binder);
     let (limit, offset) = (binder.integer(list.limit()), binder.integer(list.offset()));
     let (from, conditions) = (rows.from, rows.conditions);
-    let text = format!(
+    format!(
         "SELECT {columns}, (SELECT count(*) FROM {from} WHERE {conditions}) AS total FROM (SELECT 1 AS one) AS one \
          LEFT JOIN (SELECT {SUMMARY}, c.created_at FROM {from} WHERE {conditions} \
          ORDER BY c.created_at DESC, c.ci_id LIMIT {limit} OFFSET {offset}) AS p ON 1 = 1 \
          ORDER BY p.created_at DESC, p.ci_id",
         columns = SUMMARY.replace("c.", "p."),
-    );
-    binder.finish(text)
+    )
 }
 
 /// The groups of an aggregate, one more than its limit: the values, the count and, if asked for, the distinct count.
-pub(crate) fn aggregate(dialect: Dialect, tenant: &TenantId, aggregate: &Aggregate) -> Statement {
-    let mut binder = Binder::new(dialect, tenant);
+pub(crate) fn aggregate(binder: &mut Binder, aggregate: &Aggregate) -> String {
     let distinct = aggregate.distinct().map(ci_model::Distinct::field);
     let rows = rows(
         aggregate.selection(),
         aggregate.group_by().iter().chain(distinct),
-        &mut binder,
+        binder,
     );
     let mut columns = Vec::new();
     for (at, group) in aggregate.group_by().iter().enumerate() {
-        columns.push(format!("{} AS g{at}", field::value(group, &mut binder)));
+        columns.push(format!("{} AS g{at}", field::value(group, binder)));
     }
     columns.push("count(*) AS members".into());
     if let Some(distinct) = distinct {
         columns.push(format!(
             "count(DISTINCT {}) AS different",
-            field::value(distinct, &mut binder)
+            field::value(distinct, binder)
         ));
     }
     let groups: Vec<usize> = (0..aggregate.group_by().len()).collect();
@@ -174,51 +169,35 @@ pub(crate) fn aggregate(dialect: Dialect, tenant: &TenantId, aggregate: &Aggrega
     let order: Vec<String> = groups.iter().map(|at| format!(", g.g{at} NULLS LAST")).collect();
     let order = order.concat();
     let limit = binder.integer(i64::from(aggregate.limit()) + 1);
-    let text = format!(
+    format!(
         "SELECT g.* FROM (SELECT {columns} FROM {from} WHERE {conditions}{by}) AS g \
          ORDER BY g.members DESC{order} LIMIT {limit}",
         columns = columns.join(", "),
         from = rows.from,
         conditions = rows.conditions,
-    );
-    binder.finish(text)
+    )
 }
 
 /// CIs by id and by code, all columns and both documents as text, in any order; a CI named twice may come twice.
-pub(crate) fn get_many(dialect: Dialect, tenant: &TenantId, gets: &[Get]) -> Statement {
-    let (ids, codes) = split(gets.iter().map(Get::target));
-    let include_deleted = gets.iter().any(Get::includes_deleted);
-    let documents = match dialect {
+pub(crate) fn get_many<'a>(binder: &mut Binder, gets: impl Iterator<Item = &'a Get> + Clone) -> String {
+    let (ids, codes) = split(gets.clone().map(Get::target));
+    let include_deleted = { gets }.any(Get::includes_deleted);
+    let documents = match binder.dialect {
         Dialect::Postgres => "e.tags::text, e.attributes::text",
         Dialect::Sqlite => "e.tags, e.attributes",
     };
     let columns = format!("{SUMMARY}, c.criticality, c.created_at, c.updated_at, c.deleted_at, {documents}");
-    by_refs(
-        Binder::new(dialect, tenant),
-        ids,
-        codes,
-        include_deleted,
-        &columns,
-        true,
-    )
+    by_refs(binder, ids, codes, include_deleted, &columns, true)
 }
 
 /// The live CIs (or any) of some references: the short columns.
 pub(crate) fn summaries<'a>(
-    dialect: Dialect,
-    tenant: &TenantId,
+    binder: &mut Binder,
     targets: impl Iterator<Item = &'a CiRef>,
     include_deleted: bool,
-) -> Statement {
+) -> String {
     let (ids, codes) = split(targets);
-    by_refs(
-        Binder::new(dialect, tenant),
-        ids,
-        codes,
-        include_deleted,
-        SUMMARY,
-        false,
-    )
+    by_refs(binder, ids, codes, include_deleted, SUMMARY, false)
 }
 
 fn split<'a>(targets: impl Iterator<Item = &'a CiRef>) -> (Vec<Uuid>, Vec<String>) {
@@ -234,13 +213,13 @@ fn split<'a>(targets: impl Iterator<Item = &'a CiRef>) -> (Vec<Uuid>, Vec<String
 
 /// One branch per kind of reference, so that each uses its own index.
 fn by_refs(
-    mut binder: Binder,
+    binder: &mut Binder,
     ids: Vec<Uuid>,
     codes: Vec<String>,
     include_deleted: bool,
     columns: &str,
     documents: bool,
-) -> Statement {
+) -> String {
     let join = if documents {
         " LEFT JOIN ci_ext AS e ON e.ci_id = c.ci_id"
     } else {
@@ -265,13 +244,17 @@ fn by_refs(
         .iter()
         .map(|wanted| format!("SELECT {columns} FROM ci AS c{join} WHERE {own} AND {wanted}{live}"))
         .collect();
-    binder.finish(branches.join(" UNION ALL "))
+    branches.join(" UNION ALL ")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{
+        Statement,
+        expansion::{From, expansion},
+    };
     use super::*;
-    use ci_model::Filter;
+    use ci_model::{Expand, Filter, TenantId, View};
 
     fn tenant(name: &str) -> TenantId {
         TenantId::new(name).unwrap()
@@ -306,15 +289,17 @@ mod tests {
             .build()
             .unwrap();
         let tenant = tenant(word);
+        let get = Get::new(ci_model::CiCode::new(word).unwrap());
+        let graph = Expand::builder(get.target().clone(), View::Impact)
+            .build()
+            .unwrap();
+        let write = |text: &dyn Fn(&mut Binder) -> String| Statement::write(dialect, &tenant, text);
         vec![
-            search(dialect, &tenant, &question),
-            list(dialect, &tenant, &page),
-            aggregate(dialect, &tenant, &groups),
-            get_many(
-                dialect,
-                &tenant,
-                &[Get::new(ci_model::CiCode::new(word).unwrap())],
-            ),
+            write(&|binder| search(binder, &question)),
+            write(&|binder| list(binder, &page)),
+            write(&|binder| aggregate(binder, &groups)),
+            write(&|binder| get_many(binder, [&get].into_iter())),
+            write(&|binder| expansion(binder, &graph, From::Root, 2)),
         ]
     }
 
@@ -344,7 +329,10 @@ mod tests {
         let one_of = |values: &[&str]| {
             let filter = Filter::new("status", "in", values).unwrap();
             let question = Search::builder().filter(filter).build().unwrap();
-            search(Dialect::Postgres, &tenant("t"), &question).text
+            Statement::write(Dialect::Postgres, &tenant("t"), |binder| {
+                search(binder, &question)
+            })
+            .text
         };
         assert_eq!(one_of(&["a"]), one_of(&["a", "b", "c"]));
     }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ci_model::{
-    Aggregate, CiDetail, CiSummary, Epoch, Expand, Get, Graph, Groups, List, ListPage, Path, Search,
-    TenantId, Timestamp, Version,
+    Aggregate, CiDetail, CiSummary, Epoch, Expand, Get, Graph, Groups, List, ListPage, Path, Question,
+    Search, TenantId, Timestamp, Version,
 };
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -20,7 +20,7 @@ use super::{SqliteStore, feed};
 use crate::decode::corrupt;
 use crate::source::{Cells, Source};
 use crate::sql::{Argument, Dialect, Statement};
-use crate::{Error, PathTrace, Result, Snapshot, answers, graph};
+use crate::{Error, Found, PathTrace, Result, Snapshot, answers, graph, together};
 
 /// The state is that of the first read, so one is made at once.
 const BEGIN: &str = "BEGIN; SELECT 1 FROM ci_meta LIMIT 1";
@@ -216,6 +216,10 @@ impl Snapshot for SqliteSnapshot {
 
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
         graph::path(self, tenant, path).await
+    }
+
+    async fn ask_all(&mut self, tenant: &TenantId, questions: &[Question]) -> Result<Vec<Found>> {
+        together::ask_all(self, tenant, questions).await
     }
 
     async fn version(&mut self) -> Result<Option<(Epoch, Version)>> {

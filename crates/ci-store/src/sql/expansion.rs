@@ -1,0 +1,410 @@
+//! An expansion as a statement: for each level some tables that the next one goes on from.
+//!
+//! PostgreSQL takes all levels in one statement. SQLite writes a table anew wherever it is named, and what that one names, too:
+//! planning two levels takes it a hundred times as long as planning one, so it gets them one by one, and where it is
+//! ([`From`]) is bound.
+//!
+//! Of level 2, say, there are
+//!
+//! | table | rows |
+//! |---|---|
+//! | `left2` | how many CIs still fit |
+//! | `near2` | whether the frontier, `kept1`, has many relations |
+//! | `walk2` | the first new CIs in the order of codes, found by walking the tenant's CIs in that order |
+//! | `fresh2` | the new CIs, one more than fit |
+//! | `kept2` | those that fit |
+//! | `known2` | the CIs of all levels so far |
+//! | `met2` | the relations, one more than fit |
+//!
+//! # Hubs
+//!
+//! The answer holds the first CIs by code. The plain way to them looks every neighbour up and sorts: for a hub with tens of
+//! thousands of neighbours that takes a hundred times as long as reading the answer. But where neighbours are that many, one
+//! needs not walk far in the order of codes to meet enough of them. So where a frontier has more than [`MANY`] relations the
+//! tenant's CIs are walked in that order, for at most [`WALKED`] of them, and each is asked for a relation to the frontier.
+//! If that did not find enough, the plain way is taken after all: it costs what it did before, and the walk besides.
+//!
+//! Where no CI fits any more, it only matters whether there is another: the first that is met will do.
+//!
+//! CROSS JOIN keeps SQLite to the written order, OFFSET 0 does it in PostgreSQL: from the CIs at hand to their relations by
+//! index, never the other way round. A condition that concerns no row (`SELECT n FROM left2`) is asked once in PostgreSQL and
+//! for each CI of the frontier in SQLite, and what it guards is not read when it does not hold; it stands where the rows come
+//! from, because SQLite fills a subquery before it looks at the conditions around it.
+
+use ci_model::{CiRef, Direction, Expand};
+use uuid::Uuid;
+
+use super::graph::{looked_up, types};
+use super::select::SUMMARY;
+use super::{Argument, Binder, Dialect};
+
+/// From so many relations of a frontier on, CIs are walked in the order of codes.
+const MANY: i32 = 2_000;
+/// Most CIs that are walked: some 10 ms.
+const WALKED: i32 = 10_000;
+
+/// One way along relations: from the end that the frontier is at, to the other.
+#[derive(Clone, Copy)]
+struct Way {
+    near: &'static str,
+    other: &'static str,
+}
+
+const OUT: Way = Way {
+    near: "from_id",
+    other: "to_id",
+};
+const IN: Way = Way {
+    near: "to_id",
+    other: "from_id",
+};
+
+/// Where an expansion goes on from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum From<'a> {
+    /// The beginning: the root is not known yet.
+    Root,
+    /// A level whose CIs are to be expanded.
+    Level {
+        /// These CIs.
+        frontier: &'a [Uuid],
+        /// Those of the levels before.
+        past: &'a [Uuid],
+        /// The relations in the answer.
+        met: usize,
+    },
+}
+
+/// How many levels a statement reads.
+pub(crate) fn levels(dialect: Dialect, left: u8) -> u8 {
+    match dialect {
+        Dialect::Postgres => left,
+        Dialect::Sqlite => left.min(1),
+    }
+}
+
+/// What every level is written with.
+struct Writer<'a> {
+    binder: &'a Binder,
+    /// Whether the first level is the root's.
+    from_root: bool,
+    direction: Direction,
+    /// Conditions on the type of a relation `r`, and on a CI `c`; each begins with AND, or is empty.
+    types: String,
+    live: &'static str,
+    max_nodes: String,
+    max_edges: String,
+}
+
+/// Number of columns of an expansion's rows.
+pub(crate) const WIDTH: usize = 12;
+
+/// Reads the next levels of an expansion, as many as [`levels`] says of those that are left: rows of kind 0 are CIs (kind, level,
+/// no id, short columns), rows of kind 1 relations (kind, level, `to_id`, `from_id` in the place of `ci_id` and the type in the
+/// place of `ci_type`), in no order; of each level one more of either than fits when there are more. Levels are counted from where
+/// it goes on; the root comes as a CI of level 0. No row at all when the root is not there.
+pub(crate) fn expansion(binder: &mut Binder, expand: &Expand, from: From<'_>, left: u8) -> String {
+    let types = types(expand.rel_types(), binder);
+    let max_nodes = binder.integer(expand.max_nodes());
+    let met = match from {
+        From::Root => 0,
+        From::Level { met, .. } => met,
+    };
+    let max_edges = i64::from(expand.max_edges()) - i64::try_from(met).unwrap_or(i64::MAX);
+    let max_edges = binder.integer(max_edges.max(0));
+    let (kept, past) = beginning(binder, expand, from);
+    let writer = Writer {
+        from_root: matches!(from, From::Root),
+        direction: expand.direction(),
+        types,
+        live: if expand.includes_deleted() {
+            ""
+        } else {
+            " AND c.deleted_at IS NULL"
+        },
+        max_nodes,
+        max_edges,
+        binder,
+    };
+    let levels = 1..=levels(writer.binder.dialect, left);
+    let table = |wanted: &str| {
+        format!(
+            "AS MATERIALIZED (SELECT c.ci_id, {code} AS ci_code FROM ci AS c WHERE {own} AND {wanted}{live})",
+            code = writer.binder.bytes("c.ci_code"),
+            own = writer.binder.own("c"),
+            live = writer.live,
+        )
+    };
+    let mut tables = vec![format!("kept0 {}", table(&kept))];
+    if let Some(past) = past {
+        tables.push(format!("past0 {}", table(&past)));
+        tables.push(
+            "known0 AS MATERIALIZED (SELECT ci_id, ci_code FROM past0 UNION ALL SELECT ci_id, ci_code FROM kept0)".into(),
+        );
+    } else {
+        tables.push("known0 AS MATERIALIZED (SELECT ci_id, ci_code FROM kept0)".into());
+    }
+    tables.extend(levels.clone().flat_map(|level| writer.level(level)));
+    let fresh: Vec<String> = levels
+        .clone()
+        .map(|level| format!(" UNION ALL SELECT {level}, ci_id FROM fresh{level}"))
+        .collect();
+    let fresh = fresh.concat();
+    let met: Vec<String> = levels.map(|level| writer.met_rows(level)).collect();
+    let met = met.concat();
+    let no_id = writer.nothing("uuid");
+    // Further on, who asks has those of level 0.
+    let root = if writer.from_root {
+        "SELECT 0 AS level, ci_id AS other FROM kept0"
+    } else {
+        "SELECT 0 AS level, ci_id AS other FROM kept0 WHERE 1 = 0"
+    };
+    format!(
+        "WITH {tables} SELECT 0 AS kind, o.level, {no_id} AS to_id, {SUMMARY} FROM {cis}{met}",
+        tables = tables.join(", "),
+        cis = looked_up(&format!("{root}{fresh}"), SUMMARY, "", writer.binder,),
+    )
+}
+
+/// The conditions of the CIs to be expanded first, and of those before them.
+fn beginning(binder: &mut Binder, expand: &Expand, from: From<'_>) -> (String, Option<String>) {
+    match (from, expand.root()) {
+        (From::Level { frontier, past, .. }, _) => {
+            let frontier = binder.bind(Argument::Ids(frontier.to_vec()));
+            let past = binder.bind(Argument::Ids(past.to_vec()));
+            (
+                binder.is_in("c.ci_id", &frontier),
+                Some(binder.is_in("c.ci_id", &past)),
+            )
+        }
+        (From::Root, CiRef::Id(id)) => {
+            let list = binder.bind(Argument::Ids(vec![id.0]));
+            (binder.is_in("c.ci_id", &list), None)
+        }
+        (From::Root, CiRef::Code(code)) => {
+            let code = binder.bind(Argument::Text(code.as_str().to_owned()));
+            (format!("{} = {code}", binder.bytes("c.ci_code")), None)
+        }
+    }
+}
+
+impl Writer<'_> {
+    fn is_postgres(&self) -> bool {
+        self.binder.dialect == Dialect::Postgres
+    }
+
+    /// A column without a value.
+    fn nothing(&self, kind: &str) -> String {
+        if self.is_postgres() {
+            format!("NULL::{kind}")
+        } else {
+            "NULL".to_owned()
+        }
+    }
+
+    fn ways(&self) -> &'static [Way] {
+        match self.direction {
+            Direction::Out => &[OUT],
+            Direction::In => &[IN],
+            Direction::Both => &[OUT, IN],
+        }
+    }
+
+    /// The tables of a level.
+    fn level(&self, level: u8) -> [String; 7] {
+        let before = level - 1;
+        let (most, nodes) = (MANY + 1, &self.max_nodes);
+        let by_code = |alias: &str| self.binder.bytes(&format!("{alias}.ci_code"));
+        [
+            format!("left{level} AS MATERIALIZED (SELECT {nodes} - count(*) AS n FROM known{before})"),
+            format!(
+                "near{level} AS MATERIALIZED (SELECT count(*) AS n FROM (SELECT 1 AS one FROM ({edges}) AS e \
+                 LIMIT {most}) AS e)",
+                edges = self.edges(level, ""),
+            ),
+            format!("walk{level} AS MATERIALIZED ({})", self.walk(level)),
+            format!("fresh{level} AS MATERIALIZED ({})", self.fresh(level)),
+            format!(
+                "kept{level} AS MATERIALIZED (SELECT f.ci_id, f.ci_code FROM fresh{level} AS f ORDER BY {} \
+                 LIMIT (SELECT n FROM left{level}))",
+                by_code("f"),
+            ),
+            format!(
+                "known{level} AS MATERIALIZED (SELECT ci_id, ci_code FROM known{before} \
+                 UNION ALL SELECT ci_id, ci_code FROM kept{level})"
+            ),
+            format!("met{level} AS MATERIALIZED ({})", self.met(level)),
+        ]
+    }
+
+    /// The relations of a level's frontier, each once, with the end that is not the frontier's as `other`; where `guard`, which
+    /// begins with AND, holds.
+    ///
+    /// Followed both ways, a relation to an earlier level was met when that level was expanded, and one between two CIs of
+    /// the frontier is seen from both ends; neither may come again.
+    fn edges(&self, level: u8, guard: &str) -> String {
+        let frontier = format!("kept{}", level - 1);
+        let both = self.direction == Direction::Both;
+        let branches = self.ways().iter().enumerate().map(|(at, way)| {
+            let mut again = String::new();
+            let past = match level {
+                1 if self.from_root => None,
+                1 => Some("past0".to_owned()),
+                _ => Some(format!("known{}", level - 2)),
+            };
+            if let Some(past) = past.filter(|_| both) {
+                again = format!(" AND r.{} NOT IN (SELECT ci_id FROM {past})", way.other);
+            }
+            if both && at > 0 {
+                again = format!(
+                    "{again} AND r.{} NOT IN (SELECT ci_id FROM {frontier})",
+                    way.other
+                );
+            }
+            self.relations(&frontier, way.near, way.other, &format!("{guard}{again}"))
+        });
+        branches.collect::<Vec<_>>().join(" UNION ALL ")
+    }
+
+    /// The relations with one end among the CIs of a table, by index; conditions on `r` begin with AND.
+    fn relations(&self, table: &str, near: &str, other: &str, conditions: &str) -> String {
+        let (types, columns) = (
+            &self.types,
+            format!("r.from_id, r.to_id, r.rel_type, r.{other} AS other"),
+        );
+        if self.is_postgres() {
+            format!(
+                "SELECT {columns} FROM {table} AS n CROSS JOIN LATERAL (SELECT r.from_id, r.to_id, r.rel_type \
+                 FROM ci_relation AS r WHERE r.tenant_id = $1 AND r.{near} = n.ci_id{types} OFFSET 0) AS r \
+                 WHERE true{conditions}"
+            )
+        } else {
+            format!(
+                "SELECT {columns} FROM {table} AS n CROSS JOIN ci_relation AS r \
+                 WHERE r.tenant_id = $1 AND r.{near} = n.ci_id{types}{conditions}"
+            )
+        }
+    }
+
+    /// The first CIs by code that have a relation with the frontier and are not known, of those that are walked: one more than
+    /// fit. Nothing unless the frontier has many relations.
+    fn walk(&self, level: u8) -> String {
+        let (known, frontier) = (format!("known{}", level - 1), format!("kept{}", level - 1));
+        let related = self.ways().iter().map(|way| {
+            // The plus keeps SQLite from looking through all relations of the frontier instead of this CI's own.
+            let plus = if self.is_postgres() { "" } else { "+" };
+            format!(
+                "SELECT 1 AS one FROM ci_relation AS r WHERE r.tenant_id = $1 AND r.{} = c.ci_id{} \
+                 AND {plus}r.{} IN (SELECT ci_id FROM {frontier})",
+                way.other, self.types, way.near
+            )
+        });
+        let related = related.collect::<Vec<_>>();
+        let related = if self.is_postgres() {
+            // A limit keeps it from being joined in another order.
+            format!(
+                "CROSS JOIN LATERAL (SELECT 1 AS one FROM ({}) AS r LIMIT 1) AS r WHERE true",
+                related.join(" UNION ALL ")
+            )
+        } else {
+            let any: Vec<String> = related.iter().map(|one| format!("EXISTS ({one})")).collect();
+            format!("WHERE ({})", any.join(" OR "))
+        };
+        let (code, own) = (self.binder.bytes("c.ci_code"), self.binder.own("c"));
+        // The code at which the walk ends; nothing is below none.
+        let end = format!(
+            "(SELECT CASE WHEN (SELECT n FROM near{level}) > {MANY} AND (SELECT n FROM left{level}) > 0 THEN coalesce(\
+             (SELECT c.ci_code FROM ci AS c WHERE {own} ORDER BY {code} LIMIT 1 OFFSET {WALKED}), \
+             (SELECT max({code}) FROM ci AS c WHERE {own})) END)"
+        );
+        format!(
+            "SELECT c.ci_id, c.ci_code FROM ci AS c {related} AND {own}{live} AND {code} <= {end} \
+             AND c.ci_id NOT IN (SELECT ci_id FROM {known}) ORDER BY {code} LIMIT (SELECT n + 1 FROM left{level})",
+            live = self.live,
+        )
+    }
+
+    /// The new CIs of a level, one more than fit: by the walk, by looking all neighbours up, or any one when none fits.
+    fn fresh(&self, level: u8) -> String {
+        let left = format!("(SELECT n FROM left{level})");
+        let enough = format!("(SELECT count(*) FROM walk{level}) > {left}");
+        let known = format!(" AND e.other NOT IN (SELECT ci_id FROM known{})", level - 1);
+        let look_up = |guard: &str, distinct: &str| {
+            let others = format!(
+                "SELECT {distinct}e.other FROM ({edges}) AS e WHERE true{known}",
+                edges = self.edges(level, guard)
+            );
+            let columns = format!("c.ci_id, {} AS ci_code", self.binder.bytes("c.ci_code"));
+            looked_up(&others, &columns, self.live, self.binder)
+        };
+        let all = look_up(&format!(" AND {left} > 0 AND NOT ({enough})"), "DISTINCT ");
+        let any = look_up(&format!(" AND {left} <= 0"), "");
+        let code = self.binder.bytes("a.ci_code");
+        format!(
+            "SELECT w.ci_id, w.ci_code FROM walk{level} AS w WHERE {enough} \
+             UNION ALL SELECT a.ci_id, a.ci_code FROM (SELECT a.ci_id, a.ci_code FROM (SELECT c.ci_id, c.ci_code FROM {all}) \
+             AS a ORDER BY {code} LIMIT (SELECT n + 1 FROM left{level})) AS a \
+             UNION ALL SELECT z.ci_id, z.ci_code FROM (SELECT c.ci_id, c.ci_code FROM {any} LIMIT 1) AS z"
+        )
+    }
+
+    /// The relations of a level whose two ends are known, the first ones by the codes of their ends and their type.
+    fn met(&self, level: u8) -> String {
+        let known = format!("known{level}");
+        let among = |column: &str, table: &str| format!(" AND r.{column} IN (SELECT ci_id FROM {table})");
+        let many = format!("(SELECT n FROM near{level}) > {MANY}");
+        // Read first, then looked up among the known: PostgreSQL would look again for each CI of the frontier.
+        let whole = if self.is_postgres() { " OFFSET 0" } else { "" };
+        let from_frontier = |guard: &str| {
+            format!(
+                "SELECT r.from_id, r.to_id, r.rel_type FROM (SELECT e.* FROM ({}) AS e{whole}) AS r WHERE true{}",
+                self.edges(level, guard),
+                among("other", &known)
+            )
+        };
+        let mut sources = Vec::new();
+        if level == 1 && self.from_root {
+            // The root alone: of a hub's relations, those that the kept CIs have with it.
+            sources.push(from_frontier(&format!(" AND NOT ({many})")));
+            sources.extend(self.ways().iter().map(|way| {
+                let plus = if self.is_postgres() { "" } else { "+" };
+                let to_root = format!(
+                    " AND {many} AND {plus}r.{} IN (SELECT ci_id FROM kept0)",
+                    way.near
+                );
+                let edges = self.relations("kept1", way.other, way.near, &to_root);
+                format!("SELECT r.from_id, r.to_id, r.rel_type FROM ({edges}) AS r")
+            }));
+        } else {
+            sources.push(from_frontier(""));
+        }
+        let earlier: Vec<String> = (1..level)
+            .map(|level| format!(" - (SELECT count(*) FROM met{level})"))
+            .collect();
+        let (from, to, kind) = (
+            self.binder.bytes("f.ci_code"),
+            self.binder.bytes("t.ci_code"),
+            self.binder.bytes("e.rel_type"),
+        );
+        format!(
+            "SELECT e.from_id, e.to_id, e.rel_type FROM ({}) AS e CROSS JOIN {known} AS f CROSS JOIN {known} AS t \
+             WHERE f.ci_id = e.from_id AND t.ci_id = e.to_id ORDER BY {from}, {to}, {kind} LIMIT {}",
+            sources.join(" UNION ALL "),
+            self.at_least_none(&format!("{} + 1{}", self.max_edges, earlier.concat())),
+        )
+    }
+
+    /// A number, or 0 if it is negative: SQLite takes a negative limit for none.
+    fn at_least_none(&self, number: &str) -> String {
+        let greatest = if self.is_postgres() { "greatest" } else { "max" };
+        format!("(SELECT {greatest}(0, {number}))")
+    }
+
+    fn met_rows(&self, level: u8) -> String {
+        let text = self.nothing("text");
+        format!(
+            " UNION ALL SELECT 1, {level}, m.to_id, m.from_id, {text}, {text}, m.rel_type, {text}, {text}, {text}, {text}, \
+             {text} FROM met{level} AS m"
+        )
+    }
+}

@@ -1,0 +1,180 @@
+//! Several questions of one snapshot in as few statements as can be.
+//!
+//! A page costs as many round trips as it has questions, unless they are asked together. Whatever is one statement by itself can be
+//! part of a larger one ([`crate::sql::together`]). Only path searches, which take several, go by themselves, and in SQLite the
+//! second level of all expansions is a second statement.
+
+use ci_model::{Aggregate, Get, List, Question, Search, TenantId};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::answers::{cis, groups, page, summaries};
+use crate::decode::{corrupt, present};
+use crate::graph::{self, Growth};
+use crate::source::{Cells, Source};
+use crate::sql::expansion::WIDTH;
+use crate::sql::together::{Part, together};
+use crate::sql::{Binder, Dialect, Statement, select};
+use crate::{Found, Result};
+
+/// Most parts of a statement: with more, planning it takes longer than the round trips that it saves.
+const PARTS: usize = 16;
+/// Columns of the short form of a CI, of a list's rows, and of a CI in full.
+const SUMMARY: usize = 9;
+const LIST: usize = SUMMARY + 1;
+const DETAIL: usize = SUMMARY + 6;
+
+/// See [`crate::Snapshot::ask_all`].
+pub(crate) async fn ask_all<S: Source>(
+    source: &mut S,
+    tenant: &TenantId,
+    questions: &[Question],
+) -> Result<Vec<Found>> {
+    let mut found: Vec<Option<Found>> = questions.iter().map(|_| None).collect();
+    let (mut gets, mut asked) = (Vec::new(), Vec::new());
+    for (at, question) in questions.iter().enumerate() {
+        match question {
+            Question::Get(get) => gets.push((at, get)),
+            Question::Path(path) => found[at] = Some(Found::Path(graph::path(source, tenant, path).await?)),
+            Question::Search(search) => asked.push(Asked::Search(at, search)),
+            Question::List(list) => asked.push(Asked::List(at, list)),
+            Question::Aggregate(aggregate) => asked.push(Asked::Aggregate(at, aggregate)),
+            Question::Expand(expand) => asked.push(Asked::Expand(at, Growth::new(expand))),
+        }
+    }
+    if !gets.is_empty() {
+        asked.push(Asked::Gets(gets));
+    }
+    // Expansions that are not done with the first statement go on together.
+    while !asked.is_empty() {
+        let mut unfinished = Vec::new();
+        let mut rest = asked.into_iter();
+        loop {
+            let parts: Vec<Asked<'_>> = rest.by_ref().take(PARTS).collect();
+            if parts.is_empty() {
+                break;
+            }
+            let rows = read(source, tenant, &parts).await?;
+            for (part, rows) in parts.into_iter().zip(rows) {
+                unfinished.extend(part.take(tenant, &rows, S::DIALECT, &mut found)?);
+            }
+        }
+        asked = unfinished;
+    }
+    found
+        .into_iter()
+        .map(|answer| present(answer, "of an answer"))
+        .collect()
+}
+
+/// What one part asks, with the places of its answers.
+enum Asked<'a> {
+    Gets(Vec<(usize, &'a Get)>),
+    Search(usize, &'a Search),
+    List(usize, &'a List),
+    Aggregate(usize, &'a Aggregate),
+    Expand(usize, Growth<'a>),
+}
+
+impl<'a> Asked<'a> {
+    fn part(&self, binder: &mut Binder) -> Part {
+        let (text, width) = match self {
+            Self::Gets(gets) => (select::get_many(binder, gets.iter().map(|(_, get)| *get)), DETAIL),
+            Self::Search(_, search) => (select::search(binder, search), SUMMARY),
+            Self::List(_, list) => (select::list(binder, list), LIST),
+            Self::Aggregate(_, aggregate) => {
+                let width = aggregate.group_by().len() + 1 + usize::from(aggregate.distinct().is_some());
+                (select::aggregate(binder, aggregate), width)
+            }
+            Self::Expand(_, growth) => (growth.next(binder), WIDTH),
+        };
+        Part { text, width }
+    }
+
+    /// Puts the answers in the rows of this part in their places; gives it back if there is more to read.
+    fn take(
+        self,
+        tenant: &TenantId,
+        rows: &[Row],
+        dialect: Dialect,
+        found: &mut [Option<Found>],
+    ) -> Result<Option<Asked<'a>>> {
+        let (at, answer) = match self {
+            Self::Gets(gets) => {
+                let all: Vec<Get> = gets.iter().map(|(_, get)| (*get).clone()).collect();
+                for ((at, _), ci) in gets.iter().zip(cis(rows, tenant, &all)?) {
+                    found[*at] = Some(Found::Ci(ci.map(Box::new)));
+                }
+                return Ok(None);
+            }
+            Self::Search(at, _) => (at, Found::Rows(summaries(rows)?)),
+            Self::List(at, _) => (at, Found::List(page(rows)?)),
+            Self::Aggregate(at, aggregate) => (at, Found::Groups(groups(rows, aggregate)?)),
+            Self::Expand(at, mut growth) => {
+                growth.take(rows, dialect)?;
+                if growth.goes_on() {
+                    return Ok(Some(Self::Expand(at, growth)));
+                }
+                (at, Found::Graph(growth.graph))
+            }
+        };
+        found[at] = Some(answer);
+        Ok(None)
+    }
+}
+
+/// Reads the rows of several parts by one statement.
+async fn read<S: Source>(source: &mut S, tenant: &TenantId, parts: &[Asked<'_>]) -> Result<Vec<Vec<Row>>> {
+    let statement = Statement::write(S::DIALECT, tenant, |binder| {
+        let parts: Vec<Part> = parts.iter().map(|one| one.part(binder)).collect();
+        together(binder, &parts)
+    });
+    let mut rows: Vec<Vec<Row>> = parts.iter().map(|_| Vec::new()).collect();
+    for row in source.rows(statement).await? {
+        let part = present(row.integer(0)?, "part")?;
+        let cells = present(row.text(1)?, "cells")?;
+        let cells = serde_json::from_str(&cells).map_err(|_| corrupt("cells"))?;
+        let part = usize::try_from(part).ok().and_then(|part| rows.get_mut(part));
+        part.ok_or_else(|| corrupt("part"))?.push(Row(cells));
+    }
+    Ok(rows)
+}
+
+/// A row that came as JSON.
+struct Row(Vec<Value>);
+
+impl Row {
+    fn cell(&self, at: usize) -> Result<&Value> {
+        self.0.get(at).ok_or_else(|| corrupt("cells"))
+    }
+}
+
+impl Cells for Row {
+    fn text(&self, at: usize) -> Result<Option<String>> {
+        match self.cell(at)? {
+            Value::Null => Ok(None),
+            Value::String(text) => Ok(Some(text.clone())),
+            Value::Number(number) => Ok(Some(number.to_string())),
+            _ => Err(corrupt("cells")),
+        }
+    }
+
+    fn integer(&self, at: usize) -> Result<Option<i64>> {
+        match self.cell(at)? {
+            Value::Null => Ok(None),
+            number => number.as_i64().map(Some).ok_or_else(|| corrupt("cells")),
+        }
+    }
+
+    fn id(&self, at: usize) -> Result<Option<Uuid>> {
+        let text = self.text(at)?;
+        let id = text.as_deref().map(Uuid::try_parse).transpose();
+        id.map_err(|_| corrupt("ci_id"))
+    }
+
+    fn moment(&self, at: usize) -> Result<Option<ci_model::Timestamp>> {
+        let text = self.text(at)?;
+        let moment = text.as_deref().map(str::parse).transpose();
+        moment.map_err(|_| corrupt("of a moment"))
+    }
+}
