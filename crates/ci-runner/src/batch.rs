@@ -12,8 +12,9 @@ use crate::answer::{Answer, Cached, Source};
 use crate::gather;
 use crate::observe::{Told, observed};
 use crate::runner::{Entry, Lead, Wait};
+use crate::tally::Ended;
 use crate::write::bounded;
-use crate::{Error, Level, Result, Tenant};
+use crate::{Error, Result, Tenant};
 
 type CiAnswer = Answer<Option<Arc<CiDetail>>>;
 
@@ -44,12 +45,24 @@ impl Tenant {
 
     async fn batch(&self, gets: &[Get]) -> Result<Vec<CiAnswer>> {
         bounded("CIs to get", gets.len())?;
+        let answers = self.uncounted_batch(gets).await;
+        match &answers {
+            Ok(answers) => {
+                let sources = answers.iter().map(|answer| answer.source.into());
+                sources.for_each(|ended| self.count(QuestionKind::Get, ended, 1));
+            }
+            Err(_) => self.count(QuestionKind::Get, Ended::Error, gets.len()),
+        }
+        answers
+    }
+
+    async fn uncounted_batch(&self, gets: &[Get]) -> Result<Vec<CiAnswer>> {
         let inner = self.inner();
         inner.follow.ask(inner.cache.now());
         if gets.is_empty() {
             return Ok(Vec::new());
         }
-        if *self.level() == Level::Bypass {
+        if self.bypasses(QuestionKind::Get) {
             return self.batch_past(gets).await;
         }
         let Some(mark) = inner.footing(self.level()).await else {
@@ -109,7 +122,7 @@ impl Tenant {
                 Ok(self.inner().hit(mark, &entry, Duration::ZERO).coalesced())
             }
             Outcome::Failed(error) => Err(error),
-            _ => self.answer(Question::Get(get.clone())).await,
+            _ => self.uncounted(Question::Get(get.clone())).await,
         }
     }
 

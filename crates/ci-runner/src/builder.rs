@@ -8,11 +8,14 @@ use std::time::Duration;
 use ci_cache_core::ci::{CiCacheConfig, CoherentCiCache};
 use ci_cache_core::coherence::CoherenceOptions;
 use ci_cache_core::{Clock, Eviction, SystemClock};
+use ci_model::QuestionKind;
 use ci_store::Store;
 
 use crate::coherence::{self, Follow, Pace};
 use crate::gather::Gathering;
 use crate::runner::{Inner, OwnHistory};
+use crate::savings::Costs;
+use crate::tally::Tallies;
 use crate::through::Through;
 use crate::writer::Following;
 use crate::{Error, Level, Result, Runner};
@@ -22,6 +25,9 @@ const MAX_ENTRIES: usize = 100_000;
 /// The lag of questions that ask for no level, at most.
 const MAX_LAG: Duration = Duration::from_secs(1);
 
+/// Tenants whose requests are counted apart when nothing is said.
+const TENANTS_APART: usize = 100;
+
 /// Collects the settings of a [`Runner`].
 pub struct RunnerBuilder {
     store: Arc<dyn Store>,
@@ -30,6 +36,8 @@ pub struct RunnerBuilder {
     level: Level,
     pace: Pace,
     coherence: CoherenceOptions,
+    uncached: Vec<QuestionKind>,
+    tenants_apart: usize,
 }
 
 impl RunnerBuilder {
@@ -48,6 +56,8 @@ impl RunnerBuilder {
                 retention: Duration::from_secs(600),
             },
             coherence: CoherenceOptions::new(),
+            uncached: Vec::new(),
+            tenants_apart: TENANTS_APART,
         }
     }
 
@@ -134,6 +144,24 @@ impl RunnerBuilder {
         self
     }
 
+    /// Asks the database for questions of these kinds, always, as at [`Level::Bypass`]: for kinds on which the cache does not pay
+    /// ([`Runner::savings`] tells). Adds to the kinds given before; none when not called.
+    ///
+    /// Such questions take no place in the cache, do not share loads, and are counted as bypasses. A page with one of
+    /// them goes past the cache altogether, because its answers have to belong together.
+    pub fn uncached(mut self, kinds: impl IntoIterator<Item = QuestionKind>) -> Self {
+        self.uncached.extend(kinds);
+        self
+    }
+
+    /// Sets how many tenants have counters of their own; 100 when not called, 0 for none. The first that are asked for have them
+    /// for good, all others share one set, so that whoever makes tenants up takes neither memory (2 KiB for a tenant) nor metric labels
+    /// without end.
+    pub fn tenants_apart(mut self, tenants: usize) -> Self {
+        self.tenants_apart = tenants;
+        self
+    }
+
     /// Sets how many drops are remembered with their reason; 256 when not called.
     pub fn drops(mut self, drops: usize) -> Self {
         self.coherence = self.coherence.history(drops);
@@ -176,6 +204,10 @@ impl RunnerBuilder {
             own,
             statements: AtomicU64::new(0),
             again: AtomicU64::new(0),
+            uncached: self.uncached,
+            tallies: Tallies::new(self.tenants_apart),
+            costs: Costs::default(),
+            loading: AtomicU64::new(0),
         });
         match feed {
             Some(feed) => {

@@ -22,6 +22,7 @@ use tracing::Instrument;
 
 use crate::answer::{Cached, Traced};
 use crate::runner::{Entry, Inner, Lead};
+use crate::watch::{Asked, Watch};
 use crate::{Error, Result};
 
 /// Most gets of one statement; the rest goes into the next.
@@ -165,15 +166,17 @@ pub(crate) async fn load_all(
     missing: Vec<(Get, Lead)>,
 ) -> Result<Vec<Result<Entry>>> {
     let (gets, leaders): (Vec<Get>, Vec<Lead>) = missing.into_iter().unzip();
+    let mut watch = Watch::begin(inner, tenant, Asked::Gets(&gets));
     let found = async {
         let own = inner.own.now();
         let mut snapshot = inner.store.snapshot().await?;
         let loaded = inner.loaded(&mut *snapshot, own).await?;
         let found = snapshot.get_many(tenant, &gets).await;
-        inner.count_statements(&*snapshot);
+        watch.ran(&*snapshot);
         Ok((found?, loaded))
     }
     .await;
+    watch.end(found.as_ref().err());
     match found {
         Ok((found, loaded)) => {
             let publish = |((leader, get), ci): ((Lead, Get), Option<CiDetail>)| {

@@ -50,9 +50,12 @@ mod page;
 mod polls;
 mod recover;
 mod runner;
+mod savings;
 mod search;
+mod tally;
 mod tenant;
 mod through;
+mod watch;
 mod write;
 mod writer;
 
@@ -65,6 +68,7 @@ pub use error::{Error, Result};
 pub use level::Level;
 pub use page::Page;
 pub use runner::{Runner, Stats};
+pub use savings::{KindSavings, Requests, Savings};
 pub use tenant::Tenant;
 pub use write::Written;
 

@@ -9,13 +9,15 @@ use ci_cache_core::ci::matching::Reason;
 use ci_cache_core::ci::{CiShared, CiStats, CoherentCiCache, CoherentCiLeader, EntrySummary};
 use ci_cache_core::coherence::{CoherenceStats, Dropped, Loaded, Mark, Why};
 use ci_cache_core::{Tick, Waiter};
-use ci_model::{Epoch, Key, TenantId, Token, Version};
+use ci_model::{Epoch, Key, QuestionKind, TenantId, Token, Version};
 use ci_store::{Snapshot, Store};
 
 use crate::answer::Cached;
 use crate::builder::RunnerBuilder;
 use crate::coherence::{FeedStatus, Follow, UNFOLLOWED};
 use crate::gather::Gathering;
+use crate::savings::Costs;
+use crate::tally::Tallies;
 use crate::through::Through;
 use crate::{Error, Level, Result, Tenant};
 
@@ -56,6 +58,14 @@ pub(crate) struct Inner {
     pub(crate) statements: AtomicU64,
     /// Callers who waited for a load that turned out too old for them, or was lost, and looked up again.
     pub(crate) again: AtomicU64,
+    /// Kinds of questions that are not cached.
+    pub(crate) uncached: Vec<QuestionKind>,
+    /// How requests ended.
+    pub(crate) tallies: Tallies,
+    /// What loads cost.
+    pub(crate) costs: Costs,
+    /// Loads under way.
+    pub(crate) loading: AtomicU64,
 }
 
 /// The history of a store that records no changes: the writes through this runner, numbered.
@@ -147,7 +157,12 @@ impl Runner {
         Self { inner }
     }
 
-    /// One tenant's view; the only way to ask or write.
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// One tenant's view; the only way to ask or write. Cost: a look-up of the tenant's counters under a lock that only a tenant
+    /// that was not seen before writes to; clones of a view are cheaper.
     pub fn tenant(&self, id: TenantId) -> Tenant {
         Tenant::new(Arc::clone(&self.inner), id)
     }

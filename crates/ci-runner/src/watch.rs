@@ -1,0 +1,78 @@
+//! Every load is measured: what it was asked, how long it took, how many statements it ran.
+
+use std::sync::atomic::Ordering;
+
+use ci_cache_core::Tick;
+use ci_model::{Get, Question, QuestionKind, TenantId};
+use ci_store::Snapshot;
+
+use crate::Error;
+use crate::runner::Inner;
+
+/// What a load asks the database.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Asked<'a> {
+    One(&'a Question),
+    /// Gets that are loaded together.
+    Gets(&'a [Get]),
+    /// Questions of one page.
+    Page(&'a [Question]),
+}
+
+impl Asked<'_> {
+    /// The kind of its answers, and how many they are; none where kinds mix.
+    fn counted(self) -> Option<(QuestionKind, u64)> {
+        match self {
+            Self::One(question) => Some((question.kind(), 1)),
+            Self::Gets(gets) => Some((QuestionKind::Get, gets.len() as u64)),
+            Self::Page(questions) => {
+                let kind = questions.first()?.kind();
+                let alike = questions.iter().all(|question| question.kind() == kind);
+                alike.then_some((kind, questions.len() as u64))
+            }
+        }
+    }
+}
+
+/// A load under way. Dropped without its end, by a panic or with its runtime, it is counted as over and not measured.
+pub(crate) struct Watch<'a> {
+    inner: &'a Inner,
+    asked: Asked<'a>,
+    begun: Tick,
+    statements: u64,
+}
+
+impl<'a> Watch<'a> {
+    /// A load begins: before a connection is asked for, because waiting for one is part of what a hit saves.
+    pub(crate) fn begin(inner: &'a Inner, _tenant: &'a TenantId, asked: Asked<'a>) -> Self {
+        inner.loading.fetch_add(1, Ordering::Relaxed);
+        Self {
+            inner,
+            asked,
+            begun: inner.cache.now(),
+            statements: 0,
+        }
+    }
+
+    /// The database has been asked, well or in vain.
+    pub(crate) fn ran(&mut self, snapshot: &dyn Snapshot) {
+        self.statements += u64::from(snapshot.statements());
+        self.inner.count_statements(snapshot);
+    }
+
+    /// The load is over, well or with an error. Errors are not measured: they may come at once or after a time-out.
+    pub(crate) fn end(self, error: Option<&Error>) {
+        let took = self.inner.cache.now().saturating_since(self.begun);
+        if error.is_none()
+            && let Some((kind, loaded)) = self.asked.counted()
+        {
+            self.inner.costs.add(kind, loaded, took, self.statements);
+        }
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.inner.loading.fetch_sub(1, Ordering::Relaxed);
+    }
+}
