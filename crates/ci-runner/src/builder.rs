@@ -20,6 +20,8 @@ use crate::through::Through;
 use crate::writer::Following;
 use crate::{Error, Level, Result, Runner};
 
+/// What metrics call a runner when nothing is said.
+const NAME: &str = "main";
 /// Entries when nothing is said.
 const MAX_ENTRIES: usize = 100_000;
 /// The lag of questions that ask for no level, at most.
@@ -31,6 +33,7 @@ const TENANTS_APART: usize = 100;
 /// Collects the settings of a [`Runner`].
 pub struct RunnerBuilder {
     store: Arc<dyn Store>,
+    name: Arc<str>,
     config: CiCacheConfig,
     clock: Option<Arc<dyn Clock>>,
     level: Level,
@@ -44,6 +47,7 @@ impl RunnerBuilder {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
+            name: NAME.into(),
             config: CiCacheConfig::new()
                 .max_size(MAX_ENTRIES)
                 .eviction(Eviction::Adaptive),
@@ -59,6 +63,13 @@ impl RunnerBuilder {
             uncached: Vec::new(),
             tenants_apart: TENANTS_APART,
         }
+    }
+
+    /// Sets what metrics call this runner (their label `runner`); `main` when not called. Runners of one process need names of their
+    /// own, or their figures overwrite each other.
+    pub fn name(mut self, name: impl AsRef<str>) -> Self {
+        self.name = name.as_ref().into();
+        self
     }
 
     /// Sets the most cached answers; 100,000 when not called, at least 1.
@@ -195,6 +206,7 @@ impl RunnerBuilder {
         );
         let inner = Arc::new(Inner {
             store: self.store,
+            name: self.name,
             writer: Arc::new(writer),
             cache,
             through: Through::new(clock).map_err(refused)?,

@@ -48,6 +48,30 @@ pub enum FeedState {
     Stopped,
 }
 
+impl FeedState {
+    /// Every state.
+    pub const ALL: [Self; 6] = [
+        Self::Absent,
+        Self::Starting,
+        Self::Live,
+        Self::CatchingUp,
+        Self::Gapped,
+        Self::Stopped,
+    ];
+
+    /// The state's name, in lower case with underscores.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Starting => "starting",
+            Self::Live => "live",
+            Self::CatchingUp => "catching_up",
+            Self::Gapped => "gapped",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// What the feed has done since the runner was built, and where it is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]

@@ -58,6 +58,12 @@ impl Gathering {
         self.0.lock().get(tenant).map_or(0, Vec::len)
     }
 
+    /// Counts those of all tenants.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.lock().values().map(Vec::len).sum()
+    }
+
     /// Takes the oldest out, as many as one statement may ask for; says whether others are left.
     fn take(&self, tenant: &TenantId) -> (Vec<Wanted>, bool) {
         let mut waiting = self.0.lock();

@@ -44,6 +44,11 @@ mod error;
 mod gather;
 mod level;
 mod load;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "metrics_off.rs"]
+mod metrics;
 mod observe;
 mod operations;
 mod page;

@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) level: Level,
     /// The history that is followed, where the store has no feed: of this runner's own writes.
     pub(crate) own: Arc<OwnHistory>,
+    /// What metrics call this runner.
+    pub(crate) name: Arc<str>,
     /// Statements that loads have run.
     pub(crate) statements: AtomicU64,
     /// Callers who waited for a load that turned out too old for them, or was lost, and looked up again.

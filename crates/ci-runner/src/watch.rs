@@ -6,8 +6,8 @@ use ci_cache_core::Tick;
 use ci_model::{Get, Question, QuestionKind, TenantId};
 use ci_store::Snapshot;
 
-use crate::Error;
 use crate::runner::Inner;
+use crate::{Error, metrics};
 
 /// What a load asks the database.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +20,15 @@ pub(crate) enum Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// What logs and metrics call it.
+    pub(crate) fn operation(self) -> &'static str {
+        match self {
+            Self::One(question) => question.kind().as_str(),
+            Self::Gets(_) => QuestionKind::Get.as_str(),
+            Self::Page(_) => "page",
+        }
+    }
+
     /// The kind of its answers, and how many they are; none where kinds mix.
     fn counted(self) -> Option<(QuestionKind, u64)> {
         match self {
@@ -63,6 +72,8 @@ impl<'a> Watch<'a> {
     /// The load is over, well or with an error. Errors are not measured: they may come at once or after a time-out.
     pub(crate) fn end(self, error: Option<&Error>) {
         let took = self.inner.cache.now().saturating_since(self.begun);
+        let result = if error.is_none() { "ok" } else { "error" };
+        metrics::loaded(&self.inner.name, self.asked.operation(), result, took);
         if error.is_none()
             && let Some((kind, loaded)) = self.asked.counted()
         {

@@ -184,6 +184,16 @@ where
         self.len() == 0
     }
 
+    /// Sums the weights of the resident entries, in the unit of the capacity.
+    pub fn weight(&self) -> u64 {
+        self.engine.cache().weight()
+    }
+
+    /// Counts the loads that a look-up could join now. Locks each shard for a moment.
+    pub fn in_flight(&self) -> usize {
+        self.engine.cache().in_flight()
+    }
+
     /// The settings.
     pub fn config(&self) -> &CiCacheConfig {
         &self.config
