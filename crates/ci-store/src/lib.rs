@@ -66,6 +66,7 @@ mod sqlite;
 mod store;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod unrepeated;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod write;
 
 pub use error::{Error, Result};
