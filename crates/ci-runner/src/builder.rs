@@ -27,6 +27,8 @@ const MAX_ENTRIES: usize = 100_000;
 /// The lag of questions that ask for no level, at most.
 const MAX_LAG: Duration = Duration::from_secs(1);
 
+/// A load is slow from here on when nothing is said.
+const SLOW_LOAD: Duration = Duration::from_secs(1);
 /// Tenants whose requests are counted apart when nothing is said.
 const TENANTS_APART: usize = 100;
 
@@ -41,6 +43,7 @@ pub struct RunnerBuilder {
     coherence: CoherenceOptions,
     uncached: Vec<QuestionKind>,
     tenants_apart: usize,
+    slow_load: Duration,
 }
 
 impl RunnerBuilder {
@@ -62,6 +65,7 @@ impl RunnerBuilder {
             coherence: CoherenceOptions::new(),
             uncached: Vec::new(),
             tenants_apart: TENANTS_APART,
+            slow_load: SLOW_LOAD,
         }
     }
 
@@ -165,6 +169,13 @@ impl RunnerBuilder {
         self
     }
 
+    /// Sets from when on a load is slow: it is logged as a warning with the question in readable words, without values, and told to
+    /// subscribers ([`Runner::events`]). 1 s when not called; any; [`Duration::MAX`] for never.
+    pub fn slow_load(mut self, from: Duration) -> Self {
+        self.slow_load = from;
+        self
+    }
+
     /// Sets how many tenants have counters of their own; 100 when not called, 0 for none. The first that are asked for have them
     /// for good, all others share one set, so that whoever makes tenants up takes neither memory (2 KiB for a tenant) nor metric labels
     /// without end.
@@ -207,6 +218,7 @@ impl RunnerBuilder {
         let inner = Arc::new(Inner {
             store: self.store,
             name: self.name,
+            slow_load: self.slow_load,
             writer: Arc::new(writer),
             cache,
             through: Through::new(clock).map_err(refused)?,

@@ -25,6 +25,7 @@ use ci_store::{Feed, Polled};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use crate::events::{Bus, Event};
 use crate::polls::Polls;
 use crate::runner::Inner;
 
@@ -141,6 +142,8 @@ pub(crate) struct Follow {
     /// The last poll that had begun when a write could not be followed: the mark stays hidden until a later one is good.
     doubt: AtomicU64,
     shared: Mutex<Shared>,
+    /// Who is told of what happens.
+    pub(crate) bus: Bus,
 }
 
 #[derive(Debug, Default)]
@@ -170,6 +173,7 @@ impl Follow {
                 state,
                 ..Shared::default()
             }),
+            bus: Bus::new(),
         }
     }
 
@@ -224,10 +228,15 @@ impl Follow {
         } else {
             state
         };
-        if shared.state != now {
+        let before = std::mem::replace(&mut shared.state, now);
+        if before != now {
             tracing::info!(state = ?now, trouble, "the change feed");
         }
-        shared.state = now;
+        let event = (before != now && self.bus.is_heard()).then(|| Event::Feed {
+            from: before,
+            to: now,
+            trouble: trouble.clone(),
+        });
         if trouble.is_some() {
             shared.trouble = trouble;
         }
@@ -239,6 +248,11 @@ impl Follow {
                 shared.epochs += 1;
             }
             FeedState::Stopped | FeedState::Starting | FeedState::Absent => {}
+        }
+        // Without the lock: whoever is woken may look at the feed at once.
+        drop(shared);
+        if let Some(event) = event {
+            self.bus.tell(|| event);
         }
     }
 
@@ -353,6 +367,7 @@ impl Task {
                     position,
                     polled_at,
                 });
+                self.follow.bus.tell_drops(&inner.cache);
                 if matches!(applied.course, Course::Gap | Course::OtherEpoch) {
                     // An answer of the feed was lost, or the feed contradicts itself: that must not become a wrong answer.
                     return self.start(inner, number, polled_at).await;

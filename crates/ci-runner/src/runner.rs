@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) level: Level,
     /// The history that is followed, where the store has no feed: of this runner's own writes.
     pub(crate) own: Arc<OwnHistory>,
+    /// From when on a load is slow.
+    pub(crate) slow_load: Duration,
     /// What metrics call this runner.
     pub(crate) name: Arc<str>,
     /// Statements that loads have run.

@@ -1,12 +1,16 @@
 //! Every load is measured: what it was asked, how long it took, how many statements it ran.
 
+use std::fmt;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ci_cache_core::Tick;
-use ci_model::{Get, Question, QuestionKind, TenantId};
+use ci_model::{Get, Key, Question, QuestionKind, TenantId};
 use ci_store::Snapshot;
 
+use crate::events::{Event, Load};
 use crate::runner::Inner;
+use crate::shape::Shape;
 use crate::{Error, metrics};
 
 /// What a load asks the database.
@@ -43,9 +47,33 @@ impl Asked<'_> {
     }
 }
 
+impl Asked<'_> {
+    /// The key of its one question.
+    fn key(self, tenant: &TenantId) -> Option<Key> {
+        match self {
+            Self::One(question) => Some(Key::new(tenant, question)),
+            Self::Gets([get]) => Some(Key::new(tenant, &Question::Get(get.clone()))),
+            Self::Gets(_) | Self::Page(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Asked<'_> {
+    /// In readable words, without values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(question) => Shape(question).fmt(f),
+            Self::Gets([get]) => Shape(&Question::Get(get.clone())).fmt(f),
+            Self::Gets(gets) => write!(f, "get: {} together", gets.len()),
+            Self::Page(questions) => write!(f, "page: {} questions at one state", questions.len()),
+        }
+    }
+}
+
 /// A load under way. Dropped without its end, by a panic or with its runtime, it is counted as over and not measured.
 pub(crate) struct Watch<'a> {
     inner: &'a Inner,
+    tenant: &'a TenantId,
     asked: Asked<'a>,
     begun: Tick,
     statements: u64,
@@ -53,10 +81,11 @@ pub(crate) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// A load begins: before a connection is asked for, because waiting for one is part of what a hit saves.
-    pub(crate) fn begin(inner: &'a Inner, _tenant: &'a TenantId, asked: Asked<'a>) -> Self {
+    pub(crate) fn begin(inner: &'a Inner, tenant: &'a TenantId, asked: Asked<'a>) -> Self {
         inner.loading.fetch_add(1, Ordering::Relaxed);
         Self {
             inner,
+            tenant,
             asked,
             begun: inner.cache.now(),
             statements: 0,
@@ -78,6 +107,45 @@ impl<'a> Watch<'a> {
             && let Some((kind, loaded)) = self.asked.counted()
         {
             self.inner.costs.add(kind, loaded, took, self.statements);
+        }
+        let is_slow = took >= self.inner.slow_load;
+        if is_slow || error.is_some() {
+            self.tell(took, is_slow, error);
+        }
+    }
+
+    #[cold]
+    fn tell(&self, took: Duration, is_slow: bool, error: Option<&Error>) {
+        let bus = &self.inner.follow.bus;
+        if !is_slow && !bus.is_heard() {
+            return;
+        }
+        let load = Load {
+            tenant: self.tenant.clone(),
+            operation: self.asked.operation(),
+            question: self.asked.to_string(),
+            key: self.asked.key(self.tenant).map(|key| key.short()),
+            took,
+            statements: self.statements,
+        };
+        if is_slow {
+            tracing::warn!(
+                tenant = load.tenant.as_str(),
+                operation = load.operation,
+                question = load.question,
+                key = load.key,
+                duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                statements = load.statements,
+                failed = error.is_some(),
+                "a slow load"
+            );
+            bus.tell(|| Event::SlowLoad(load.clone()));
+        }
+        if let Some(error) = error {
+            bus.tell(|| Event::LoadFailed {
+                load,
+                error: error.clone(),
+            });
         }
     }
 }

@@ -231,6 +231,16 @@ where
         self.engine.history()
     }
 
+    /// Counts what was dropped so far; see [`Coherent::drops`].
+    pub fn drops(&self) -> u64 {
+        self.engine.drops()
+    }
+
+    /// Tells of the drops after the first `seen`, and how many there have been; see [`Coherent::dropped_since`].
+    pub fn dropped_since(&self, seen: u64) -> (Vec<Dropped<Key, Reason>>, u64) {
+        self.engine.dropped_since(seen)
+    }
+
     /// Summarises up to `limit` live entries, most recently used first (roughly, with several shards).
     pub fn entries_summary(&self, limit: usize) -> Vec<EntrySummary> {
         let now = self.now();
