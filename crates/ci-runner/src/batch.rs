@@ -31,7 +31,8 @@ impl Tenant {
     /// Gets up to 1,000 CIs by id or code; answers in the order of the questions, nothing where there is no CI.
     ///
     /// Cost: a look-up per question and one statement for all misses together. Questions that somebody else is
-    /// loading are waited for after the own load, so two batches that overlap never wait for each other in a circle.
+    /// loading are waited for after the own load, so two batches that overlap never wait for each other in a circle. Cancel safe: the
+    /// load goes on, and is kept.
     ///
     /// # Errors
     /// [`Error::Invalid`] for more than 1,000 questions, [`Error::Store`] when the database fails.

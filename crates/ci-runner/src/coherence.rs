@@ -135,6 +135,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Follow {
     pub(crate) polls: Polls,
     pub(crate) pace: Pace,
+    /// Whether there is something to follow; asked on every hit, so beside the lock.
+    has_feed: bool,
     /// When the last question was asked.
     asked: AtomicU64,
     /// When the last write of this runner returned from the database.
@@ -166,6 +168,7 @@ impl Follow {
         Self {
             polls: Polls::new(),
             pace,
+            has_feed,
             asked: AtomicU64::new(0),
             written: AtomicU64::new(0),
             doubt: AtomicU64::new(0),
@@ -179,7 +182,7 @@ impl Follow {
 
     /// Tells whether the store has a feed.
     pub(crate) fn has_feed(&self) -> bool {
-        self.shared.lock().state != FeedState::Absent
+        self.has_feed
     }
 
     /// Somebody asks.

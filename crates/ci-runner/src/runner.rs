@@ -224,11 +224,13 @@ impl Runner {
     /// Waits for a poll of the change feed that begins after this call, for at most so long; says whether there was a good
     /// one. Afterwards no question is answered from before what was committed before the call. Always false for a store without a
     /// feed.
+    ///
+    /// Cost: one poll, which all who wait share. Cancel safe.
     pub async fn catch_up(&self, at_most: Duration) -> bool {
         self.inner.follow.has_feed() && self.inner.follow.polls.fresh(at_most).await
     }
 
-    /// Asks the database for a sign of life.
+    /// Asks the database for a sign of life: one round trip, never shared or cached. Cancel safe.
     ///
     /// # Errors
     /// [`Error::Store`] when there is none.
@@ -237,7 +239,8 @@ impl Runner {
     }
 
     /// Stops following, waits for running statements and closes the database's connections. Loads fail then; what
-    /// is cached is served for as long as its lag is within a reader's bound.
+    /// is cached is served for as long as its lag is within a reader's bound. The last step of a graceful end, after requests have
+    /// ended; to be called again is harmless, also after its future was dropped.
     pub async fn close(&self) {
         self.inner.follow.polls.close();
         self.inner.store.close().await;
