@@ -12,8 +12,9 @@ use crate::answer::{Answer, Cached, Source};
 use crate::gather;
 use crate::observe::{Told, observed};
 use crate::runner::{Entry, Lead, Wait};
+use crate::tally::Ended;
 use crate::write::bounded;
-use crate::{Error, Level, Result, Tenant};
+use crate::{Error, Result, Tenant};
 
 type CiAnswer = Answer<Option<Arc<CiDetail>>>;
 
@@ -30,7 +31,8 @@ impl Tenant {
     /// Gets up to 1,000 CIs by id or code; answers in the order of the questions, nothing where there is no CI.
     ///
     /// Cost: a look-up per question and one statement for all misses together. Questions that somebody else is
-    /// loading are waited for after the own load, so two batches that overlap never wait for each other in a circle.
+    /// loading are waited for after the own load, so two batches that overlap never wait for each other in a circle. Cancel safe: the
+    /// load goes on, and is kept.
     ///
     /// # Errors
     /// [`Error::Invalid`] for more than 1,000 questions, [`Error::Store`] when the database fails.
@@ -44,12 +46,24 @@ impl Tenant {
 
     async fn batch(&self, gets: &[Get]) -> Result<Vec<CiAnswer>> {
         bounded("CIs to get", gets.len())?;
+        let answers = self.uncounted_batch(gets).await;
+        match &answers {
+            Ok(answers) => {
+                let sources = answers.iter().map(|answer| answer.source.into());
+                sources.for_each(|ended| self.count(QuestionKind::Get, ended, 1));
+            }
+            Err(_) => self.count(QuestionKind::Get, Ended::Error, gets.len()),
+        }
+        answers
+    }
+
+    async fn uncounted_batch(&self, gets: &[Get]) -> Result<Vec<CiAnswer>> {
         let inner = self.inner();
         inner.follow.ask(inner.cache.now());
         if gets.is_empty() {
             return Ok(Vec::new());
         }
-        if *self.level() == Level::Bypass {
+        if self.bypasses(QuestionKind::Get) {
             return self.batch_past(gets).await;
         }
         let Some(mark) = inner.footing(self.level()).await else {
@@ -109,7 +123,7 @@ impl Tenant {
                 Ok(self.inner().hit(mark, &entry, Duration::ZERO).coalesced())
             }
             Outcome::Failed(error) => Err(error),
-            _ => self.answer(Question::Get(get.clone())).await,
+            _ => self.uncounted(Question::Get(get.clone())).await,
         }
     }
 

@@ -8,34 +8,49 @@ use std::time::Duration;
 use ci_cache_core::ci::{CiCacheConfig, CoherentCiCache};
 use ci_cache_core::coherence::CoherenceOptions;
 use ci_cache_core::{Clock, Eviction, SystemClock};
+use ci_model::QuestionKind;
 use ci_store::Store;
 
 use crate::coherence::{self, Follow, Pace};
 use crate::gather::Gathering;
 use crate::runner::{Inner, OwnHistory};
+use crate::savings::Costs;
+use crate::tally::Tallies;
 use crate::through::Through;
 use crate::writer::Following;
 use crate::{Error, Level, Result, Runner};
 
+/// What metrics call a runner when nothing is said.
+const NAME: &str = "main";
 /// Entries when nothing is said.
 const MAX_ENTRIES: usize = 100_000;
 /// The lag of questions that ask for no level, at most.
 const MAX_LAG: Duration = Duration::from_secs(1);
 
+/// A load is slow from here on when nothing is said.
+const SLOW_LOAD: Duration = Duration::from_secs(1);
+/// Tenants whose requests are counted apart when nothing is said.
+const TENANTS_APART: usize = 100;
+
 /// Collects the settings of a [`Runner`].
 pub struct RunnerBuilder {
     store: Arc<dyn Store>,
+    name: Arc<str>,
     config: CiCacheConfig,
     clock: Option<Arc<dyn Clock>>,
     level: Level,
     pace: Pace,
     coherence: CoherenceOptions,
+    uncached: Vec<QuestionKind>,
+    tenants_apart: usize,
+    slow_load: Duration,
 }
 
 impl RunnerBuilder {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
+            name: NAME.into(),
             config: CiCacheConfig::new()
                 .max_size(MAX_ENTRIES)
                 .eviction(Eviction::Adaptive),
@@ -48,7 +63,17 @@ impl RunnerBuilder {
                 retention: Duration::from_secs(600),
             },
             coherence: CoherenceOptions::new(),
+            uncached: Vec::new(),
+            tenants_apart: TENANTS_APART,
+            slow_load: SLOW_LOAD,
         }
+    }
+
+    /// Sets what metrics call this runner (their label `runner`); `main` when not called. Runners of one process need names of their
+    /// own, or their figures overwrite each other.
+    pub fn name(mut self, name: impl AsRef<str>) -> Self {
+        self.name = name.as_ref().into();
+        self
     }
 
     /// Sets the most cached answers; 100,000 when not called, at least 1.
@@ -134,6 +159,31 @@ impl RunnerBuilder {
         self
     }
 
+    /// Asks the database for questions of these kinds, always, as at [`Level::Bypass`]: for kinds on which the cache does not pay
+    /// ([`Runner::savings`] tells). Adds to the kinds given before; none when not called.
+    ///
+    /// Such questions take no place in the cache, do not share loads, and are counted as bypasses. A page with one of
+    /// them goes past the cache altogether, because its answers have to belong together.
+    pub fn uncached(mut self, kinds: impl IntoIterator<Item = QuestionKind>) -> Self {
+        self.uncached.extend(kinds);
+        self
+    }
+
+    /// Sets from when on a load is slow: it is logged as a warning with the question in readable words, without values, and told to
+    /// subscribers ([`Runner::events`]). 1 s when not called; any; [`Duration::MAX`] for never.
+    pub fn slow_load(mut self, from: Duration) -> Self {
+        self.slow_load = from;
+        self
+    }
+
+    /// Sets how many tenants have counters of their own; 100 when not called, 0 for none. The first that are asked for have them
+    /// for good, all others share one set, so that whoever makes tenants up takes neither memory (2 KiB for a tenant) nor metric labels
+    /// without end.
+    pub fn tenants_apart(mut self, tenants: usize) -> Self {
+        self.tenants_apart = tenants;
+        self
+    }
+
     /// Sets how many drops are remembered with their reason; 256 when not called.
     pub fn drops(mut self, drops: usize) -> Self {
         self.coherence = self.coherence.history(drops);
@@ -167,6 +217,8 @@ impl RunnerBuilder {
         );
         let inner = Arc::new(Inner {
             store: self.store,
+            name: self.name,
+            slow_load: self.slow_load,
             writer: Arc::new(writer),
             cache,
             through: Through::new(clock).map_err(refused)?,
@@ -176,6 +228,10 @@ impl RunnerBuilder {
             own,
             statements: AtomicU64::new(0),
             again: AtomicU64::new(0),
+            uncached: self.uncached,
+            tallies: Tallies::new(self.tenants_apart),
+            costs: Costs::default(),
+            loading: AtomicU64::new(0),
         });
         match feed {
             Some(feed) => {

@@ -25,6 +25,7 @@ use ci_store::{Feed, Polled};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use crate::events::{Bus, Event};
 use crate::polls::Polls;
 use crate::runner::Inner;
 
@@ -46,6 +47,30 @@ pub enum FeedState {
     Gapped,
     /// The database does not record changes now, or the runner was closed. Nothing is answered from memory.
     Stopped,
+}
+
+impl FeedState {
+    /// Every state.
+    pub const ALL: [Self; 6] = [
+        Self::Absent,
+        Self::Starting,
+        Self::Live,
+        Self::CatchingUp,
+        Self::Gapped,
+        Self::Stopped,
+    ];
+
+    /// The state's name, in lower case with underscores.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Starting => "starting",
+            Self::Live => "live",
+            Self::CatchingUp => "catching_up",
+            Self::Gapped => "gapped",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// What the feed has done since the runner was built, and where it is.
@@ -110,6 +135,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Follow {
     pub(crate) polls: Polls,
     pub(crate) pace: Pace,
+    /// Whether there is something to follow; asked on every hit, so beside the lock.
+    has_feed: bool,
     /// When the last question was asked.
     asked: AtomicU64,
     /// When the last write of this runner returned from the database.
@@ -117,6 +144,8 @@ pub(crate) struct Follow {
     /// The last poll that had begun when a write could not be followed: the mark stays hidden until a later one is good.
     doubt: AtomicU64,
     shared: Mutex<Shared>,
+    /// Who is told of what happens.
+    pub(crate) bus: Bus,
 }
 
 #[derive(Debug, Default)]
@@ -139,6 +168,7 @@ impl Follow {
         Self {
             polls: Polls::new(),
             pace,
+            has_feed,
             asked: AtomicU64::new(0),
             written: AtomicU64::new(0),
             doubt: AtomicU64::new(0),
@@ -146,12 +176,13 @@ impl Follow {
                 state,
                 ..Shared::default()
             }),
+            bus: Bus::new(),
         }
     }
 
     /// Tells whether the store has a feed.
     pub(crate) fn has_feed(&self) -> bool {
-        self.shared.lock().state != FeedState::Absent
+        self.has_feed
     }
 
     /// Somebody asks.
@@ -200,10 +231,15 @@ impl Follow {
         } else {
             state
         };
-        if shared.state != now {
+        let before = std::mem::replace(&mut shared.state, now);
+        if before != now {
             tracing::info!(state = ?now, trouble, "the change feed");
         }
-        shared.state = now;
+        let event = (before != now && self.bus.is_heard()).then(|| Event::Feed {
+            from: before,
+            to: now,
+            trouble: trouble.clone(),
+        });
         if trouble.is_some() {
             shared.trouble = trouble;
         }
@@ -215,6 +251,11 @@ impl Follow {
                 shared.epochs += 1;
             }
             FeedState::Stopped | FeedState::Starting | FeedState::Absent => {}
+        }
+        // Without the lock: whoever is woken may look at the feed at once.
+        drop(shared);
+        if let Some(event) = event {
+            self.bus.tell(|| event);
         }
     }
 
@@ -329,6 +370,7 @@ impl Task {
                     position,
                     polled_at,
                 });
+                self.follow.bus.tell_drops(&inner.cache);
                 if matches!(applied.course, Course::Gap | Course::OtherEpoch) {
                     // An answer of the feed was lost, or the feed contradicts itself: that must not become a wrong answer.
                     return self.start(inner, number, polled_at).await;

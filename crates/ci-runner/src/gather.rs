@@ -22,6 +22,7 @@ use tracing::Instrument;
 
 use crate::answer::{Cached, Traced};
 use crate::runner::{Entry, Inner, Lead};
+use crate::watch::{Asked, Watch};
 use crate::{Error, Result};
 
 /// Most gets of one statement; the rest goes into the next.
@@ -55,6 +56,12 @@ impl Gathering {
     /// Counts those that wait.
     fn len(&self, tenant: &TenantId) -> usize {
         self.0.lock().get(tenant).map_or(0, Vec::len)
+    }
+
+    /// Counts those of all tenants.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.lock().values().map(Vec::len).sum()
     }
 
     /// Takes the oldest out, as many as one statement may ask for; says whether others are left.
@@ -165,15 +172,17 @@ pub(crate) async fn load_all(
     missing: Vec<(Get, Lead)>,
 ) -> Result<Vec<Result<Entry>>> {
     let (gets, leaders): (Vec<Get>, Vec<Lead>) = missing.into_iter().unzip();
+    let mut watch = Watch::begin(inner, tenant, Asked::Gets(&gets));
     let found = async {
         let own = inner.own.now();
         let mut snapshot = inner.store.snapshot().await?;
         let loaded = inner.loaded(&mut *snapshot, own).await?;
         let found = snapshot.get_many(tenant, &gets).await;
-        inner.count_statements(&*snapshot);
+        watch.ran(&*snapshot);
         Ok((found?, loaded))
     }
     .await;
+    watch.end(found.as_ref().err());
     match found {
         Ok((found, loaded)) => {
             let publish = |((leader, get), ci): ((Lead, Get), Option<CiDetail>)| {

@@ -41,18 +41,28 @@ mod batch;
 mod builder;
 mod coherence;
 mod error;
+mod events;
 mod gather;
 mod level;
 mod load;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "metrics_off.rs"]
+mod metrics;
 mod observe;
 mod operations;
 mod page;
 mod polls;
 mod recover;
 mod runner;
+mod savings;
 mod search;
+mod shape;
+mod tally;
 mod tenant;
 mod through;
+mod watch;
 mod write;
 mod writer;
 
@@ -62,9 +72,11 @@ pub use ci_cache_core::ci::matching::Reason;
 pub use ci_cache_core::coherence::{CoherenceStats, Dropped, Why};
 pub use coherence::{FeedState, FeedStatus};
 pub use error::{Error, Result};
+pub use events::{Event, Events, Load};
 pub use level::Level;
 pub use page::Page;
 pub use runner::{Runner, Stats};
+pub use savings::{KindSavings, Requests, Savings};
 pub use tenant::Tenant;
 pub use write::Written;
 

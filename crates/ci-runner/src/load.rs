@@ -17,6 +17,7 @@ use crate::answer::{Answer, Cached, Source, Traced};
 use crate::gather;
 use crate::runner::{Entry, Inner, Lead};
 use crate::through::{Passed, PassedLead};
+use crate::watch::{Asked, Watch};
 use crate::{Error, Level, Result, Tenant};
 
 /// A waiter whose answer turned out too old looks up again so often; then it loads past the cache.
@@ -25,10 +26,18 @@ const TRIES: usize = 4;
 impl Tenant {
     /// Answers a question at this view's level: from the cache, from a load that is under way, or by loading.
     pub(crate) async fn answer(&self, question: Question) -> Result<Answer<Cached>> {
+        let kind = question.kind();
+        let answer = self.uncounted(question).await;
+        self.count_one(kind, &answer);
+        answer
+    }
+
+    /// The same for a question that its caller counts.
+    pub(crate) async fn uncounted(&self, question: Question) -> Result<Answer<Cached>> {
         let key = Key::new(self.id(), &question);
         let inner = self.inner();
         inner.follow.ask(inner.cache.now());
-        if *self.level() == Level::Bypass {
+        if self.bypasses(question.kind()) {
             let passed = load_past(inner, self.id(), Arc::new(question), None).await?;
             return Ok(inner.passed(&passed, Source::Bypass));
         }
@@ -254,13 +263,19 @@ async fn load_past(
 
 /// Asks the store: one snapshot, its version first.
 async fn load(inner: &Inner, tenant: &TenantId, question: &Question) -> Result<(Traced, Loaded<Version>)> {
-    // Before the snapshot begins: a write that is numbered later may or may not be in it.
-    let own = inner.own.now();
-    let mut snapshot = inner.store.snapshot().await?;
-    let loaded = inner.loaded(&mut *snapshot, own).await?;
-    let value = ask(&mut *snapshot, tenant, question).await;
-    inner.count_statements(&*snapshot);
-    Ok((value?, loaded))
+    let mut watch = Watch::begin(inner, tenant, Asked::One(question));
+    let loaded = async {
+        // Before the snapshot begins: a write that is numbered later may or may not be in it.
+        let own = inner.own.now();
+        let mut snapshot = inner.store.snapshot().await?;
+        let loaded = inner.loaded(&mut *snapshot, own).await?;
+        let value = ask(&mut *snapshot, tenant, question).await;
+        watch.ran(&*snapshot);
+        Ok((value?, loaded))
+    }
+    .await;
+    watch.end(loaded.as_ref().err());
+    loaded
 }
 
 /// Asks one question of a snapshot.

@@ -37,6 +37,8 @@ impl Tenant {
 
     /// Lists one page, newest first, with the total.
     ///
+    /// Cost: a look-up, or one statement. Cancel safe: the load goes on for those who wait for it.
+    ///
     /// # Errors
     /// [`Error::Store`] when the database fails.
     pub async fn list(&self, list: &List) -> Result<Answer<Arc<ListPage>>> {
@@ -48,6 +50,8 @@ impl Tenant {
     }
 
     /// Counts CIs by group.
+    ///
+    /// Cost: a look-up, or one statement. Cancel safe: the load goes on for those who wait for it.
     ///
     /// # Errors
     /// [`Error::Store`] when the database fails.
@@ -61,6 +65,8 @@ impl Tenant {
 
     /// Expands the graph around a CI; nothing when the root is not there.
     ///
+    /// Cost: a look-up, or one statement for the root and at most one per level. Cancel safe: the load goes on for those who wait for it.
+    ///
     /// # Errors
     /// [`Error::Store`] when the database fails.
     pub async fn expand(&self, expand: &Expand) -> Result<Answer<Option<Arc<Graph>>>> {
@@ -72,6 +78,9 @@ impl Tenant {
     }
 
     /// Finds a shortest path; nothing when one of its ends is not there.
+    ///
+    /// Cost: a look-up, or one statement for the ends, at most one per hop, and one for the result. Cancel safe: the load goes on for
+    /// those who wait for it.
     ///
     /// # Errors
     /// [`Error::Store`] when the database fails.

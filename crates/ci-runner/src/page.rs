@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ci_cache_core::Lookup;
 use ci_cache_core::coherence::Mark;
-use ci_model::{Key, Question, TenantId, Token, Version};
+use ci_model::{Key, Question, QuestionKind, TenantId, Token, Version};
 use ci_store::Snapshot;
 use tracing::Instrument;
 
@@ -13,6 +13,8 @@ use crate::answer::Source;
 use crate::load::ask;
 use crate::observe::{Told, observed};
 use crate::runner::{Entry, Inner};
+use crate::tally::Ended;
+use crate::watch::{Asked, Watch};
 use crate::write::bounded;
 use crate::{Error, Level, Reply, Result, Tenant};
 
@@ -50,9 +52,17 @@ impl Tenant {
 
     pub(crate) async fn page_of(&self, questions: Vec<Question>) -> Result<Page> {
         bounded("questions of a page", questions.len())?;
+        let kinds: Vec<QuestionKind> = questions.iter().map(Question::kind).collect();
+        let page = self.uncounted_page(questions).await;
+        let ended = page.as_ref().map_or(Ended::Error, |page| page.source.into());
+        kinds.into_iter().for_each(|kind| self.count(kind, ended, 1));
+        page
+    }
+
+    async fn uncounted_page(&self, questions: Vec<Question>) -> Result<Page> {
         let inner = self.inner();
         inner.follow.ask(inner.cache.now());
-        if *self.level() != Level::Bypass
+        if !self.bypass_any(&questions)
             && let Some(mark) = inner.footing(self.level()).await
             && let Some(entries) = inner.all_at(&mark, self.id(), &questions)
         {
@@ -71,7 +81,13 @@ impl Tenant {
 
     /// All questions of one snapshot, past the cache.
     pub(crate) async fn page_past(&self, questions: Vec<Question>) -> Result<Page> {
-        load_page(self.inner(), self.id(), questions, *self.level() == Level::Bypass).await
+        let bypass = self.bypass_any(&questions);
+        load_page(self.inner(), self.id(), questions, bypass).await
+    }
+
+    /// Tells whether a page goes past the cache: one question that does takes all with it, because they are answered at one state.
+    fn bypass_any(&self, questions: &[Question]) -> bool {
+        *self.level() == Level::Bypass || questions.iter().any(|question| self.bypasses(question.kind()))
     }
 }
 
@@ -102,12 +118,18 @@ async fn load_page(
     let (inner, tenant) = (Arc::clone(inner), tenant.clone());
     let task = async move {
         let begun = inner.cache.now();
-        let own = inner.own.now();
-        let mut snapshot = inner.store.snapshot().await?;
-        let loaded = inner.loaded(&mut *snapshot, own).await?;
-        let answers = answers(&mut *snapshot, &tenant, &questions).await;
-        inner.count_statements(&*snapshot);
-        let answers = answers?;
+        let mut watch = Watch::begin(&inner, &tenant, Asked::Page(&questions));
+        let asked = async {
+            let own = inner.own.now();
+            let mut snapshot = inner.store.snapshot().await?;
+            let loaded = inner.loaded(&mut *snapshot, own).await?;
+            let answers = answers(&mut *snapshot, &tenant, &questions).await;
+            watch.ran(&*snapshot);
+            Ok((answers?, loaded))
+        }
+        .await;
+        watch.end(asked.as_ref().err());
+        let (answers, loaded) = asked?;
         Ok(Page {
             answers,
             source: if bypass { Source::Bypass } else { Source::Miss },

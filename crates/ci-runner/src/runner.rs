@@ -9,13 +9,15 @@ use ci_cache_core::ci::matching::Reason;
 use ci_cache_core::ci::{CiShared, CiStats, CoherentCiCache, CoherentCiLeader, EntrySummary};
 use ci_cache_core::coherence::{CoherenceStats, Dropped, Loaded, Mark, Why};
 use ci_cache_core::{Tick, Waiter};
-use ci_model::{Epoch, Key, TenantId, Token, Version};
+use ci_model::{Epoch, Key, QuestionKind, TenantId, Token, Version};
 use ci_store::{Snapshot, Store};
 
 use crate::answer::Cached;
 use crate::builder::RunnerBuilder;
 use crate::coherence::{FeedStatus, Follow, UNFOLLOWED};
 use crate::gather::Gathering;
+use crate::savings::Costs;
+use crate::tally::Tallies;
 use crate::through::Through;
 use crate::{Error, Level, Result, Tenant};
 
@@ -52,10 +54,22 @@ pub(crate) struct Inner {
     pub(crate) level: Level,
     /// The history that is followed, where the store has no feed: of this runner's own writes.
     pub(crate) own: Arc<OwnHistory>,
+    /// From when on a load is slow.
+    pub(crate) slow_load: Duration,
+    /// What metrics call this runner.
+    pub(crate) name: Arc<str>,
     /// Statements that loads have run.
     pub(crate) statements: AtomicU64,
     /// Callers who waited for a load that turned out too old for them, or was lost, and looked up again.
     pub(crate) again: AtomicU64,
+    /// Kinds of questions that are not cached.
+    pub(crate) uncached: Vec<QuestionKind>,
+    /// How requests ended.
+    pub(crate) tallies: Tallies,
+    /// What loads cost.
+    pub(crate) costs: Costs,
+    /// Loads under way.
+    pub(crate) loading: AtomicU64,
 }
 
 /// The history of a store that records no changes: the writes through this runner, numbered.
@@ -147,7 +161,12 @@ impl Runner {
         Self { inner }
     }
 
-    /// One tenant's view; the only way to ask or write.
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// One tenant's view; the only way to ask or write. Cost: a look-up of the tenant's counters under a lock that only a tenant
+    /// that was not seen before writes to; clones of a view are cheaper.
     pub fn tenant(&self, id: TenantId) -> Tenant {
         Tenant::new(Arc::clone(&self.inner), id)
     }
@@ -205,11 +224,13 @@ impl Runner {
     /// Waits for a poll of the change feed that begins after this call, for at most so long; says whether there was a good
     /// one. Afterwards no question is answered from before what was committed before the call. Always false for a store without a
     /// feed.
+    ///
+    /// Cost: one poll, which all who wait share. Cancel safe.
     pub async fn catch_up(&self, at_most: Duration) -> bool {
         self.inner.follow.has_feed() && self.inner.follow.polls.fresh(at_most).await
     }
 
-    /// Asks the database for a sign of life.
+    /// Asks the database for a sign of life: one round trip, never shared or cached. Cancel safe.
     ///
     /// # Errors
     /// [`Error::Store`] when there is none.
@@ -218,7 +239,8 @@ impl Runner {
     }
 
     /// Stops following, waits for running statements and closes the database's connections. Loads fail then; what
-    /// is cached is served for as long as its lag is within a reader's bound.
+    /// is cached is served for as long as its lag is within a reader's bound. The last step of a graceful end, after requests have
+    /// ended; to be called again is harmless, also after its future was dropped.
     pub async fn close(&self) {
         self.inner.follow.polls.close();
         self.inner.store.close().await;

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ci_model::{TenantId, Token};
+use ci_model::{QuestionKind, TenantId, Token};
 
-use crate::Level;
 use crate::runner::Inner;
+use crate::tally::{Ended, Tally};
+use crate::{Answer, Level, Result};
 
 /// Asks and writes for one tenant, at one level of truth. A cheap handle: clone it freely.
 #[derive(Clone)]
@@ -14,12 +15,19 @@ pub struct Tenant {
     inner: Arc<Inner>,
     id: TenantId,
     level: Level,
+    /// How its requests ended.
+    tally: Arc<Tally>,
 }
 
 impl Tenant {
     pub(crate) fn new(inner: Arc<Inner>, id: TenantId) -> Self {
-        let level = inner.level.clone();
-        Self { inner, id, level }
+        let (level, tally) = (inner.level.clone(), inner.tallies.of(&id));
+        Self {
+            inner,
+            id,
+            level,
+            tally,
+        }
     }
 
     /// Whose view this is.
@@ -52,6 +60,24 @@ impl Tenant {
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.inner
+    }
+
+    /// Tells whether a kind of question goes past the cache: by the level, or because the kind is not cached.
+    pub(crate) fn bypasses(&self, kind: QuestionKind) -> bool {
+        self.level == Level::Bypass || self.inner.uncached.contains(&kind)
+    }
+
+    /// Counts how requests of a kind ended.
+    pub(crate) fn count(&self, kind: QuestionKind, ended: Ended, requests: usize) {
+        self.tally.add(kind, ended, requests as u64);
+    }
+
+    /// Counts how one request ended.
+    pub(crate) fn count_one<T>(&self, kind: QuestionKind, answer: &Result<Answer<T>>) {
+        let ended = answer
+            .as_ref()
+            .map_or(Ended::Error, |answer| answer.source.into());
+        self.count(kind, ended, 1);
     }
 
     /// Forgets every cached answer of this tenant; loads under way are answered but not kept. Walks all entries.

@@ -28,7 +28,7 @@ impl Tenant {
         observed("upsert_cis", self.id(), write, Told::written).await
     }
 
-    /// Soft-deletes CIs in one transaction; outcomes in the order of the targets. See
+    /// Soft-deletes CIs in one transaction; outcomes in the order of the targets. At most 1,000. See
     /// [`upsert_cis`](Self::upsert_cis) for what holds when it returns.
     ///
     /// # Errors

@@ -119,6 +119,7 @@ impl Followed {
                 polled_at: self.cache.now(),
             });
         }
+        self.follow.bus.tell_drops(&self.cache);
     }
 }
 

@@ -68,6 +68,7 @@ mod store;
 mod together;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod unrepeated;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod write;
 
 pub use error::{Error, Result};

@@ -184,6 +184,16 @@ where
         self.len() == 0
     }
 
+    /// Sums the weights of the resident entries, in the unit of the capacity.
+    pub fn weight(&self) -> u64 {
+        self.engine.cache().weight()
+    }
+
+    /// Counts the loads that a look-up could join now. Locks each shard for a moment.
+    pub fn in_flight(&self) -> usize {
+        self.engine.cache().in_flight()
+    }
+
     /// The settings.
     pub fn config(&self) -> &CiCacheConfig {
         &self.config
@@ -219,6 +229,16 @@ where
     /// Tells of the latest drops, the latest last: which change hit which entry, and why.
     pub fn history(&self) -> Vec<Dropped<Key, Reason>> {
         self.engine.history()
+    }
+
+    /// Counts what was dropped so far; see [`Coherent::drops`].
+    pub fn drops(&self) -> u64 {
+        self.engine.drops()
+    }
+
+    /// Tells of the drops after the first `seen`, and how many there have been; see [`Coherent::dropped_since`].
+    pub fn dropped_since(&self, seen: u64) -> (Vec<Dropped<Key, Reason>>, u64) {
+        self.engine.dropped_since(seen)
     }
 
     /// Summarises up to `limit` live entries, most recently used first (roughly, with several shards).

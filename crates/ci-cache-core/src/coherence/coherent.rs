@@ -211,6 +211,26 @@ where
         copied.into_iter().map(super::history::Past::tell).collect()
     }
 
+    /// Counts what was dropped so far, as [`dropped_since`](Self::dropped_since) counts it.
+    pub fn drops(&self) -> u64 {
+        self.inner.lock().history.total()
+    }
+
+    /// Tells of the drops after the first `seen`, the latest last, and how many there have been altogether: what to give for `seen`
+    /// the next time. Of those that are not remembered any more ([`CoherenceOptions::history`]) only the number is told.
+    ///
+    /// Cost: the coherence lock for a copy, and putting each into words outside of it.
+    pub fn dropped_since(&self, seen: u64) -> (Vec<Dropped<K, D::Reason>>, u64) {
+        let (copied, total) = {
+            let inner = self.inner.lock();
+            (inner.history.copy_since(seen), inner.history.total())
+        };
+        (
+            copied.into_iter().map(super::history::Past::tell).collect(),
+            total,
+        )
+    }
+
     /// Checks index, log and cache against each other while nobody else uses them; for tests, slow.
     ///
     /// # Errors

@@ -36,6 +36,8 @@ pub(super) struct Past<K, D: Domain> {
 pub(super) struct History<K, D: Domain> {
     ring: VecDeque<Past<K, D>>,
     limit: usize,
+    /// Drops so far, those that are not remembered included.
+    total: u64,
     reasons: HashMap<Why<D::Reason>, u64>,
 }
 
@@ -44,6 +46,7 @@ impl<K: Clone, D: Domain> History<K, D> {
         Self {
             ring: VecDeque::new(),
             limit,
+            total: 0,
             reasons: HashMap::new(),
         }
     }
@@ -57,6 +60,7 @@ impl<K: Clone, D: Domain> History<K, D> {
         why: Why<D::Reason>,
     ) {
         *self.reasons.entry(why).or_default() += 1;
+        self.total += 1;
         if self.limit == 0 {
             return;
         }
@@ -76,15 +80,27 @@ impl<K: Clone, D: Domain> History<K, D> {
         self.reasons.iter().map(|(&why, &count)| (why, count)).collect()
     }
 
+    /// Counts all drops.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
     /// Copies what is remembered, the latest last.
     pub(super) fn copy(&self) -> Vec<Past<K, D>> {
+        self.copy_since(0)
+    }
+
+    /// Copies what is remembered of the drops after the first `seen`, the latest last.
+    pub(super) fn copy_since(&self, seen: u64) -> Vec<Past<K, D>> {
+        let later = usize::try_from(self.total.saturating_sub(seen)).unwrap_or(usize::MAX);
+        let skipped = self.ring.len().saturating_sub(later);
         let copy = |past: &Past<K, D>| Past {
             key: past.key.clone(),
             batch: Arc::clone(&past.batch),
             record: past.record,
             why: past.why,
         };
-        self.ring.iter().map(copy).collect()
+        self.ring.iter().skip(skipped).map(copy).collect()
     }
 }
 

@@ -1,0 +1,139 @@
+//! Every metric's name, kind, unit, labels and meaning.
+
+use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// What kind of metric it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Grows since the runner was built.
+    Counter,
+    /// As it is now; may go down.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metric {
+    /// Its name, by the conventions of Prometheus: counters end in `_total`, units are spelled out.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its unit.
+    pub unit: Unit,
+    /// The names of its labels, beside `runner`, which all have.
+    pub labels: &'static [&'static str],
+    /// What it means, in one sentence.
+    pub help: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($constant:ident = $name:literal, $kind:ident, $unit:ident, [$($label:literal),*], $help:literal;)*) => {
+        $(pub(super) const $constant: &str = $name;)*
+
+        /// Every metric, in the order of the page `docs/metrics.md`.
+        pub const CATALOGUE: &[Metric] = &[$(Metric {
+            name: $name,
+            kind: Kind::$kind,
+            unit: Unit::$unit,
+            labels: &[$($label),*],
+            help: $help,
+        }),*];
+    };
+}
+
+catalogue! {
+    REQUESTS = "ci_cache_requests_total", Counter, Count, ["tenant", "operation", "outcome"],
+        "Requests by how they ended: hit, coalesced, miss, bypass, error.";
+    LOAD_SECONDS = "ci_cache_load_seconds", Histogram, Seconds, ["operation", "result"],
+        "How long loads took, from asking for a connection to the answer; result: ok, error.";
+    LOADED = "ci_cache_loaded_answers_total", Counter, Count, ["operation"],
+        "Answers that measured loads brought.";
+    STATEMENTS = "ci_cache_load_statements_total", Counter, Count, [],
+        "Statements that loads ran on the database.";
+    SAVED_SECONDS = "ci_cache_saved_seconds", Gauge, Seconds, ["operation"],
+        "Estimate of the time that hits saved: hits times the mean time of a load.";
+    SAVED_STATEMENTS = "ci_cache_saved_statements", Gauge, Count, ["operation"],
+        "Estimate of the statements that hits saved: hits times the mean of a load.";
+    THROUGH = "ci_cache_through_total", Counter, Count, [],
+        "Questions answered past the cache because memory could not keep the level's promise.";
+    AGAIN = "ci_cache_lookups_again_total", Counter, Count, [],
+        "Waits for another caller's load that ended in another look-up.";
+    ENTRIES = "ci_cache_entries", Gauge, Count, [],
+        "Cached answers.";
+    ENTRIES_MAX = "ci_cache_entries_max", Gauge, Count, [],
+        "Cached answers at most.";
+    WEIGHT = "ci_cache_weight", Gauge, Count, [],
+        "Weight of the cached answers, in the cache's unit of capacity.";
+    EVICTIONS = "ci_cache_evictions_total", Counter, Count, ["cause"],
+        "Answers that left the cache: size, expired, replaced, removed, rejected.";
+    INVALIDATIONS = "ci_cache_invalidations_total", Counter, Count, ["reason"],
+        "Entries and publications that changes hit, by why the change matters.";
+    PUBLICATIONS = "ci_cache_publications_total", Counter, Count, ["ending"],
+        "Loaded answers by what became of them: kept, epoch, floor, overtaken, detached, rejected, unfiled.";
+    FLIGHTS = "ci_cache_flights", Gauge, Count, [],
+        "Loads that a question asked now could join.";
+    FLIGHTS_ENDED = "ci_cache_flights_ended_total", Counter, Count, ["ending"],
+        "Loads that others could join and that ended without a kept answer: failed, abandoned, refused.";
+    LOADS_IN_FLIGHT = "ci_cache_loads_in_flight", Gauge, Count, [],
+        "Loads that ask the database now, those past the cache included.";
+    GETS_WAITING = "ci_cache_gets_waiting", Gauge, Count, [],
+        "Gets that wait to be loaded together.";
+    INDEX_BYTES = "ci_cache_index_bytes", Gauge, Bytes, [],
+        "Memory of the index that leads from changes to entries.";
+    LOG_CHANGES = "ci_cache_log_changes", Gauge, Count, [],
+        "Changes that are remembered for loads under way.";
+    LAG_SECONDS = "ci_cache_lag_seconds", Gauge, Seconds, [],
+        "How far the cache is behind the database at most; infinite when nobody knows.";
+    FEED_STATE = "ci_cache_feed_state", Gauge, Count, ["state"],
+        "1 for the state that the change feed is in, 0 for the others.";
+    FEED_POLLS = "ci_cache_feed_polls_total", Counter, Count, ["result"],
+        "Polls of the change feed: good, failed.";
+    FEED_CHANGES = "ci_cache_feed_changes_total", Counter, Count, [],
+        "Changes that were applied.";
+    FEED_EPOCHS = "ci_cache_feed_epochs_total", Counter, Count, [],
+        "Times that everything was forgotten because the history had a gap or ended.";
+}
+
+/// Tells the recorder what every metric is.
+pub(super) fn describe() {
+    for metric in CATALOGUE {
+        match metric.kind {
+            Kind::Counter => describe_counter!(metric.name, metric.unit, metric.help),
+            Kind::Gauge => describe_gauge!(metric.name, metric.unit, metric.help),
+            Kind::Histogram => describe_histogram!(metric.name, metric.unit, metric.help),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        let mut names = std::collections::BTreeSet::new();
+        for metric in CATALOGUE {
+            assert!(names.insert(metric.name), "{} twice", metric.name);
+            assert!(metric.name.starts_with("ci_cache_"), "{}", metric.name);
+            let is_total = metric.name.ends_with("_total");
+            assert_eq!(is_total, metric.kind == Kind::Counter, "{}", metric.name);
+            assert_eq!(
+                metric.name.ends_with("_seconds"),
+                metric.unit == Unit::Seconds,
+                "{}",
+                metric.name
+            );
+            assert_eq!(
+                metric.name.ends_with("_bytes"),
+                metric.unit == Unit::Bytes,
+                "{}",
+                metric.name
+            );
+            assert!(metric.help.ends_with('.'), "{}", metric.help);
+        }
+    }
+}
