@@ -403,6 +403,15 @@ impl Snapshot for ObservedSnapshot {
         self.inner.expand(tenant, expand).await
     }
 
+    async fn traverse(
+        &mut self,
+        tenant: &TenantId,
+        expand: &Expand,
+    ) -> Result<Option<(Graph, Vec<CiDetail>)>> {
+        self.control.read().await?;
+        self.inner.traverse(tenant, expand).await
+    }
+
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
         self.control.read().await?;
         self.inner.path(tenant, path).await

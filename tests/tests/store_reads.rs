@@ -145,6 +145,20 @@ async fn expansions_and_paths_agree_with_the_reference() {
                 );
                 let most = if fixture.is_sqlite() { question.depth() } else { 1 };
                 assert!(snapshot.statements() - before <= most.into());
+                let before = snapshot.statements();
+                let traversal = snapshot.traverse(&tenant(), &question).await.unwrap();
+                assert!(snapshot.statements() - before <= most.into());
+                let cis = |graph: &ci_model::Graph| -> Vec<_> {
+                    let get = |node: &ci_model::Node| {
+                        reference::get(&world, &Get::new(node.ci.ci_id).include_deleted(true)).unwrap()
+                    };
+                    graph.items.iter().map(get).collect()
+                };
+                let expected = answer.map(|graph| {
+                    let details = cis(&graph);
+                    (graph, details)
+                });
+                assert_eq!(traversal, expected, "{question:?} on {}", store.backend());
                 let question = questions::path_between(&mut random, &world);
                 let before = snapshot.statements();
                 let answer = snapshot.path(&tenant(), &question).await.unwrap().answer;

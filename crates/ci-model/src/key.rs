@@ -12,7 +12,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::filter::{Condition, Filter, Value};
-use crate::{Aggregate, CiRef, Direction, Expand, Field, Get, List, Path, Question, RelationType, Search};
+use crate::{
+    Aggregate, CiRef, Direction, Expand, Field, Get, List, ListOrder, Path, Question, RelationType, Search,
+};
 use crate::{KeywordMode, Order, Selection, TenantId};
 
 /// Version of the byte format; a change makes every older key another key.
@@ -218,6 +220,11 @@ impl Writer {
         self.selection(list.selection());
         self.number(list.limit());
         self.number(list.offset());
+        // At the end, so that the keys of lists in the usual order stayed as they were before there was another.
+        match list.order() {
+            ListOrder::Created => {}
+            ListOrder::Updated => self.byte(1),
+        }
     }
 
     fn aggregate(&mut self, aggregate: &Aggregate) {
@@ -323,6 +330,7 @@ mod tests {
             search(&["aa", "aa-bb", "bb"], &[]),
             List::builder().build().unwrap().into(),
             List::builder().offset(10).build().unwrap().into(),
+            List::builder().order(ListOrder::Updated).build().unwrap().into(),
             List::builder().limit(10).build().unwrap().into(),
             Aggregate::builder().group_by("owner").build().unwrap().into(),
             Aggregate::builder()

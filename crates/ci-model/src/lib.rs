@@ -60,8 +60,8 @@ pub use json::Document;
 pub use key::Key;
 pub use outcome::{CiOutcome, Effect, Rejection, RelationOutcome};
 pub use query::{
-    Aggregate, AggregateBuilder, Distinct, Expand, ExpandBuilder, Get, List, ListBuilder, Order, Path,
-    PathBuilder, Search, SearchBuilder, Sort, SortColumn,
+    Aggregate, AggregateBuilder, Distinct, Expand, ExpandBuilder, Get, List, ListBuilder, ListOrder, Order,
+    Path, PathBuilder, Search, SearchBuilder, Sort, SortColumn,
 };
 pub use question::{Question, QuestionKind};
 pub use relation::{Direction, Relation, RelationDraft, RelationRecord, RelationType};

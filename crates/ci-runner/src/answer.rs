@@ -6,6 +6,7 @@ use std::time::Duration;
 use ci_cache_core::ci::Rows;
 use ci_cache_core::ci::matching::{Answered, Dependency};
 use ci_model::{CiDetail, CiId, CiSummary, Graph, Groups, ListPage, PathAnswer, Question, TenantId, Token};
+use ci_store::Found;
 use serde::Serialize;
 
 /// Where an answer came from.
@@ -136,6 +137,25 @@ pub(crate) struct Traced {
     pub(crate) value: Cached,
     /// The CIs that a path search came by, if there are not too many.
     pub(crate) visited: Option<Vec<CiId>>,
+}
+
+impl From<Found> for Traced {
+    fn from(found: Found) -> Self {
+        let value = match found {
+            Found::Ci(ci) => Cached::Ci(ci.map(Arc::from)),
+            Found::Rows(rows) => Cached::Rows(rows.into()),
+            Found::List(page) => Cached::List(page.into()),
+            Found::Groups(groups) => Cached::Groups(groups.into()),
+            Found::Graph(graph) => Cached::Graph(graph.map(Arc::new)),
+            Found::Path(trace) => {
+                return Self {
+                    value: Cached::Path(trace.answer.map(Arc::new)),
+                    visited: trace.visited,
+                };
+            }
+        };
+        Self { value, visited: None }
+    }
 }
 
 impl Traced {

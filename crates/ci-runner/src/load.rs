@@ -279,27 +279,7 @@ async fn load(inner: &Inner, tenant: &TenantId, question: &Question) -> Result<(
 }
 
 /// Asks one question of a snapshot.
-pub(crate) async fn ask(
-    snapshot: &mut dyn Snapshot,
-    tenant: &TenantId,
-    question: &Question,
-) -> Result<Traced> {
-    let value = match question {
-        Question::Get(get) => {
-            let found = snapshot.get_many(tenant, std::slice::from_ref(get)).await?;
-            Cached::Ci(found.into_iter().next().flatten().map(Arc::new))
-        }
-        Question::Search(search) => Cached::Rows(snapshot.search(tenant, search).await?.into()),
-        Question::List(list) => Cached::List(snapshot.list(tenant, list).await?.into()),
-        Question::Aggregate(aggregate) => Cached::Groups(snapshot.aggregate(tenant, aggregate).await?.into()),
-        Question::Expand(expand) => Cached::Graph(snapshot.expand(tenant, expand).await?.map(Arc::new)),
-        Question::Path(path) => {
-            let trace = snapshot.path(tenant, path).await?;
-            return Ok(Traced {
-                value: Cached::Path(trace.answer.map(Arc::new)),
-                visited: trace.visited,
-            });
-        }
-    };
-    Ok(Traced { value, visited: None })
+async fn ask(snapshot: &mut dyn Snapshot, tenant: &TenantId, question: &Question) -> Result<Traced> {
+    let found = snapshot.ask_all(tenant, std::slice::from_ref(question)).await?;
+    found.into_iter().next().map(Traced::from).ok_or(Error::WrongKind)
 }

@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ci_cache_core::Lookup;
-use ci_cache_core::coherence::Mark;
+use ci_cache_core::coherence::{Loaded, Mark};
 use ci_model::{Key, Question, QuestionKind, TenantId, Token, Version};
-use ci_store::Snapshot;
 use tracing::Instrument;
 
-use crate::answer::Source;
-use crate::load::ask;
+use crate::answer::{Source, Traced};
 use crate::observe::{Told, observed};
-use crate::runner::{Entry, Inner};
+use crate::runner::{Entry, Inner, Lead, Wait};
 use crate::tally::Ended;
 use crate::watch::{Asked, Watch};
 use crate::write::bounded;
@@ -35,10 +33,12 @@ pub struct Page {
 impl Tenant {
     /// Answers up to 1,000 questions so that all answers are true at one state of the database.
     ///
-    /// If every one is in memory they are answered at the present mark; otherwise all of them are asked of one snapshot, and
-    /// nothing is kept: two states cannot be mixed, and those who ask single questions fill the cache.
+    /// If every one is in memory they are answered at the present mark. What is missing is asked of one snapshot, together
+    /// ([`Snapshot::ask_all`](ci_store::Snapshot::ask_all): one statement for up to 16), and kept; what was there is answered beside it
+    /// if it still is when the feed has come as far as that snapshot. If it is not, all are asked of one snapshot.
     ///
-    /// Cost: a look-up per question, or one transaction with a statement or some per question. Cancel safe.
+    /// Cost: a look-up per question; one transaction for what is missing, and a poll of the feed where something changed in between.
+    /// Cancel safe: a load goes on, and is kept.
     ///
     /// # Errors
     /// [`Error::Invalid`] for more than 1,000 questions, [`Error::Store`] when the database fails.
@@ -59,22 +59,55 @@ impl Tenant {
         page
     }
 
-    async fn uncounted_page(&self, questions: Vec<Question>) -> Result<Page> {
+    /// The same for questions that their caller counts.
+    pub(crate) async fn uncounted_page(&self, questions: Vec<Question>) -> Result<Page> {
         let inner = self.inner();
         inner.follow.ask(inner.cache.now());
-        if !self.bypass_any(&questions)
-            && let Some(mark) = inner.footing(self.level()).await
-            && let Some(entries) = inner.all_at(&mark, self.id(), &questions)
-        {
+        if self.bypass_any(&questions) {
+            return self.page_past(questions).await;
+        }
+        let Some(mark) = inner.footing(self.level()).await else {
+            return self.page_past(questions).await;
+        };
+        let begun = inner.cache.now();
+        let looked = inner.look_up_all(&mark, self.id(), &questions);
+        if looked.is_whole {
+            let lag = inner.follow.has_feed().then(|| inner.lag(&mark));
+            return Ok(page_at(&mark, &looked.entries, Source::Hit, lag));
+        }
+        let alone = looked.leads.len() == questions.len();
+        let source = if looked.leads.is_empty() {
+            Source::Coalesced
+        } else {
+            Source::Miss
+        };
+        let loaded = load_leads(inner, self.id(), &questions, looked.leads).await?;
+        let since = || inner.cache.now().saturating_since(begun);
+        if let (true, Some((entries, loaded))) = (alone, &loaded) {
             return Ok(Page {
                 answers: entries
                     .iter()
                     .map(|entry| entry.value().answer().clone())
                     .collect(),
-                source: Source::Hit,
-                as_of: Inner::token(mark.epoch(), mark.version()),
-                lag: inner.follow.has_feed().then(|| inner.lag(&mark)),
+                source,
+                as_of: Inner::token(loaded.epoch, &loaded.version),
+                lag: Some(since()),
             });
+        }
+        for waiter in looked.waits {
+            // Whatever becomes of it: what counts is what is there afterwards.
+            let _ended = waiter.await;
+        }
+        // What was there before and what was loaded since are true together at a mark that includes both. A load that began
+        // with this call includes all that any level asks for.
+        let token = loaded.and_then(|(_, loaded)| Inner::token(loaded.epoch, &loaded.version));
+        let level = token.map_or_else(|| self.level().clone(), Level::AtLeast);
+        if let Some(mark) = inner.footing(&level).await {
+            let looked = inner.look_up_all(&mark, self.id(), &questions);
+            if looked.is_whole {
+                let lag = inner.follow.has_feed().then(|| inner.lag(&mark));
+                return Ok(page_at(&mark, &looked.entries, source, lag));
+            }
         }
         self.page_past(questions).await
     }
@@ -91,22 +124,112 @@ impl Tenant {
     }
 }
 
+/// What a page's look-ups found.
+struct Looked {
+    /// Entries that are true at the mark, in the order of their questions.
+    entries: Vec<Entry>,
+    /// Whether every question has one.
+    is_whole: bool,
+    /// Places of the questions to be loaded, with the duty to do so.
+    leads: Vec<(usize, Lead)>,
+    /// What others load, or this page for another of its questions.
+    waits: Vec<Wait>,
+}
+
 impl Inner {
-    /// Finds all questions' entries, true at this very mark; nothing unless all are there.
+    /// Looks all questions up for entries that are true at this very mark.
     ///
     /// An entry is true from its own version up to the mark of the moment at which it was found. So all are true at `mark` if
     /// none was loaded beyond it, whatever the feed applies meanwhile: what is dropped between two look-ups is not found.
-    fn all_at(&self, mark: &Mark<Version>, tenant: &TenantId, questions: &[Question]) -> Option<Vec<Entry>> {
-        let entry = |question: &Question| {
-            let Lookup::Hit(found) = self.cache.lookup(tenant, &Key::new(tenant, question), question) else {
-                // A lead that is dropped here wakes whoever waits for it.
-                return None;
-            };
-            let entry = found.value;
-            (entry.epoch() == mark.epoch() && mark.version().includes(entry.version())).then_some(entry)
-        };
-        questions.iter().map(entry).collect()
+    fn look_up_all(&self, mark: &Mark<Version>, tenant: &TenantId, questions: &[Question]) -> Looked {
+        let (mut entries, mut leads, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, question) in questions.iter().enumerate() {
+            match self.cache.lookup(tenant, &Key::new(tenant, question), question) {
+                Lookup::Hit(found) => {
+                    let entry = found.value;
+                    if entry.epoch() == mark.epoch() && mark.version().includes(entry.version()) {
+                        entries.push(entry);
+                    }
+                }
+                Lookup::Lead(leader) | Lookup::Stale(_, Some(leader)) => leads.push((at, leader)),
+                Lookup::Wait(waiter) => waits.push(waiter),
+                Lookup::Stale(_, None) => {}
+            }
+        }
+        Looked {
+            is_whole: entries.len() == questions.len(),
+            entries,
+            leads,
+            waits,
+        }
     }
+}
+
+fn page_at(mark: &Mark<Version>, entries: &[Entry], source: Source, lag: Option<Duration>) -> Page {
+    let answer = |entry: &Entry| entry.value().answer().clone();
+    Page {
+        answers: entries.iter().map(answer).collect(),
+        source,
+        as_of: Inner::token(mark.epoch(), mark.version()),
+        lag,
+    }
+}
+
+/// Loads what a page has to, of one snapshot, and keeps what can be kept; nothing if there is nothing to load. In a task of its own,
+/// so that a caller who goes away takes it from nobody who waits.
+async fn load_leads(
+    inner: &Arc<Inner>,
+    tenant: &TenantId,
+    questions: &[Question],
+    leads: Vec<(usize, Lead)>,
+) -> Result<Option<(Vec<Entry>, Loaded<Version>)>> {
+    if leads.is_empty() {
+        return Ok(None);
+    }
+    let (inner, tenant) = (Arc::clone(inner), tenant.clone());
+    let asked = leads.iter().filter_map(|(at, _)| questions.get(*at).cloned());
+    let asked: Vec<Question> = asked.collect();
+    let task = async move {
+        let found = ask_all(&inner, &tenant, &asked).await;
+        let (found, loaded) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                leads
+                    .into_iter()
+                    .for_each(|(_, leader)| drop(leader.fail(error.clone())));
+                return Err(error);
+            }
+        };
+        let mut entries = Vec::with_capacity(leads.len());
+        for (((_, leader), question), found) in leads.into_iter().zip(asked).zip(found) {
+            entries.push(inner.publish(leader, &tenant, question, found, loaded.clone())?);
+        }
+        Ok(Some((entries, loaded)))
+    };
+    tokio::spawn(task.in_current_span())
+        .await
+        .unwrap_or(Err(Error::TaskLost))
+}
+
+/// Asks all of one snapshot, its version first.
+async fn ask_all(
+    inner: &Inner,
+    tenant: &TenantId,
+    questions: &[Question],
+) -> Result<(Vec<Traced>, Loaded<Version>)> {
+    let mut watch = Watch::begin(inner, tenant, Asked::Page(questions));
+    let asked = async {
+        // Before the snapshot begins: a write that is numbered later may or may not be in it.
+        let own = inner.own.now();
+        let mut snapshot = inner.store.snapshot().await?;
+        let loaded = inner.loaded(&mut *snapshot, own).await?;
+        let found = snapshot.ask_all(tenant, questions).await;
+        watch.ran(&*snapshot);
+        Ok((found?.into_iter().map(Traced::from).collect(), loaded))
+    }
+    .await;
+    watch.end(asked.as_ref().err());
+    asked
 }
 
 async fn load_page(
@@ -118,20 +241,9 @@ async fn load_page(
     let (inner, tenant) = (Arc::clone(inner), tenant.clone());
     let task = async move {
         let begun = inner.cache.now();
-        let mut watch = Watch::begin(&inner, &tenant, Asked::Page(&questions));
-        let asked = async {
-            let own = inner.own.now();
-            let mut snapshot = inner.store.snapshot().await?;
-            let loaded = inner.loaded(&mut *snapshot, own).await?;
-            let answers = answers(&mut *snapshot, &tenant, &questions).await;
-            watch.ran(&*snapshot);
-            Ok((answers?, loaded))
-        }
-        .await;
-        watch.end(asked.as_ref().err());
-        let (answers, loaded) = asked?;
+        let (answers, loaded) = ask_all(&inner, &tenant, &questions).await?;
         Ok(Page {
-            answers,
+            answers: answers.into_iter().map(|answer| answer.value).collect(),
             source: if bypass { Source::Bypass } else { Source::Miss },
             as_of: Inner::token(loaded.epoch, &loaded.version),
             lag: Some(inner.cache.now().saturating_since(begun)),
@@ -140,25 +252,4 @@ async fn load_page(
     tokio::spawn(task.in_current_span())
         .await
         .unwrap_or(Err(Error::TaskLost))
-}
-
-/// Asks all of one snapshot; gets in one statement if there is nothing else.
-async fn answers(
-    snapshot: &mut dyn Snapshot,
-    tenant: &TenantId,
-    questions: &[Question],
-) -> Result<Vec<Reply>> {
-    let get = |question: &Question| match question {
-        Question::Get(get) => Some(get.clone()),
-        _ => None,
-    };
-    if let Some(gets) = questions.iter().map(get).collect::<Option<Vec<_>>>() {
-        let found = snapshot.get_many(tenant, &gets).await?;
-        return Ok(found.into_iter().map(|ci| Reply::Ci(ci.map(Arc::new))).collect());
-    }
-    let mut answers = Vec::with_capacity(questions.len());
-    for question in questions {
-        answers.push(ask(snapshot, tenant, question).await?.value);
-    }
-    Ok(answers)
 }

@@ -114,7 +114,7 @@ pub(crate) async fn get_many<S: Source>(
 pub(crate) fn cis(rows: &[impl Cells], tenant: &TenantId, gets: &[Get]) -> Result<Vec<Option<CiDetail>>> {
     let found: Vec<CiDetail> = rows
         .iter()
-        .map(|row| detail(row, tenant))
+        .map(|row| detail(row, 0, tenant))
         .collect::<Result<_>>()?;
     let mut by_id = HashMap::with_capacity(found.len());
     let mut by_code = HashMap::with_capacity(found.len());

@@ -34,12 +34,13 @@ pub(crate) fn summary(row: &impl Cells, at: usize) -> Result<CiSummary> {
     })
 }
 
-/// All columns, in the order of `sql::select::get_many`.
-pub(crate) fn detail(row: &impl Cells, tenant: &TenantId) -> Result<CiDetail> {
-    let at = SUMMARY_COLUMNS;
+/// All columns, in the order of `sql::select::get_many`, from position `at` on.
+pub(crate) fn detail(row: &impl Cells, at: usize, tenant: &TenantId) -> Result<CiDetail> {
+    let short = summary(row, at)?;
+    let at = at + SUMMARY_COLUMNS;
     let criticality = row.integer(at)?.map(Criticality::new).transpose();
     Ok(CiDetail {
-        summary: summary(row, 0)?,
+        summary: short,
         tenant_id: tenant.clone(),
         criticality: criticality.map_err(|_| corrupt("criticality"))?,
         created_at: present(row.moment(at + 1)?, "created_at")?,

@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ci_model::{
-    CiCode, CiId, CiRef, CiSummary, Direction, Expand, Graph, Node, Path, PathAnswer, Relation, RelationType,
-    Route, TenantId,
+    CiCode, CiDetail, CiId, CiRef, CiSummary, Direction, Expand, Graph, Node, Path, PathAnswer, Relation,
+    RelationType, Route, TenantId,
 };
 use uuid::Uuid;
 
-use crate::decode::{corrupt, present, summary};
+use crate::decode::{corrupt, detail, present, summary};
 use crate::source::{Cells, Source};
-use crate::sql::expansion::{From, expansion, levels};
+use crate::sql::expansion::{From, Reading, expansion, levels};
 use crate::sql::{Binder, Dialect, Statement, graph, select};
 use crate::{Error, PathTrace, Result, TRACE_CIS};
 
@@ -74,12 +74,42 @@ pub(crate) async fn expand<S: Source>(
     tenant: &TenantId,
     expand: &Expand,
 ) -> Result<Option<Graph>> {
-    let mut growth = Growth::new(expand);
+    let growth = grown(source, tenant, Growth::new(expand)).await?;
+    Ok(growth.graph)
+}
+
+/// See [`crate::Snapshot::traverse`].
+pub(crate) async fn traverse<S: Source>(
+    source: &mut S,
+    tenant: &TenantId,
+    expand: &Expand,
+) -> Result<Option<(Graph, Vec<CiDetail>)>> {
+    let growth = Growth {
+        in_full: Some(HashMap::new()),
+        ..Growth::new(expand)
+    };
+    let mut growth = grown(source, tenant, growth).await?;
+    let (Some(graph), Some(mut details)) = (growth.graph.take(), growth.in_full.take()) else {
+        return Ok(None);
+    };
+    let details = graph
+        .items
+        .iter()
+        .map(|node| present(details.remove(&node.ci.ci_id), "ci_id"));
+    let details = details.collect::<Result<_>>()?;
+    Ok(Some((graph, details)))
+}
+
+async fn grown<'a, S: Source>(
+    source: &mut S,
+    tenant: &TenantId,
+    mut growth: Growth<'a>,
+) -> Result<Growth<'a>> {
     while growth.goes_on() {
         let statement = Statement::write(S::DIALECT, tenant, |binder| growth.next(binder));
-        growth.take(&source.rows(statement).await?, S::DIALECT)?;
+        growth.take(&source.rows(statement).await?, tenant, S::DIALECT)?;
     }
-    Ok(growth.graph)
+    Ok(growth)
 }
 
 /// An answer that grows level by level.
@@ -93,6 +123,8 @@ pub(crate) struct Growth<'a> {
     past: Vec<Uuid>,
     /// Levels to come.
     left: u8,
+    /// All columns of the CIs, if they are wanted.
+    in_full: Option<HashMap<CiId, CiDetail>>,
 }
 
 impl<'a> Growth<'a> {
@@ -104,6 +136,7 @@ impl<'a> Growth<'a> {
             frontier: Vec::new(),
             past: Vec::new(),
             left: expand.depth(),
+            in_full: None,
         }
     }
 
@@ -119,15 +152,27 @@ impl<'a> Growth<'a> {
             past: &self.past,
             met: graph.relations.len(),
         });
-        expansion(binder, self.expand, from, self.left)
+        let reading = Reading {
+            expand: self.expand,
+            from,
+            left: self.left,
+            in_full: self.in_full.is_some(),
+        };
+        expansion(binder, reading)
     }
 
     /// Adds what that statement read.
-    pub(crate) fn take(&mut self, rows: &[impl Cells], dialect: Dialect) -> Result<()> {
+    pub(crate) fn take(&mut self, rows: &[impl Cells], tenant: &TenantId, dialect: Dialect) -> Result<()> {
         let mut found: BTreeMap<i64, (Vec<CiSummary>, Vec<Edge>)> = BTreeMap::new();
         for row in rows {
             let (nodes, edges) = found.entry(present(row.integer(LEVEL)?, "level")?).or_default();
             take_row(row, nodes, edges)?;
+            if let Some(details) = &mut self.in_full
+                && row.integer(KIND)? == Some(0)
+            {
+                let ci = detail(row, SUMMARY, tenant)?;
+                details.insert(ci.summary.ci_id, ci);
+            }
         }
         if self.graph.is_none() {
             let root = found.remove(&0).and_then(|(mut nodes, _)| nodes.pop());

@@ -157,7 +157,6 @@ pub struct PathTrace {
 
 /// What a store found for a question of any kind.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub enum Found {
     /// Of a get; none when there is no such CI.
     Ci(Option<Box<CiDetail>>),
@@ -194,6 +193,27 @@ pub trait Snapshot: Send {
     /// The graph around a CI; nothing when the root is not there.
     async fn expand(&mut self, tenant: &TenantId, expand: &Expand) -> Result<Option<Graph>>;
 
+    /// An expansion with all columns of its CIs, in the order of the graph's items; nothing when the root is not there. The
+    /// stores of this crate take no statement more for it.
+    async fn traverse(
+        &mut self,
+        tenant: &TenantId,
+        expand: &Expand,
+    ) -> Result<Option<(Graph, Vec<CiDetail>)>> {
+        let Some(graph) = self.expand(tenant, expand).await? else {
+            return Ok(None);
+        };
+        let get = |node: &ci_model::Node| Get::new(node.ci.ci_id).include_deleted(expand.includes_deleted());
+        let gets: Vec<Get> = graph.items.iter().map(get).collect();
+        let details = self
+            .get_many(tenant, &gets)
+            .await?
+            .into_iter()
+            .collect::<Option<Vec<_>>>();
+        let gone = || crate::Error::Corrupt("a CI of the graph is not there".into());
+        Ok(Some((graph, details.ok_or_else(gone)?)))
+    }
+
     /// A shortest path (no answer when one of the ends is not there), and which CIs the search came by.
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace>;
 
@@ -204,21 +224,7 @@ pub trait Snapshot: Send {
     /// # Errors
     /// As the single questions; then there is no answer to any.
     async fn ask_all(&mut self, tenant: &TenantId, questions: &[Question]) -> Result<Vec<Found>> {
-        let mut found = Vec::with_capacity(questions.len());
-        for question in questions {
-            found.push(match question {
-                Question::Get(get) => {
-                    let cis = self.get_many(tenant, std::slice::from_ref(get)).await?;
-                    Found::Ci(cis.into_iter().next().flatten().map(Box::new))
-                }
-                Question::Search(search) => Found::Rows(self.search(tenant, search).await?),
-                Question::List(list) => Found::List(self.list(tenant, list).await?),
-                Question::Aggregate(aggregate) => Found::Groups(self.aggregate(tenant, aggregate).await?),
-                Question::Expand(expand) => Found::Graph(self.expand(tenant, expand).await?),
-                Question::Path(path) => Found::Path(self.path(tenant, path).await?),
-            });
-        }
-        Ok(found)
+        one_by_one(self, tenant, questions).await
     }
 
     /// The state that this snapshot is of, and the history that it belongs to; none where the store has no feed, or where states
@@ -232,4 +238,27 @@ pub trait Snapshot: Send {
 
     /// How many statements this snapshot has run, its own begin and end not counted.
     fn statements(&self) -> u32;
+}
+
+/// Asks each question by itself.
+pub(crate) async fn one_by_one<S: Snapshot + ?Sized>(
+    snapshot: &mut S,
+    tenant: &TenantId,
+    questions: &[Question],
+) -> Result<Vec<Found>> {
+    let mut found = Vec::with_capacity(questions.len());
+    for question in questions {
+        found.push(match question {
+            Question::Get(get) => {
+                let cis = snapshot.get_many(tenant, std::slice::from_ref(get)).await?;
+                Found::Ci(cis.into_iter().next().flatten().map(Box::new))
+            }
+            Question::Search(search) => Found::Rows(snapshot.search(tenant, search).await?),
+            Question::List(list) => Found::List(snapshot.list(tenant, list).await?),
+            Question::Aggregate(aggregate) => Found::Groups(snapshot.aggregate(tenant, aggregate).await?),
+            Question::Expand(expand) => Found::Graph(snapshot.expand(tenant, expand).await?),
+            Question::Path(path) => Found::Path(snapshot.path(tenant, path).await?),
+        });
+    }
+    Ok(found)
 }

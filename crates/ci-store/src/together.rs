@@ -39,7 +39,7 @@ pub(crate) async fn ask_all<S: Source>(
             Question::Search(search) => asked.push(Asked::Search(at, search)),
             Question::List(list) => asked.push(Asked::List(at, list)),
             Question::Aggregate(aggregate) => asked.push(Asked::Aggregate(at, aggregate)),
-            Question::Expand(expand) => asked.push(Asked::Expand(at, Growth::new(expand))),
+            Question::Expand(expand) => asked.push(Asked::Expand(at, Box::new(Growth::new(expand)))),
         }
     }
     if !gets.is_empty() {
@@ -73,7 +73,7 @@ enum Asked<'a> {
     Search(usize, &'a Search),
     List(usize, &'a List),
     Aggregate(usize, &'a Aggregate),
-    Expand(usize, Growth<'a>),
+    Expand(usize, Box<Growth<'a>>),
 }
 
 impl<'a> Asked<'a> {
@@ -111,7 +111,7 @@ impl<'a> Asked<'a> {
             Self::List(at, _) => (at, Found::List(page(rows)?)),
             Self::Aggregate(at, aggregate) => (at, Found::Groups(groups(rows, aggregate)?)),
             Self::Expand(at, mut growth) => {
-                growth.take(rows, dialect)?;
+                growth.take(rows, tenant, dialect)?;
                 if growth.goes_on() {
                     return Ok(Some(Self::Expand(at, growth)));
                 }

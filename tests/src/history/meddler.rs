@@ -348,6 +348,14 @@ impl Snapshot for MeddledSnapshot {
         self.inner.expand(tenant, expand).await
     }
 
+    async fn traverse(
+        &mut self,
+        tenant: &TenantId,
+        expand: &Expand,
+    ) -> Result<Option<(Graph, Vec<CiDetail>)>> {
+        self.inner.traverse(tenant, expand).await
+    }
+
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
         self.inner.path(tenant, path).await
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use ci_model::{
-    Aggregate, CiDetail, Direction, Expand, Field, Filter, List, Path, Search, Sort, View, limits,
+    Aggregate, CiDetail, Direction, Expand, Field, Filter, List, ListOrder, Path, Search, Sort, View, limits,
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -175,6 +175,7 @@ pub fn list(random: &mut ChaCha8Rng, world: &World) -> List {
         .include_deleted(below(random, 3) == 0)
         .limit(u32::try_from(1 + below(random, 20)).unwrap_or(1))
         .offset(u32::try_from(below(random, 4) * below(random, 30)).unwrap_or(0))
+        .order([ListOrder::Created, ListOrder::Updated][below(random, 2)])
         .build()
         .expect("a list")
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ci_model::{
     Aggregate, CiDetail, CiId, CiRef, CiSummary, Column, Direction, Expand, Field, Get, Graph, Group,
-    GroupValue, Groups, List, ListPage, Node, Order, Path, PathAnswer, Relation, RelationType, Route, Search,
-    Selection, SortColumn, fold::fold, json::scalar_text,
+    GroupValue, Groups, List, ListOrder, ListPage, Node, Order, Path, PathAnswer, Relation, RelationType,
+    Route, Search, Selection, SortColumn, fold::fold, json::scalar_text,
 };
 
 use super::World;
@@ -81,8 +81,12 @@ pub fn search(world: &World, question: &Search) -> Vec<CiSummary> {
 pub fn list(world: &World, question: &List) -> ListPage {
     let mut found: Vec<&CiDetail> = selected(world, question.selection()).collect();
     found.sort_by(|a, b| {
-        b.created_at
-            .cmp(&a.created_at)
+        let moment = |ci: &CiDetail| match question.order() {
+            ListOrder::Updated => ci.updated_at,
+            _ => ci.created_at,
+        };
+        moment(b)
+            .cmp(&moment(a))
             .then_with(|| a.summary.ci_id.cmp(&b.summary.ci_id))
     });
     ListPage {

@@ -1,11 +1,23 @@
-//! List: page by page, newest first, with the total.
+//! List: page by page, newest or last changed first, with the total.
 
 use crate::{Error, Filter, Selection, limits, text};
 
-/// Asks for one page of the CIs of a selection, newest first (then by id), and for how many there are in all.
+/// Which CIs of a list come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[non_exhaustive]
+pub enum ListOrder {
+    /// Those that were created last.
+    #[default]
+    Created,
+    /// Those that were changed last, by their `updated_at`.
+    Updated,
+}
+
+/// Asks for one page of the CIs of a selection, newest or last changed first (then by id), and for how many there are in all.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct List {
     selection: Selection,
+    order: ListOrder,
     limit: u32,
     offset: u32,
 }
@@ -21,12 +33,17 @@ impl List {
         &self.selection
     }
 
+    /// Which come first.
+    pub fn order(&self) -> ListOrder {
+        self.order
+    }
+
     /// Most results of the page, 1 to 500.
     pub fn limit(&self) -> u32 {
         self.limit
     }
 
-    /// How many of the newest to leave out.
+    /// How many of the first to leave out.
     pub fn offset(&self) -> u32 {
         self.offset
     }
@@ -36,6 +53,7 @@ impl List {
 #[derive(Debug, Clone, Default)]
 pub struct ListBuilder {
     filters: Vec<Filter>,
+    order: ListOrder,
     limit: Option<u32>,
     offset: u32,
     include_deleted: bool,
@@ -48,13 +66,19 @@ impl ListBuilder {
         self
     }
 
+    /// Sets which come first; those that were created last when not called.
+    pub fn order(mut self, order: ListOrder) -> Self {
+        self.order = order;
+        self
+    }
+
     /// Sets the most results of the page: 1 to 500, 50 when not called.
     pub fn limit(mut self, limit: u32) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// Leaves out the newest ones: 0 to 10,000,000.
+    /// Leaves out the first ones: 0 to 10,000,000.
     pub fn offset(mut self, offset: u32) -> Self {
         self.offset = offset;
         self
@@ -74,6 +98,7 @@ impl ListBuilder {
         let limit = self.limit.unwrap_or(limits::LIST_DEFAULT);
         Ok(List {
             selection: Selection::new::<&str>(&[], self.filters, self.include_deleted)?,
+            order: self.order,
             limit: text::in_range("limit", limit, 1, limits::SEARCH_RESULTS)?,
             offset: text::in_range("offset", self.offset, 0, limits::LIST_OFFSET)?,
         })

@@ -10,6 +10,6 @@ mod search;
 pub use aggregate::{Aggregate, AggregateBuilder, Distinct};
 pub use expand::{Expand, ExpandBuilder};
 pub use get::Get;
-pub use list::{List, ListBuilder};
+pub use list::{List, ListBuilder, ListOrder};
 pub use path::{Path, PathBuilder};
 pub use search::{Order, Search, SearchBuilder, Sort, SortColumn};

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::{PostgresStore, connect, feed};
 use crate::source::{Cells, Source};
 use crate::sql::{Argument, Dialect, Statement};
+use crate::store::one_by_one;
 use crate::{Error, Found, PathTrace, Result, Snapshot, answers, graph, together};
 
 /// The state is that of the first read, so one is made at once, in the same round trip. The tables are locked before (as every
@@ -185,11 +186,22 @@ impl Snapshot for PostgresSnapshot {
         graph::expand(self, tenant, expand).await
     }
 
+    async fn traverse(
+        &mut self,
+        tenant: &TenantId,
+        expand: &Expand,
+    ) -> Result<Option<(Graph, Vec<CiDetail>)>> {
+        graph::traverse(self, tenant, expand).await
+    }
+
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
         graph::path(self, tenant, path).await
     }
 
     async fn ask_all(&mut self, tenant: &TenantId, questions: &[Question]) -> Result<Vec<Found>> {
+        if questions.len() == 1 {
+            return one_by_one(self, tenant, questions).await;
+        }
         together::ask_all(self, tenant, questions).await
     }
 

@@ -96,14 +96,34 @@ struct Writer<'a> {
     max_edges: String,
 }
 
-/// Number of columns of an expansion's rows.
+/// Number of columns of an expansion's rows, of those that have no more than the short columns.
 pub(crate) const WIDTH: usize = 12;
+/// How many more those have that have all columns.
+const MORE: usize = 6;
+
+/// What to read, and from where on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    pub(crate) expand: &'a Expand,
+    pub(crate) from: From<'a>,
+    /// Levels to come.
+    pub(crate) left: u8,
+    /// Whether all columns of the CIs are wanted.
+    pub(crate) in_full: bool,
+}
 
 /// Reads the next levels of an expansion, as many as [`levels`] says of those that are left: rows of kind 0 are CIs (kind, level,
 /// no id, short columns), rows of kind 1 relations (kind, level, `to_id`, `from_id` in the place of `ci_id` and the type in the
 /// place of `ci_type`), in no order; of each level one more of either than fits when there are more. Levels are counted from where
-/// it goes on; the root comes as a CI of level 0. No row at all when the root is not there.
-pub(crate) fn expansion(binder: &mut Binder, expand: &Expand, from: From<'_>, left: u8) -> String {
+/// it goes on; the root comes as a CI of level 0. No row at all when the root is not there. In full, the other columns of the CIs
+/// come after the short ones.
+pub(crate) fn expansion(binder: &mut Binder, reading: Reading<'_>) -> String {
+    let Reading {
+        expand,
+        from,
+        left,
+        in_full,
+    } = reading;
     let types = types(expand.rel_types(), binder);
     let max_nodes = binder.integer(expand.max_nodes());
     let met = match from {
@@ -150,7 +170,13 @@ pub(crate) fn expansion(binder: &mut Binder, expand: &Expand, from: From<'_>, le
         .map(|level| format!(" UNION ALL SELECT {level}, ci_id FROM fresh{level}"))
         .collect();
     let fresh = fresh.concat();
-    let met: Vec<String> = levels.map(|level| writer.met_rows(level)).collect();
+    let columns = Columns::new(writer.binder.dialect, in_full);
+    let padding = if in_full {
+        ", NULL".repeat(MORE)
+    } else {
+        String::new()
+    };
+    let met: Vec<String> = levels.map(|level| writer.met_rows(level, &padding)).collect();
     let met = met.concat();
     let no_id = writer.nothing("uuid");
     // Further on, who asks has those of level 0.
@@ -160,10 +186,48 @@ pub(crate) fn expansion(binder: &mut Binder, expand: &Expand, from: From<'_>, le
         "SELECT 0 AS level, ci_id AS other FROM kept0 WHERE 1 = 0"
     };
     format!(
-        "WITH {tables} SELECT 0 AS kind, o.level, {no_id} AS to_id, {SUMMARY} FROM {cis}{met}",
+        "WITH {tables} SELECT 0 AS kind, o.level, {no_id} AS to_id, {columns} FROM {cis}{met}",
         tables = tables.join(", "),
-        cis = looked_up(&format!("{root}{fresh}"), SUMMARY, "", writer.binder,),
+        columns = columns.outside,
+        cis = looked_up(
+            &format!("{root}{fresh}"),
+            &columns.inside,
+            columns.join,
+            "",
+            writer.binder,
+        ),
     )
+}
+
+/// The columns of the CIs.
+struct Columns {
+    /// As they are read from the table.
+    inside: String,
+    /// As they are named where all is put together.
+    outside: String,
+    join: &'static str,
+}
+
+impl Columns {
+    fn new(dialect: Dialect, in_full: bool) -> Self {
+        if !in_full {
+            return Self {
+                inside: SUMMARY.into(),
+                outside: SUMMARY.into(),
+                join: "",
+            };
+        }
+        let rest = "c.criticality, c.created_at, c.updated_at, c.deleted_at";
+        let documents = match dialect {
+            Dialect::Postgres => "c.tags, c.attributes",
+            Dialect::Sqlite => "e.tags, e.attributes",
+        };
+        Self {
+            inside: format!("{SUMMARY}, {rest}, e.tags::text AS tags, e.attributes::text AS attributes"),
+            outside: format!("{SUMMARY}, {rest}, {documents}"),
+            join: " LEFT JOIN ci_ext AS e ON e.ci_id = c.ci_id",
+        }
+    }
 }
 
 /// The conditions of the CIs to be expanded first, and of those before them.
@@ -335,7 +399,7 @@ impl Writer<'_> {
                 edges = self.edges(level, guard)
             );
             let columns = format!("c.ci_id, {} AS ci_code", self.binder.bytes("c.ci_code"));
-            looked_up(&others, &columns, self.live, self.binder)
+            looked_up(&others, &columns, "", self.live, self.binder)
         };
         let all = look_up(&format!(" AND {left} > 0 AND NOT ({enough})"), "DISTINCT ");
         let any = look_up(&format!(" AND {left} <= 0"), "");
@@ -400,11 +464,11 @@ impl Writer<'_> {
         format!("(SELECT {greatest}(0, {number}))")
     }
 
-    fn met_rows(&self, level: u8) -> String {
+    fn met_rows(&self, level: u8, padding: &str) -> String {
         let text = self.nothing("text");
         format!(
             " UNION ALL SELECT 1, {level}, m.to_id, m.from_id, {text}, {text}, m.rel_type, {text}, {text}, {text}, {text}, \
-             {text} FROM met{level} AS m"
+             {text}{padding} FROM met{level} AS m"
         )
     }
 }

@@ -9,19 +9,25 @@ use super::select::SUMMARY;
 use super::{Argument, Binder, Dialect};
 
 /// Tables of the tenant's CIs, as `c` with some columns, whose ids a query gives as `o.other`: one look-up in the index for
-/// each. Nothing may follow, it can end with conditions.
+/// each. `join` is another table beside it. Nothing may follow, it can end with conditions.
 ///
 /// Left to itself PostgreSQL reads all of `ci` once the neighbours of a hub are many, and has to guess how many they
 /// are; OFFSET keeps the subquery as it is written, as CROSS JOIN does in SQLite.
-pub(super) fn looked_up(others: &str, columns: &str, conditions: &str, binder: &Binder) -> String {
+pub(super) fn looked_up(
+    others: &str,
+    columns: &str,
+    join: &str,
+    conditions: &str,
+    binder: &Binder,
+) -> String {
     let own = binder.own("c");
     match binder.dialect {
         Dialect::Postgres => format!(
-            "({others}) AS o CROSS JOIN LATERAL (SELECT {columns} FROM ci AS c \
+            "({others}) AS o CROSS JOIN LATERAL (SELECT {columns} FROM ci AS c{join} \
              WHERE c.ci_id = o.other AND {own}{conditions} OFFSET 0) AS c"
         ),
         Dialect::Sqlite => {
-            format!("({others}) AS o CROSS JOIN ci AS c WHERE c.ci_id = o.other AND {own}{conditions}")
+            format!("({others}) AS o CROSS JOIN ci AS c{join} WHERE c.ci_id = o.other AND {own}{conditions}")
         }
     }
 }
@@ -78,7 +84,7 @@ pub(crate) fn step(binder: &mut Binder, step: &Step<'_>) -> String {
     );
     let conditions = format!(" AND c.deleted_at IS NULL{}", only.unwrap_or_default());
     let columns = format!("c.ci_id, {} AS ci_code", binder.bytes("c.ci_code"));
-    let neighbours = looked_up(&others, &columns, &conditions, binder);
+    let neighbours = looked_up(&others, &columns, "", &conditions, binder);
     format!("SELECT c.ci_id, o.place, c.ci_code FROM {neighbours}")
 }
 

@@ -1,6 +1,6 @@
 //! Search, get, list and aggregate as statements.
 
-use ci_model::{Aggregate, CiRef, Get, List, Order, Search, Selection, SortColumn};
+use ci_model::{Aggregate, CiRef, Get, List, ListOrder, Order, Search, Selection, SortColumn};
 use uuid::Uuid;
 
 use super::fold::sqlite_fold;
@@ -131,11 +131,16 @@ pub(crate) fn list(binder: &mut Binder, list: &List) -> String {
     let rows = rows(list.selection(), [], binder);
     let (limit, offset) = (binder.integer(list.limit()), binder.integer(list.offset()));
     let (from, conditions) = (rows.from, rows.conditions);
+    let moment = match list.order() {
+        ListOrder::Updated => "updated_at",
+        // Nobody can ask for another.
+        _ => "created_at",
+    };
     format!(
         "SELECT {columns}, (SELECT count(*) FROM {from} WHERE {conditions}) AS total FROM (SELECT 1 AS one) AS one \
-         LEFT JOIN (SELECT {SUMMARY}, c.created_at FROM {from} WHERE {conditions} \
-         ORDER BY c.created_at DESC, c.ci_id LIMIT {limit} OFFSET {offset}) AS p ON 1 = 1 \
-         ORDER BY p.created_at DESC, p.ci_id",
+         LEFT JOIN (SELECT {SUMMARY}, c.{moment} FROM {from} WHERE {conditions} \
+         ORDER BY c.{moment} DESC, c.ci_id LIMIT {limit} OFFSET {offset}) AS p ON 1 = 1 \
+         ORDER BY p.{moment} DESC, p.ci_id",
         columns = SUMMARY.replace("c.", "p."),
     )
 }
@@ -251,7 +256,7 @@ fn by_refs(
 mod tests {
     use super::super::{
         Statement,
-        expansion::{From, expansion},
+        expansion::{From, Reading, expansion},
     };
     use super::*;
     use ci_model::{Expand, Filter, TenantId, View};
@@ -293,13 +298,19 @@ mod tests {
         let graph = Expand::builder(get.target().clone(), View::Impact)
             .build()
             .unwrap();
+        let reading = Reading {
+            expand: &graph,
+            from: From::Root,
+            left: 2,
+            in_full: true,
+        };
         let write = |text: &dyn Fn(&mut Binder) -> String| Statement::write(dialect, &tenant, text);
         vec![
             write(&|binder| search(binder, &question)),
             write(&|binder| list(binder, &page)),
             write(&|binder| aggregate(binder, &groups)),
             write(&|binder| get_many(binder, [&get].into_iter())),
-            write(&|binder| expansion(binder, &graph, From::Root, 2)),
+            write(&|binder| expansion(binder, reading)),
         ]
     }
 

@@ -3,7 +3,9 @@
 //! Each rule says no only if the answer, *and what is kept of it*, stays as it is; so that after any number of changes
 //! that did not matter the next one is judged by what is still true.
 
-use ci_model::{Aggregate, CiChange, CiId, CiRef, Column, Field, Get, Image, List, Question, Selection};
+use ci_model::{
+    Aggregate, CiChange, CiId, CiRef, Column, Field, Get, Image, List, ListOrder, Question, Selection,
+};
 
 use super::dependency::Dependency;
 use super::ids::Ids;
@@ -141,7 +143,12 @@ pub(super) fn list(list: &List, page: &Ids, change: &CiChange) -> Option<Reason>
         Move::CameOrWent => Some(Reason::Membership),
         Move::Unknown => Some(Reason::Unknown),
         Move::Inside(old, new) => {
-            let moved = old.created_at != new.created_at || new.created_at.is_none();
+            let moment = |row: &Image| match list.order() {
+                ListOrder::Updated => row.updated_at,
+                // Nobody can ask for another.
+                _ => row.created_at,
+            };
+            let moved = moment(old) != moment(new) || moment(new).is_none();
             if moved && !Rule::CreationOrders.is_broken() {
                 // From one page to another it need not be on this one to push its rows.
                 Some(Reason::Order)
