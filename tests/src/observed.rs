@@ -38,6 +38,8 @@ pub struct Control {
     polls: Mutex<VecDeque<Poll>>,
     /// Polls that wait with what they saw, or did.
     polls_held: AtomicU64,
+    /// The store records no changes, and knows no versions.
+    feedless: AtomicBool,
 }
 
 /// What becomes of a poll.
@@ -75,6 +77,7 @@ impl Control {
             gate: Semaphore::new(OPEN as usize),
             polls: Mutex::new(VecDeque::new()),
             polls_held: AtomicU64::new(0),
+            feedless: AtomicBool::new(false),
         }
     }
 
@@ -242,6 +245,13 @@ impl Observed {
             control,
         )
     }
+
+    /// The same as a store that records no changes and knows no versions.
+    pub fn without_feed(inner: Arc<dyn Store>) -> (Arc<dyn Store>, Arc<Control>) {
+        let (store, control) = Self::around(inner);
+        control.feedless.store(true, SeqCst);
+        (store, control)
+    }
 }
 
 #[async_trait]
@@ -295,6 +305,9 @@ impl Store for Observed {
     }
 
     fn feed(&self) -> Option<Box<dyn Feed>> {
+        if self.control.feedless.load(SeqCst) {
+            return None;
+        }
         let feed = ObservedFeed {
             inner: self.inner.feed()?,
             control: Arc::clone(&self.control),
@@ -424,6 +437,9 @@ impl Snapshot for ObservedSnapshot {
 
     async fn version(&mut self) -> Result<Option<(Epoch, Version)>> {
         self.control.call()?;
+        if self.control.feedless.load(SeqCst) {
+            return Ok(None);
+        }
         self.inner.version().await
     }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ci_cache_core::ManualClock;
-use ci_model::{CiDraft, Filter, Search, TenantId};
-use ci_runner::{Error, Event, Events, FeedState, Runner, RunnerBuilder, Tenant, Why};
+use ci_model::{CiDraft, CiOutcome, Filter, Search, TenantId};
+use ci_runner::{Error, Event, Events, FeedState, Runner, RunnerBuilder, Source, Tenant, Why, Written};
 use ci_tests::fixture::{Fixture, on_both};
 use ci_tests::observed::{Control, Observed};
 use serde_json::Value;
@@ -29,12 +29,12 @@ async fn observed(
     (runner, tenant, control)
 }
 
-async fn write(tenant: &Tenant, code: &str) {
+async fn write(tenant: &Tenant, code: &str) -> Written<CiOutcome> {
     let draft = CiDraft {
         owner: Some("ops".into()),
         ..CiDraft::new(code, "ERP", "SW")
     };
-    tenant.upsert_cis(vec![draft]).await.unwrap();
+    tenant.upsert_cis(vec![draft]).await.unwrap()
 }
 
 /// The next event that is not about the feed.
@@ -157,6 +157,36 @@ async fn drops_beyond_what_is_remembered_are_counted() {
         assert!(matches!(next(&mut events).await, Event::Dropped(_)));
     }
     runner.close().await;
+}
+
+#[tokio::test]
+async fn without_a_feed_a_write_of_the_runner_drops_and_tells() {
+    on_both(async |fixture| {
+        let (store, _) = Observed::without_feed(fixture.open().await);
+        let runner = Runner::builder(store).build().unwrap();
+        let tenant = runner.tenant(TenantId::new("acme").unwrap());
+        let mut events = runner.events();
+        write(&tenant, "erp-1").await;
+        for expected in [Source::Miss, Source::Hit] {
+            let answer = tenant.search_strict(&search("erp")).await.unwrap();
+            assert_eq!((answer.source, answer.value.items.len()), (expected, 1));
+            assert!(answer.as_of.is_none());
+        }
+        assert!(write(&tenant, "erp-2").await.token.is_none(), "no state is told");
+        let answer = tenant.search_strict(&search("erp")).await.unwrap();
+        assert_eq!((answer.source, answer.value.items.len()), (Source::Miss, 2));
+        // Everything of the tenant went, twice; one event for each write, as nobody looks at single entries then.
+        let mut drops = 0;
+        while let Some(event) = events.try_next() {
+            let is_drop = matches!(&event, Event::Dropped(dropped) if dropped.why == Why::Group);
+            assert!(is_drop, "{event:?}");
+            drops += 1;
+        }
+        assert_eq!(drops, 2);
+        assert_eq!(runner.feed().state, FeedState::Absent);
+        runner.close().await;
+    })
+    .await;
 }
 
 #[derive(Clone, Default)]

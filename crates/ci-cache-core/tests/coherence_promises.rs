@@ -320,6 +320,13 @@ fn the_history_says_which_change_dropped_what_and_why() {
     assert!(history[0].change.contains("row: 3"), "{}", history[0].change);
     assert_eq!((history[1].key.as_deref(), history[1].why), (None, Why::Group));
     assert!(history[1].change.contains("\"a\""));
+    // From a point on: what is remembered of it, and how many there have been.
+    for (seen, told) in [(0, 2), (2, 2), (3, 1), (4, 0), (9, 0)] {
+        let (drops, total) = cache.dropped_since(seen);
+        assert_eq!((drops.len(), total), (told, cache.drops()), "after {seen}");
+        assert_eq!(drops, history[history.len() - told..], "after {seen}");
+    }
+    assert_eq!(cache.drops(), 4);
     let mut reasons = cache.reasons();
     reasons.sort_by_key(|(_, count)| *count);
     assert_eq!(reasons, [(Why::Group, 1), (Why::Touches("the row"), 3)]);

@@ -1,6 +1,7 @@
 //! What happens inside a runner, told to whoever subscribes.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use ci_cache_core::ci::CoherentCiCache;
@@ -104,7 +105,8 @@ impl fmt::Debug for Events {
 /// Where events are sent to. While nobody listens an event is not even made.
 #[derive(Debug)]
 pub(crate) struct Bus {
-    sender: broadcast::Sender<Event>,
+    /// Made for the first subscriber: it allocates room for all events that are kept.
+    sender: OnceLock<broadcast::Sender<Event>>,
     /// Drops that the subscribers have been told of, or that were before them.
     told: Mutex<u64>,
 }
@@ -112,7 +114,7 @@ pub(crate) struct Bus {
 impl Bus {
     pub(crate) fn new() -> Self {
         Self {
-            sender: broadcast::Sender::new(KEPT),
+            sender: OnceLock::new(),
             told: Mutex::new(0),
         }
     }
@@ -123,27 +125,32 @@ impl Bus {
             // What went before the first subscriber is nobody's news.
             *told = cache.drops();
         }
-        Events(self.sender.subscribe())
+        let sender = self.sender.get_or_init(|| broadcast::Sender::new(KEPT));
+        Events(sender.subscribe())
     }
 
     /// Tells whether somebody listens.
     pub(crate) fn is_heard(&self) -> bool {
-        self.sender.receiver_count() > 0
+        self.heard().is_some()
+    }
+
+    fn heard(&self) -> Option<&broadcast::Sender<Event>> {
+        self.sender.get().filter(|sender| sender.receiver_count() > 0)
     }
 
     /// Tells an event, which is made only if somebody listens.
     pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
-        if self.is_heard() {
+        if let Some(sender) = self.heard() {
             // The last listener may go away right now; then it is nobody's news.
-            let _unheard = self.sender.send(event());
+            let _unheard = sender.send(event());
         }
     }
 
     /// Tells what changes have dropped since it was told last. To be called after changes were applied.
     pub(crate) fn tell_drops(&self, cache: &CoherentCiCache<Cached, Error>) {
-        if !self.is_heard() {
+        let Some(sender) = self.heard() else {
             return;
-        }
+        };
         let (drops, forgotten) = {
             let mut told = self.told.lock();
             let (drops, total) = cache.dropped_since(*told);
@@ -152,10 +159,10 @@ impl Bus {
             (drops, forgotten)
         };
         if forgotten > 0 {
-            let _unheard = self.sender.send(Event::Missed(forgotten));
+            let _unheard = sender.send(Event::Missed(forgotten));
         }
         for dropped in drops {
-            let _unheard = self.sender.send(Event::Dropped(dropped));
+            let _unheard = sender.send(Event::Dropped(dropped));
         }
     }
 }
@@ -164,8 +171,8 @@ impl Runner {
     /// Subscribes to what happens inside the runner from now on: drops with their reason and change, states of the change feed, loads
     /// that failed or were slow.
     ///
-    /// While nobody subscribes no event is made; nothing is ever told on a hit. With subscribers the task that applies changes also
-    /// puts each drop into words, some microseconds each.
+    /// While nobody subscribes no event is made, and nothing is ever told on a hit. The first subscription allocates room for 1,024
+    /// events; from then on the task that applies changes puts each drop into words, some microseconds each.
     pub fn events(&self) -> Events {
         let inner = self.inner();
         inner.follow.bus.subscribe(&inner.cache)

@@ -50,7 +50,8 @@ pub struct KindSavings {
     pub kind: QuestionKind,
     /// Whether answers of the kind are cached; see [`uncached`](crate::RunnerBuilder::uncached).
     pub cached: bool,
-    /// Requests by how they ended: each question of a `get_many` or a page counts, and each step of a search.
+    /// Requests by how they ended: each question of a `get_many` or a page counts, and each step of a search, again if it is
+    /// asked again at one state.
     pub requests: Requests,
     /// Answers that loads brought. A load of several gets in one statement brings one for each. Loads past the cache count, since they
     /// cost the same; those of a page of several kinds do not, since what each has of them cannot be told.

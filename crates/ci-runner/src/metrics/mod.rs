@@ -1,4 +1,4 @@
-//! Metrics through the [`metrics`](::metrics) facade: install any recorder, and call [`Runner::publish_metrics`] when it is read.
+//! Metrics through the `metrics` facade: install any recorder, and call [`Runner::publish_metrics`] when it is read.
 //!
 //! What the runner counts anyway is published then, at the cost of the reading; a request pays nothing for it. Only the time of a load
 //! is recorded when the load ends, because a histogram cannot be told afterwards.
