@@ -127,7 +127,7 @@ impl<K, V, E> Shard<K, V, E> {
     {
         // Insertions are counted where no code of the caller's can panic before the shard has an end or a place for them.
         let resident = self.table.find(hash, &key).map(|(slot, ..)| slot);
-        if u64::from(life.weight) > self.capacity {
+        if u64::from(life.weight) > self.most(&life) {
             if let Some(slot) = resident {
                 self.take(hash, slot, Cause::Replaced, config, out);
             }
@@ -145,7 +145,16 @@ impl<K, V, E> Shard<K, V, E> {
         self.shrink(stored, config, out)
     }
 
-    /// Evicts while the shard is too heavy; says whether what was just stored is still there.
+    /// Gives the most that an entry may weigh.
+    #[inline]
+    fn most(&self, life: &Life) -> u64 {
+        match (&self.groups, life.group) {
+            (Some(groups), Some((_, share))) => self.capacity.min(groups.limit(share)),
+            _ => self.capacity,
+        }
+    }
+
+    /// Evicts while the shard, or the group of what was just stored, is too heavy; says whether what was just stored is still there.
     #[inline]
     fn shrink(&mut self, stored: Option<u32>, config: &Config<K, V>, out: &mut Garbage<K, V, E>) -> Stored {
         let mut outcome = if stored.is_some() {
@@ -153,15 +162,48 @@ impl<K, V, E> Shard<K, V, E> {
         } else {
             Stored::Refused
         };
-        while self.weight > self.capacity {
-            let Some(victim) = self.evict(config, out) else {
-                break;
+        let newcomer = match (&self.groups, stored) {
+            (Some(groups), Some(slot)) => Some(groups.of(slot)),
+            _ => None,
+        };
+        loop {
+            let victim = if self.weight > self.capacity {
+                self.evict(newcomer, config, out)
+            } else {
+                newcomer.and_then(|group| self.limit(group, config, out))
             };
+            let Some(victim) = victim else { break };
             if stored == Some(victim) {
                 outcome = Stored::Refused;
             }
         }
         outcome
+    }
+
+    /// Takes the oldest entry of a group out that holds more than it may.
+    fn limit(&mut self, group: u32, config: &Config<K, V>, out: &mut Garbage<K, V, E>) -> Option<u32> {
+        let groups = self
+            .groups
+            .as_mut()
+            .filter(|groups| groups.is_above_limit(group))?;
+        let view = super::View {
+            table: &self.table,
+            columns: &self.columns,
+            rehash: &*config.rehash,
+        };
+        let slot = groups.oldest(group, config.eviction.is_exact(), &view)?;
+        let (_, key, _) = self.table.get(slot)?;
+        let hash = (config.rehash)(key);
+        self.take(hash, slot, Cause::Size, config, out);
+        Some(slot)
+    }
+
+    /// Learns of a use of an entry where the policy must know of each at once.
+    pub(super) fn used(&mut self, slot: u32) {
+        self.policy.hit(slot);
+        if let Some(groups) = &mut self.groups {
+            groups.touch(slot);
+        }
     }
 
     /// Gives a pair back that cannot be stored.
@@ -209,9 +251,12 @@ impl<K, V, E> Shard<K, V, E> {
         self.weight = self.weight - u64::from(before) + u64::from(life.weight);
         if before != life.weight {
             self.policy.reweighed(slot, before, life.weight);
+            if let Some(groups) = &mut self.groups {
+                groups.reweighed(slot, before, life.weight);
+            }
         }
         if config.eviction.is_exact() {
-            self.policy.hit(slot);
+            self.used(slot);
         }
         let cause = self.bury(state, Cause::Replaced);
         out.push(Gone {
@@ -247,6 +292,9 @@ impl<K, V, E> Shard<K, V, E> {
                 let slots = self.table.slots();
                 self.columns.set(slot, slots, life.detail, life.weight, life.cost);
                 self.weight += u64::from(life.weight);
+                if let (Some(groups), Some(group)) = (&mut self.groups, life.group) {
+                    groups.join((slot, slots), group, life.weight);
+                }
                 let view = super::View {
                     table: &self.table,
                     columns: &self.columns,
@@ -282,6 +330,9 @@ impl<K, V, E> Shard<K, V, E> {
         self.columns.renumber(&moved, slots);
         if !moved.is_empty() {
             self.policy.renumber(&moved, slots);
+            if let Some(groups) = &mut self.groups {
+                groups.renumber(&moved, slots);
+            }
         }
         self.policy.reserve(slots);
         // The round begins anew; what it has noted stays a bound.
@@ -307,15 +358,31 @@ impl<K, V, E> Shard<K, V, E> {
         self.heard.len.store(0, Ordering::Relaxed);
     }
 
-    /// Lets the policy choose a victim and takes it out.
-    fn evict(&mut self, config: &Config<K, V>, out: &mut Garbage<K, V, E>) -> Option<u32> {
+    /// Lets the policy choose a victim and takes it out, or another that has to give way in its place to an entry of the newcomer's group.
+    fn evict(
+        &mut self,
+        newcomer: Option<u32>,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> Option<u32> {
         let epoch = std::mem::replace(&mut self.epoch, BROKEN);
         let view = super::View {
             table: &self.table,
             columns: &self.columns,
             rehash: &*config.rehash,
         };
-        let victim = self.policy.evict(&view);
+        let mut victim = self.policy.evict(&view);
+        if let Some(groups) = &mut self.groups
+            && let Some(spared) = victim
+            && !self.rules.ignores_shares()
+            && let Some(group) = groups.instead_of(spared, newcomer, self.capacity)
+        {
+            self.policy.spare(spared, &view);
+            victim = groups.oldest(group, config.eviction.is_exact(), &view);
+            if let Some(slot) = victim {
+                self.policy.remove(slot, &view);
+            }
+        }
         self.sample = self.policy.sample_mask().unwrap_or(u64::MAX);
         if let Some(slot) = victim
             && let Some((mark, key, _)) = self.table.get(slot)
@@ -354,7 +421,11 @@ impl<K, V, E> Shard<K, V, E> {
 
     /// Takes an entry out of table and columns that the policy has let go of.
     fn unseat(&mut self, hash: u64, slot: u32, state: State, cause: Cause, out: &mut Garbage<K, V, E>) {
-        self.weight -= u64::from(self.columns.weight(slot));
+        let weight = self.columns.weight(slot);
+        self.weight -= u64::from(weight);
+        if let Some(groups) = &mut self.groups {
+            groups.leave(slot, weight, cause == Cause::Size && state == State::Fresh);
+        }
         let slots = self.table.slots();
         self.columns.set(slot, slots, None, 1, 0);
         if let Some((_, key, value)) = self.table.take(hash, slot) {
@@ -417,6 +488,32 @@ impl<K, V, E> Shard<K, V, E> {
             Some((slot, _, _, value)) if matches(value) => self.take(hash, slot, Cause::Removed, config, out),
             _ => false,
         }
+    }
+
+    /// Takes out every entry of a group, and detaches its flights; counts the fresh ones.
+    pub(crate) fn remove_group(
+        &mut self,
+        group: u64,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> usize {
+        let (Some(groups), Some(grouping)) = (&self.groups, &config.groups) else {
+            return 0;
+        };
+        let doomed = groups.slots(group);
+        let flights = self.flights.detach_where(|key| (grouping.of)(key) == group);
+        if !flights.is_empty() {
+            out.push_rest(Rest::Flights(flights));
+        }
+        let taken = doomed.into_iter().filter(|&slot| {
+            let hash = self.table.get(slot).map(|(_, key, _)| (config.rehash)(key));
+            hash.is_some_and(|hash| self.take(hash, slot, Cause::Removed, config, out))
+        });
+        let fresh = taken.count();
+        if let Some(groups) = &mut self.groups {
+            groups.forget(group);
+        }
+        fresh
     }
 
     /// Takes a key's entry out if its time is over: a look-up met it.
@@ -509,7 +606,7 @@ impl<K, V, E> Shard<K, V, E> {
             return false;
         }
         for _ in 0..limit {
-            if self.weight <= self.capacity || self.evict(config, out).is_none() {
+            if self.weight <= self.capacity || self.evict(None, config, out).is_none() {
                 return false;
             }
         }

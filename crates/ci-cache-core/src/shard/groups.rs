@@ -1,0 +1,425 @@
+//! The groups of a shard's entries: what each holds, what its share is, and whose entry gives way.
+//!
+//! The rule: the entry that leaves a full shard is the policy's choice, unless its group is within its share and is not the newcomer's.
+//! Then the oldest of the newcomer's own group leaves, if that is over its share, else the oldest of the group that is over by most. There is
+//! one: all shares together are at most the capacity, which is exceeded.
+//!
+//! So a group may borrow whatever others do not use, and can be brought down to its share by others, but not below; and while nobody is
+//! at his share's edge the policy decides alone, which knows best what is worth keeping.
+
+use hashbrown::HashMap;
+
+use crate::policy::Residents;
+use crate::share::{GroupStats, Share};
+use crate::shim::{AtomicU64, Ordering};
+
+/// No slot, no group.
+const NONE: u32 = u32::MAX;
+/// Groups without entries are forgotten when so many are known, and again whenever their number has doubled.
+const FIRST_SWEEP: usize = 1_024;
+/// Hit entries that are passed over, at most, in search for a group's oldest entry.
+const PASSED: usize = 8;
+
+/// The groups of one shard.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    /// Where each group is in `groups`.
+    known: HashMap<u64, u32>,
+    groups: Vec<Group>,
+    /// Places in `groups` of forgotten groups.
+    free: Vec<u32>,
+    /// For each slot its group, and its neighbours there.
+    places: Vec<Place>,
+    /// The parts of all groups that have entries.
+    parts: u64,
+    /// How many shards divide a limit between them.
+    shards: u64,
+    sweep_at: usize,
+}
+
+/// One group: its entries as a list by age, or by recency of use where the policy is exact.
+#[derive(Debug)]
+struct Group {
+    id: u64,
+    share: Share,
+    len: usize,
+    weight: u64,
+    newest: u32,
+    oldest: u32,
+    /// Written by readers.
+    hits: AtomicU64,
+    evictions: u64,
+}
+
+/// Where an entry is in its group.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    group: u32,
+    newer: u32,
+    older: u32,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            group: NONE,
+            newer: NONE,
+            older: NONE,
+        }
+    }
+}
+
+/// What a group may count on of a capacity, of which `all` parts are given out.
+fn share_of(parts: u32, all: u64, capacity: u64) -> u64 {
+    let share = u128::from(capacity) * u128::from(parts) / u128::from(all.max(1));
+    u64::try_from(share).unwrap_or(u64::MAX)
+}
+
+impl Groups {
+    pub(crate) fn new(shards: u64) -> Self {
+        Self {
+            known: HashMap::new(),
+            groups: Vec::new(),
+            free: Vec::new(),
+            places: Vec::new(),
+            parts: 0,
+            shards: shards.max(1),
+            sweep_at: FIRST_SWEEP,
+        }
+    }
+
+    /// Gives the most weight that a group may hold in this shard.
+    pub(crate) fn limit(&self, share: Share) -> u64 {
+        share.limit.div_ceil(self.shards)
+    }
+
+    /// Gives the group of a slot that holds an entry.
+    pub(crate) fn of(&self, slot: u32) -> u32 {
+        self.place(slot).group
+    }
+
+    fn place(&self, slot: u32) -> Place {
+        self.places.get(slot as usize).copied().unwrap_or_default()
+    }
+
+    fn place_mut(&mut self, slot: u32) -> Option<&mut Place> {
+        self.places.get_mut(slot as usize)
+    }
+
+    fn group_mut(&mut self, slot: u32) -> Option<&mut Group> {
+        let group = self.of(slot);
+        self.groups.get_mut(group as usize)
+    }
+
+    /// Takes a new entry in.
+    pub(crate) fn join(&mut self, (slot, slots): (u32, usize), (id, share): (u64, Share), weight: u32) {
+        if self.places.len() < slots {
+            self.places.resize(slots, Place::default());
+        }
+        let at = self.find(id, share);
+        let parts = &mut self.parts;
+        if let Some(group) = self.groups.get_mut(at as usize) {
+            if group.len > 0 {
+                *parts -= u64::from(group.share.parts);
+            }
+            group.share = share;
+            *parts += u64::from(share.parts);
+            group.len += 1;
+            group.weight += u64::from(weight);
+        }
+        self.link(slot, at);
+    }
+
+    /// Finds a group, or makes it.
+    fn find(&mut self, id: u64, share: Share) -> u32 {
+        if let Some(&at) = self.known.get(&id) {
+            return at;
+        }
+        self.sweep();
+        let group = Group {
+            id,
+            share,
+            len: 0,
+            weight: 0,
+            newest: NONE,
+            oldest: NONE,
+            hits: AtomicU64::new(0),
+            evictions: 0,
+        };
+        let at = match self.free.pop() {
+            Some(at) => at,
+            None => u32::try_from(self.groups.len()).unwrap_or(NONE),
+        };
+        match self.groups.get_mut(at as usize) {
+            Some(place) => *place = group,
+            None => self.groups.push(group),
+        }
+        self.known.insert(id, at);
+        at
+    }
+
+    /// Forgets groups without entries, so that made-up ones cannot fill the memory.
+    fn sweep(&mut self) {
+        if self.known.len() < self.sweep_at {
+            return;
+        }
+        let (groups, free) = (&self.groups, &mut self.free);
+        self.known.retain(|_, at| {
+            let is_used = groups.get(*at as usize).is_some_and(|group| group.len > 0);
+            if !is_used {
+                free.push(*at);
+            }
+            is_used
+        });
+        self.sweep_at = FIRST_SWEEP.max(self.known.len() * 2);
+    }
+
+    /// Puts an entry at the front of a group's list.
+    fn link(&mut self, slot: u32, at: u32) {
+        let Some(group) = self.groups.get_mut(at as usize) else {
+            return;
+        };
+        let older = std::mem::replace(&mut group.newest, slot);
+        if older == NONE {
+            group.oldest = slot;
+        } else if let Some(place) = self.place_mut(older) {
+            place.newer = slot;
+        }
+        if let Some(place) = self.place_mut(slot) {
+            *place = Place {
+                group: at,
+                newer: NONE,
+                older,
+            };
+        }
+    }
+
+    /// Takes an entry out of its group's list.
+    fn unlink(&mut self, slot: u32) {
+        let Place { group, newer, older } = self.place(slot);
+        let Some(group) = self.groups.get_mut(group as usize) else {
+            return;
+        };
+        if newer == NONE {
+            group.newest = older;
+        }
+        if older == NONE {
+            group.oldest = newer;
+        }
+        if let Some(place) = self.place_mut(newer) {
+            place.older = older;
+        }
+        if let Some(place) = self.place_mut(older) {
+            place.newer = newer;
+        }
+        if let Some(place) = self.place_mut(slot) {
+            *place = Place::default();
+        }
+    }
+
+    /// Lets go of an entry.
+    pub(crate) fn leave(&mut self, slot: u32, weight: u32, evicted: bool) {
+        let at = self.of(slot);
+        self.unlink(slot);
+        let Some(group) = self.groups.get_mut(at as usize) else {
+            return;
+        };
+        group.len -= 1;
+        group.weight -= u64::from(weight);
+        group.evictions += u64::from(evicted);
+        if group.len == 0 {
+            self.parts -= u64::from(group.share.parts);
+        }
+    }
+
+    /// Learns that an entry weighs something else now.
+    pub(crate) fn reweighed(&mut self, slot: u32, from: u32, to: u32) {
+        if let Some(group) = self.group_mut(slot) {
+            group.weight = group.weight + u64::from(to) - u64::from(from);
+        }
+    }
+
+    /// Makes an entry the newest of its group.
+    pub(crate) fn touch(&mut self, slot: u32) {
+        let group = self.of(slot);
+        if group != NONE {
+            self.unlink(slot);
+            self.link(slot, group);
+        }
+    }
+
+    /// Counts a hit of an entry, under shared access.
+    pub(crate) fn hit(&self, slot: u32) {
+        if let Some(group) = self.groups.get(self.of(slot) as usize) {
+            group
+                .hits
+                .store(group.hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells by how much a group is over its share; not at all if it is within it.
+    fn excess(&self, at: u32, capacity: u64) -> Option<u64> {
+        let group = self.groups.get(at as usize)?;
+        let share = share_of(group.share.parts, self.parts, capacity);
+        group.weight.checked_sub(share).filter(|&excess| excess > 0)
+    }
+
+    /// Finds the group whose oldest entry leaves in place of the policy's victim; none if the victim is to leave.
+    ///
+    /// Constant, unless newcomer and victim are both within their shares: then one look at each group.
+    pub(crate) fn instead_of(&self, victim: u32, newcomer: Option<u32>, capacity: u64) -> Option<u32> {
+        let loser = self.of(victim);
+        if newcomer == Some(loser) || self.excess(loser, capacity).is_some() {
+            return None;
+        }
+        let own = newcomer.filter(|&own| self.excess(own, capacity).is_some());
+        own.or_else(|| {
+            // Of equals the one with the lowest name.
+            let groups = self.known.iter();
+            let over =
+                groups.filter_map(|(&id, &at)| Some((self.excess(at, capacity)?, std::cmp::Reverse(id), at)));
+            over.max().map(|(.., at)| at)
+        })
+    }
+
+    /// Tells whether a group holds more than it may.
+    pub(crate) fn is_above_limit(&self, at: u32) -> bool {
+        let group = self.groups.get(at as usize);
+        group.is_some_and(|group| group.weight > self.limit(group.share))
+    }
+
+    /// Gives the entry of a group to lose: the oldest, where `exact`; else the oldest without hits among the last few, those with hits going
+    /// round again.
+    pub(crate) fn oldest<R: Residents>(&mut self, at: u32, exact: bool, residents: &R) -> Option<u32> {
+        let passed = if exact { 0 } else { PASSED };
+        for _ in 0..passed {
+            let slot = self.back(at)?;
+            if residents.hits(slot) == 0 {
+                return Some(slot);
+            }
+            self.touch(slot);
+        }
+        self.back(at)
+    }
+
+    fn back(&self, at: u32) -> Option<u32> {
+        let oldest = self.groups.get(at as usize)?.oldest;
+        (oldest != NONE).then_some(oldest)
+    }
+
+    /// Gives the entries of a group, the newest first.
+    pub(crate) fn slots(&self, id: u64) -> Vec<u32> {
+        let first = self.known.get(&id).and_then(|&at| self.groups.get(at as usize));
+        let mut slot = first.map_or(NONE, |group| group.newest);
+        let next = || {
+            let now = slot;
+            slot = self.place(now).older;
+            (now != NONE).then_some(now)
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    /// Forgets a group and what it did, if it has no entries.
+    pub(crate) fn forget(&mut self, id: u64) {
+        let Some(&at) = self.known.get(&id) else { return };
+        if self.groups.get(at as usize).is_some_and(|group| group.len == 0) {
+            self.known.remove(&id);
+            self.free.push(at);
+        }
+    }
+
+    /// Follows a table that grew.
+    pub(crate) fn renumber(&mut self, new_of_old: &[u32], slots: usize) {
+        let renamed = |slot: u32| new_of_old.get(slot as usize).copied().unwrap_or(NONE);
+        let mut places = vec![Place::default(); slots];
+        for (old, place) in self
+            .places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| place.group != NONE)
+        {
+            if let Some(new) = new_of_old
+                .get(old)
+                .and_then(|&slot| places.get_mut(slot as usize))
+            {
+                *new = Place {
+                    group: place.group,
+                    newer: renamed(place.newer),
+                    older: renamed(place.older),
+                };
+            }
+        }
+        self.places = places;
+        for group in &mut self.groups {
+            group.newest = renamed(group.newest);
+            group.oldest = renamed(group.oldest);
+        }
+    }
+
+    /// Lets go of all entries; what the groups did stays known.
+    pub(crate) fn clear(&mut self) {
+        self.places.clear();
+        self.parts = 0;
+        for group in &mut self.groups {
+            group.len = 0;
+            group.weight = 0;
+            group.newest = NONE;
+            group.oldest = NONE;
+        }
+    }
+
+    /// Tells what each group holds and did, and one of its slots.
+    pub(crate) fn stats(&self, capacity: u64) -> impl Iterator<Item = (u64, Option<u32>, GroupStats)> {
+        self.known.values().filter_map(move |&at| {
+            let group = self.groups.get(at as usize)?;
+            let share = share_of(group.share.parts, self.parts, capacity);
+            let stats = GroupStats {
+                entries: group.len,
+                weight: group.weight,
+                share: if group.len > 0 { share } else { 0 },
+                hits: group.hits.load(Ordering::Relaxed),
+                evictions: group.evictions,
+            };
+            Some((group.id, self.back(at), stats))
+        })
+    }
+
+    /// Checks lists and sums against the entries: slots, their groups and weights.
+    ///
+    /// # Errors
+    /// Says what disagrees.
+    pub(crate) fn validate(&self, entries: impl Iterator<Item = (u32, u64, u32)>) -> Result<(), String> {
+        let mut sums: HashMap<u64, (usize, u64)> = HashMap::new();
+        for (slot, id, weight) in entries {
+            let group = self.groups.get(self.of(slot) as usize);
+            if group.map(|group| group.id) != Some(id) {
+                return Err(format!("slot {slot}: it is in another group than {id}"));
+            }
+            let sum = sums.entry(id).or_default();
+            *sum = (sum.0 + 1, sum.1 + u64::from(weight));
+        }
+        let mut parts = 0;
+        for (&id, &at) in &self.known {
+            let Some(group) = self.groups.get(at as usize) else {
+                return Err(format!("group {id} is nowhere"));
+            };
+            let counted = sums.get(&id).copied().unwrap_or_default();
+            let slots = self.slots(id);
+            let back = slots.last().copied();
+            if (group.len, group.weight) != counted || slots.len() != group.len || back != self.back(at) {
+                return Err(format!(
+                    "group {id} has {counted:?} entries and weight, {:?} counted, {} listed",
+                    (group.len, group.weight),
+                    slots.len()
+                ));
+            }
+            if group.len > 0 {
+                parts += u64::from(group.share.parts);
+            }
+        }
+        if parts != self.parts || sums.keys().any(|id| !self.known.contains_key(id)) {
+            return Err(format!("{parts} parts are given out, {} counted", self.parts));
+        }
+        Ok(())
+    }
+}
