@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use ci_cache_core::ci::{CiCacheConfig, CoherentCiCache};
+use ci_cache_core::ci::{CiCacheConfig, CoherentCiCache, TenantPolicy, TenantShares};
 use ci_cache_core::coherence::CoherenceOptions;
 use ci_cache_core::{Clock, Eviction, SystemClock};
+use ci_model::TenantId;
 use ci_store::Store;
 
 use crate::coherence::{self, Follow, Pace};
@@ -38,7 +39,8 @@ impl RunnerBuilder {
             store,
             config: CiCacheConfig::new()
                 .max_size(MAX_ENTRIES)
-                .eviction(Eviction::Adaptive),
+                .eviction(Eviction::Adaptive)
+                .tenant_shares(TenantShares::Fair),
             clock: None,
             level: Level::Cached { max_lag: MAX_LAG },
             pace: Pace {
@@ -54,6 +56,19 @@ impl RunnerBuilder {
     /// Sets the most cached answers; 100,000 when not called, at least 1.
     pub fn max_entries(mut self, entries: usize) -> Self {
         self.config = self.config.max_size(entries);
+        self
+    }
+
+    /// Divides the room for answers between tenants, or does not; [`TenantShares::Fair`] when not called: what a tenant does not use others
+    /// borrow, and no tenant's churn takes another's share from it.
+    pub fn tenant_shares(mut self, shares: TenantShares) -> Self {
+        self.config = self.config.tenant_shares(shares);
+        self
+    }
+
+    /// Sets what holds for one tenant in place of the settings for all: its share, its limit, its times to live.
+    pub fn tenant(mut self, tenant: TenantId, policy: TenantPolicy) -> Self {
+        self.config = self.config.tenant(tenant, policy);
         self
     }
 

@@ -59,6 +59,7 @@ mod writer;
 pub use answer::{Answer, Reply, SearchMode, SearchResult, Source};
 pub use builder::RunnerBuilder;
 pub use ci_cache_core::ci::matching::Reason;
+pub use ci_cache_core::ci::{TenantPolicy, TenantShares, TenantStats};
 pub use ci_cache_core::coherence::{CoherenceStats, Dropped, Why};
 pub use coherence::{FeedState, FeedStatus};
 pub use error::{Error, Result};

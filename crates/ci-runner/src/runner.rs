@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ci_cache_core::ci::matching::Reason;
-use ci_cache_core::ci::{CiShared, CiStats, CoherentCiCache, CoherentCiLeader, EntrySummary};
+use ci_cache_core::ci::{CiShared, CiStats, CoherentCiCache, CoherentCiLeader, EntrySummary, TenantStats};
 use ci_cache_core::coherence::{CoherenceStats, Dropped, Loaded, Mark, Why};
 use ci_cache_core::{Tick, Waiter};
 use ci_model::{Epoch, Key, TenantId, Token, Version};
@@ -195,6 +195,18 @@ impl Runner {
     /// Up to `limit` entries, most recently used first. Takes each shard's lock in turn.
     pub fn entries(&self, limit: usize) -> Vec<EntrySummary> {
         self.inner.cache.entries_summary(limit)
+    }
+
+    /// What each tenant with cached answers has in memory and did, by name. Takes each shard's lock in turn. Empty under
+    /// [`TenantShares::Off`](crate::TenantShares::Off) without limits.
+    pub fn tenants(&self) -> Vec<(TenantId, TenantStats)> {
+        self.inner.cache.tenants()
+    }
+
+    /// Forgets a tenant that is gone: its answers, its loads under way (they are answered, not kept) and its statistics. Says how many live
+    /// answers went. Walks the tenant's answers; the database is not asked. It may come back at any time.
+    pub fn drop_tenant(&self, tenant: &TenantId) -> usize {
+        self.inner.cache.drop_tenant(tenant)
     }
 
     /// Forgets every cached answer of every tenant.

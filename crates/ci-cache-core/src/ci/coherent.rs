@@ -11,6 +11,7 @@ use super::config::CiCacheConfig;
 use super::entry::{CiEntry, EntrySummary, Rows};
 use super::matching::{CiDomain, Dependency, Reason};
 use super::stats::{CiStats, Seen, Tally};
+use super::tenancy::{Tenancy, TenantStats};
 use super::tenants::Tenants;
 use crate::builder::CacheBuilder;
 use crate::clock::{Clock, Tick};
@@ -41,6 +42,7 @@ pub struct CoherentCiCache<V, E = Infallible> {
     /// What flights are stamped with when they begin; invalidated by each change of the tenant.
     flights: Tenants,
     tally: Tally,
+    tenancy: Tenancy,
 }
 
 impl<V, E> CoherentCiCache<V, E>
@@ -65,11 +67,13 @@ where
             Some(shards) => builder.shards(shards),
             None => builder,
         };
+        let (tenancy, builder) = Tenancy::build(&config, builder);
         Ok(Self {
             engine: Coherent::new(builder, CiDomain::new(), options)?,
             config,
             flights: Tenants::new(),
             tally: Tally::default(),
+            tenancy,
         })
     }
 
@@ -94,11 +98,14 @@ where
     pub fn lookup(&self, tenant: &TenantId, key: &Key, question: &Question) -> CoherentLookup<V, E> {
         let begin = || {
             let stamp = self.flights.stamp(tenant, question.kind());
-            let options = InsertOptions::new().ttl(self.config.ttl_of(question));
+            let options = InsertOptions::new().ttl(self.config.ttl_for(tenant, question));
             (key.clone(), options.stamped(stamp))
         };
         let lookup = self.engine.cache().lookup_with(key, begin);
         let hit = matches!(lookup, Lookup::Hit(_) | Lookup::Stale(..));
+        if !hit {
+            self.tenancy.missed(tenant);
+        }
         self.tally
             .count(question.kind(), if hit { Seen::Hit } else { Seen::Miss });
         lookup
@@ -219,6 +226,24 @@ where
     /// Tells of the latest drops, the latest last: which change hit which entry, and why.
     pub fn history(&self) -> Vec<Dropped<Key, Reason>> {
         self.engine.history()
+    }
+
+    /// Tells what a tenant has here and did; nothing if it did nothing, or where entries are not grouped by tenant: shares are off
+    /// ([`TenantShares`](super::TenantShares)) and no tenant has a limit. Locks each shard for a moment.
+    pub fn tenant_stats(&self, tenant: &TenantId) -> Option<TenantStats> {
+        self.tenancy.stats(self.engine.cache(), tenant)
+    }
+
+    /// Tells what each tenant with cached answers has here and did, by name; nothing where entries are not grouped by tenant. Locks each
+    /// shard for a moment.
+    pub fn tenants(&self) -> Vec<(TenantId, TenantStats)> {
+        self.tenancy.all(self.engine.cache())
+    }
+
+    /// Forgets a tenant: removes its answers, detaches its loads, and drops its statistics; says how many live answers went. Walks the
+    /// tenant's entries, or all where entries are not grouped by tenant.
+    pub fn drop_tenant(&self, tenant: &TenantId) -> usize {
+        self.tenancy.drop(self.engine.cache(), tenant)
     }
 
     /// Summarises up to `limit` live entries, most recently used first (roughly, with several shards).
