@@ -1,6 +1,7 @@
 //! Settings of a runner, checked before it is built.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::coherence::{self, Follow, Pace};
 use crate::gather::Gathering;
 use crate::runner::{Inner, OwnHistory};
 use crate::through::Through;
+use crate::warm::{Warm, WarmOptions};
 use crate::writer::Following;
 use crate::{Error, Level, Result, Runner};
 
@@ -31,6 +33,7 @@ pub struct RunnerBuilder {
     level: Level,
     pace: Pace,
     coherence: CoherenceOptions,
+    warm: WarmOptions,
 }
 
 impl RunnerBuilder {
@@ -50,6 +53,7 @@ impl RunnerBuilder {
                 retention: Duration::from_secs(600),
             },
             coherence: CoherenceOptions::new(),
+            warm: WarmOptions::default(),
         }
     }
 
@@ -155,6 +159,22 @@ impl RunnerBuilder {
         self
     }
 
+    /// Starts warm from a file, and keeps it: cached answers are written there now and then and at [`Runner::close`], and a runner that starts
+    /// with the file uses those that the change feed proves still true. None when not called; of no use for a store without a feed.
+    ///
+    /// The file holds answers in the clear: protect it like the database. It belongs to one runner; of two that write it the last one wins.
+    /// Times to live begin anew.
+    pub fn warm_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.warm.path = Some(path.into());
+        self
+    }
+
+    /// Sets the time between two writings of the [`warm_file`](Self::warm_file); 60 s when not called, from 1 s.
+    pub fn warm_every(mut self, pause: Duration) -> Self {
+        self.warm.every = pause;
+        self
+    }
+
     /// Lets each change be matched against every entry as well and what the index missed be counted: for tests, slow.
     #[doc(hidden)]
     pub fn compare(mut self, compare: bool) -> Self {
@@ -172,6 +192,7 @@ impl RunnerBuilder {
         let cache =
             CoherentCiCache::new(self.config, &self.coherence, Arc::clone(&clock)).map_err(refused)?;
         let cache = Arc::new(cache);
+        let warm = Arc::new(Warm::new(self.warm, self.store.backend()));
         let (feed, own) = (self.store.feed(), Arc::new(OwnHistory::default()));
         let follow = Arc::new(Follow::new(self.pace, feed.is_some()));
         let writer = Following::new(
@@ -191,6 +212,7 @@ impl RunnerBuilder {
             own,
             statements: AtomicU64::new(0),
             again: AtomicU64::new(0),
+            warm,
         });
         match feed {
             Some(feed) => {
@@ -217,6 +239,12 @@ impl RunnerBuilder {
             ("poll_idle", pace.idle, SHORTEST, LONGEST),
             ("poll_timeout", pace.patience, SHORTEST, LONGEST),
             ("retention", pace.retention, Duration::from_secs(1), Duration::MAX),
+            (
+                "warm_every",
+                self.warm.every,
+                Duration::from_secs(1),
+                Duration::MAX,
+            ),
         ];
         for (field, value, least, most) in settings {
             if value < least || value > most {

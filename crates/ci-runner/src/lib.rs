@@ -53,6 +53,7 @@ mod runner;
 mod search;
 mod tenant;
 mod through;
+mod warm;
 mod write;
 mod writer;
 
@@ -67,6 +68,7 @@ pub use level::Level;
 pub use page::Page;
 pub use runner::{Runner, Stats};
 pub use tenant::Tenant;
+pub use warm::WarmStatus;
 pub use write::Written;
 
 /// Runs the README's example with the documentation tests.

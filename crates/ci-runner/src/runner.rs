@@ -17,6 +17,7 @@ use crate::builder::RunnerBuilder;
 use crate::coherence::{FeedStatus, Follow, UNFOLLOWED};
 use crate::gather::Gathering;
 use crate::through::Through;
+use crate::warm::{Warm, WarmStatus};
 use crate::{Error, Level, Result, Tenant};
 
 /// What entries hold.
@@ -56,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) statements: AtomicU64,
     /// Callers who waited for a load that turned out too old for them, or was lost, and looked up again.
     pub(crate) again: AtomicU64,
+    /// What is carried over a restart.
+    pub(crate) warm: Arc<Warm>,
 }
 
 /// The history of a store that records no changes: the writes through this runner, numbered.
@@ -229,10 +232,20 @@ impl Runner {
         Ok(self.inner.store.ping().await?)
     }
 
-    /// Stops following, waits for running statements and closes the database's connections. Loads fail then; what
-    /// is cached is served for as long as its lag is within a reader's bound.
+    /// What became of the [warm file](RunnerBuilder::warm_file) at the start, and of the last writing.
+    pub fn warm(&self) -> WarmStatus {
+        self.inner.warm.status()
+    }
+
+    /// Stops following, writes the [warm file](RunnerBuilder::warm_file), waits for running statements and closes the database's connections.
+    /// Loads fail then; what is cached is served for as long as its lag is within a reader's bound.
+    ///
+    /// Waits for a poll that is under way at most as long as polls may take. Cancelled, it may leave connections open and the file as it was.
     pub async fn close(&self) {
         self.inner.follow.polls.close();
+        if self.inner.follow.has_feed() && self.inner.warm.is_wanted() {
+            self.inner.warm.finished(self.inner.follow.pace.patience).await;
+        }
         self.inner.store.close().await;
     }
 

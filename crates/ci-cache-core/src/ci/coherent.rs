@@ -246,6 +246,17 @@ where
         self.tenancy.drop(self.engine.cache(), tenant)
     }
 
+    /// Copies up to `limit` live entries, most recently used first (roughly, with several shards): for carrying them over a restart. Read the
+    /// [`mark`](Self::mark) before: what is found afterwards is true there, or at its own state where that has more ([`Mark::as_of`]).
+    /// Counts no look-up.
+    pub fn entries(&self, limit: usize) -> Vec<(Key, CiShared<V>)> {
+        let entries = self.engine.cache().entries(limit);
+        entries
+            .into_iter()
+            .map(|entry| (entry.key, entry.value))
+            .collect()
+    }
+
     /// Summarises up to `limit` live entries, most recently used first (roughly, with several shards).
     pub fn entries_summary(&self, limit: usize) -> Vec<EntrySummary> {
         let now = self.now();
