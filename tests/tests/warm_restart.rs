@@ -10,10 +10,11 @@ use ci_model::{
 };
 use ci_runner::{Answer, Level, Reply, Runner, Tenant};
 use ci_tests::fixture::{Fixture, on_both};
+use ci_tests::observed::Observed;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-const CIS: usize = 150;
+const CIS: usize = 120;
 /// Questions of one measurement: the minute before, and the one after.
 const STREAM: usize = 1_000;
 const LONG: Duration = Duration::from_secs(60);
@@ -147,7 +148,7 @@ async fn first_life(fixture: &Fixture, file: &FilePath) -> usize {
     let hits = stream(&runner, 1).await;
     runner.close().await;
     let status = runner.warm();
-    assert!(status.written.is_some_and(|count| count > 300), "{status:?}");
+    assert!(status.written.is_some_and(|count| count > 250), "{status:?}");
     hits
 }
 
@@ -159,7 +160,7 @@ async fn meddle(fixture: &Fixture) {
              UPDATE ci SET status = 'retired' WHERE tenant_id = 'other' AND ci_code = 'srv-020'; \
              DELETE FROM ci_relation WHERE tenant_id = 'acme' AND from_id = \
                 (SELECT ci_id FROM ci WHERE tenant_id = 'acme' AND ci_code = 'srv-101'); \
-             UPDATE ci SET ci_code = 'not-there' WHERE tenant_id = 'other' AND ci_code = 'srv-140'",
+             UPDATE ci SET ci_code = 'not-there' WHERE tenant_id = 'other' AND ci_code = 'srv-110'",
         )
         .await;
 }
@@ -174,7 +175,7 @@ async fn a_warm_start_hits_as_before_and_knows_what_changed_while_it_was_down() 
 
         let runner = start(fixture, &file).await;
         let status = runner.warm();
-        assert!(status.restored > 300 && status.refused.is_none(), "{status:?}");
+        assert!(status.restored > 250 && status.refused.is_none(), "{status:?}");
         let after = stream(&runner, 2).await;
         assert!(
             before > STREAM * 9 / 10 && after + STREAM / 20 >= before,
@@ -227,8 +228,7 @@ async fn what_cannot_be_proven_is_not_used() {
             let runner = start(fixture, &file).await;
             let status = runner.warm();
             assert!(status.restored == 0 && status.refused.is_some(), "{status:?}");
-            check(&runner).await;
-            drop(runner);
+            assert!(runner.entries(1).is_empty());
         }
         std::fs::remove_file(&file).unwrap();
         let runner = start(fixture, &file).await;
@@ -266,6 +266,27 @@ async fn another_history_is_not_gone_on_with() {
             (0, Some("new epoch: schema"))
         );
         check(&runner).await;
+        runner.close().await;
+    })
+    .await;
+}
+
+/// Plants the defect that this is all about: a feed that goes on from now and says that nothing happened. The check has to see it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_check_notices_a_feed_that_skips_what_happened_meanwhile() {
+    on_both(async |fixture| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("warm");
+        first_life(fixture, &file).await;
+        meddle(fixture).await;
+        let (store, control) = Observed::around(fixture.open().await);
+        control.skip_downtime();
+        let runner = Runner::builder(store).warm_file(&file).build().unwrap();
+        assert!(runner.catch_up(LONG).await);
+        assert!(runner.warm().restored > 250);
+        let asked = runner.clone();
+        let checked = tokio::spawn(async move { check(&asked).await }).await;
+        assert!(checked.is_err_and(|error| error.is_panic()), "nobody noticed it");
         runner.close().await;
     })
     .await;

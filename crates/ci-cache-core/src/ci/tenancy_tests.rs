@@ -100,9 +100,7 @@ fn hits_and_misses_are_counted_by_tenant_and_dropped_with_it() {
     );
     assert_eq!((cache.drop_tenant(&a), cache.len()), (3, 0));
     assert_eq!((cache.tenant_stats(&a), cache.tenants()), (None, Vec::new()));
-    let plain =
-        super::super::CiCache::<Vec<u32>, ()>::new(CiCacheConfig::new(), Arc::new(ManualClock::new()))
-            .unwrap();
+    let plain = Answers::new(CiCacheConfig::new(), Arc::new(ManualClock::new())).unwrap();
     plain.set(&a, &search(1), vec![1]);
     assert_eq!((plain.tenant_stats(&a), plain.drop_tenant(&a)), (None, 1));
 }

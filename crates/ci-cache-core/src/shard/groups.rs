@@ -23,10 +23,10 @@ const PASSED: usize = 8;
 /// The groups of one shard.
 #[derive(Debug)]
 pub(crate) struct Groups {
-    /// Where each group is in `groups`.
+    /// Where each group is in `all`.
     known: HashMap<u64, u32>,
-    groups: Vec<Group>,
-    /// Places in `groups` of forgotten groups.
+    all: Vec<Group>,
+    /// Places in `all` of forgotten groups.
     free: Vec<u32>,
     /// For each slot its group, and its neighbours there.
     places: Vec<Place>,
@@ -79,7 +79,7 @@ impl Groups {
     pub(crate) fn new(shards: u64) -> Self {
         Self {
             known: HashMap::new(),
-            groups: Vec::new(),
+            all: Vec::new(),
             free: Vec::new(),
             places: Vec::new(),
             parts: 0,
@@ -108,7 +108,7 @@ impl Groups {
 
     fn group_mut(&mut self, slot: u32) -> Option<&mut Group> {
         let group = self.of(slot);
-        self.groups.get_mut(group as usize)
+        self.all.get_mut(group as usize)
     }
 
     /// Takes a new entry in.
@@ -118,7 +118,7 @@ impl Groups {
         }
         let at = self.find(id, share);
         let parts = &mut self.parts;
-        if let Some(group) = self.groups.get_mut(at as usize) {
+        if let Some(group) = self.all.get_mut(at as usize) {
             if group.len > 0 {
                 *parts -= u64::from(group.share.parts);
             }
@@ -148,11 +148,11 @@ impl Groups {
         };
         let at = match self.free.pop() {
             Some(at) => at,
-            None => u32::try_from(self.groups.len()).unwrap_or(NONE),
+            None => u32::try_from(self.all.len()).unwrap_or(NONE),
         };
-        match self.groups.get_mut(at as usize) {
+        match self.all.get_mut(at as usize) {
             Some(place) => *place = group,
-            None => self.groups.push(group),
+            None => self.all.push(group),
         }
         self.known.insert(id, at);
         at
@@ -163,7 +163,7 @@ impl Groups {
         if self.known.len() < self.sweep_at {
             return;
         }
-        let (groups, free) = (&self.groups, &mut self.free);
+        let (groups, free) = (&self.all, &mut self.free);
         self.known.retain(|_, at| {
             let is_used = groups.get(*at as usize).is_some_and(|group| group.len > 0);
             if !is_used {
@@ -176,7 +176,7 @@ impl Groups {
 
     /// Puts an entry at the front of a group's list.
     fn link(&mut self, slot: u32, at: u32) {
-        let Some(group) = self.groups.get_mut(at as usize) else {
+        let Some(group) = self.all.get_mut(at as usize) else {
             return;
         };
         let older = std::mem::replace(&mut group.newest, slot);
@@ -197,7 +197,7 @@ impl Groups {
     /// Takes an entry out of its group's list.
     fn unlink(&mut self, slot: u32) {
         let Place { group, newer, older } = self.place(slot);
-        let Some(group) = self.groups.get_mut(group as usize) else {
+        let Some(group) = self.all.get_mut(group as usize) else {
             return;
         };
         if newer == NONE {
@@ -221,7 +221,7 @@ impl Groups {
     pub(crate) fn leave(&mut self, slot: u32, weight: u32, evicted: bool) {
         let at = self.of(slot);
         self.unlink(slot);
-        let Some(group) = self.groups.get_mut(at as usize) else {
+        let Some(group) = self.all.get_mut(at as usize) else {
             return;
         };
         group.len -= 1;
@@ -250,7 +250,7 @@ impl Groups {
 
     /// Counts a hit of an entry, under shared access.
     pub(crate) fn hit(&self, slot: u32) {
-        if let Some(group) = self.groups.get(self.of(slot) as usize) {
+        if let Some(group) = self.all.get(self.of(slot) as usize) {
             group
                 .hits
                 .store(group.hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -259,7 +259,7 @@ impl Groups {
 
     /// Tells by how much a group is over its share; not at all if it is within it.
     fn excess(&self, at: u32, capacity: u64) -> Option<u64> {
-        let group = self.groups.get(at as usize)?;
+        let group = self.all.get(at as usize)?;
         let share = share_of(group.share.parts, self.parts, capacity);
         group.weight.checked_sub(share).filter(|&excess| excess > 0)
     }
@@ -284,7 +284,7 @@ impl Groups {
 
     /// Tells whether a group holds more than it may.
     pub(crate) fn is_above_limit(&self, at: u32) -> bool {
-        let group = self.groups.get(at as usize);
+        let group = self.all.get(at as usize);
         group.is_some_and(|group| group.weight > self.limit(group.share))
     }
 
@@ -303,13 +303,13 @@ impl Groups {
     }
 
     fn back(&self, at: u32) -> Option<u32> {
-        let oldest = self.groups.get(at as usize)?.oldest;
+        let oldest = self.all.get(at as usize)?.oldest;
         (oldest != NONE).then_some(oldest)
     }
 
     /// Gives the entries of a group, the newest first.
     pub(crate) fn slots(&self, id: u64) -> Vec<u32> {
-        let first = self.known.get(&id).and_then(|&at| self.groups.get(at as usize));
+        let first = self.known.get(&id).and_then(|&at| self.all.get(at as usize));
         let mut slot = first.map_or(NONE, |group| group.newest);
         let next = || {
             let now = slot;
@@ -322,7 +322,7 @@ impl Groups {
     /// Forgets a group and what it did, if it has no entries.
     pub(crate) fn forget(&mut self, id: u64) {
         let Some(&at) = self.known.get(&id) else { return };
-        if self.groups.get(at as usize).is_some_and(|group| group.len == 0) {
+        if self.all.get(at as usize).is_some_and(|group| group.len == 0) {
             self.known.remove(&id);
             self.free.push(at);
         }
@@ -350,7 +350,7 @@ impl Groups {
             }
         }
         self.places = places;
-        for group in &mut self.groups {
+        for group in &mut self.all {
             group.newest = renamed(group.newest);
             group.oldest = renamed(group.oldest);
         }
@@ -360,7 +360,7 @@ impl Groups {
     pub(crate) fn clear(&mut self) {
         self.places.clear();
         self.parts = 0;
-        for group in &mut self.groups {
+        for group in &mut self.all {
             group.len = 0;
             group.weight = 0;
             group.newest = NONE;
@@ -371,7 +371,7 @@ impl Groups {
     /// Tells what each group holds and did, and one of its slots.
     pub(crate) fn stats(&self, capacity: u64) -> impl Iterator<Item = (u64, Option<u32>, GroupStats)> {
         self.known.values().filter_map(move |&at| {
-            let group = self.groups.get(at as usize)?;
+            let group = self.all.get(at as usize)?;
             let share = share_of(group.share.parts, self.parts, capacity);
             let stats = GroupStats {
                 entries: group.len,
@@ -391,7 +391,7 @@ impl Groups {
     pub(crate) fn validate(&self, entries: impl Iterator<Item = (u32, u64, u32)>) -> Result<(), String> {
         let mut sums: HashMap<u64, (usize, u64)> = HashMap::new();
         for (slot, id, weight) in entries {
-            let group = self.groups.get(self.of(slot) as usize);
+            let group = self.all.get(self.of(slot) as usize);
             if group.map(|group| group.id) != Some(id) {
                 return Err(format!("slot {slot}: it is in another group than {id}"));
             }
@@ -400,7 +400,7 @@ impl Groups {
         }
         let mut parts = 0;
         for (&id, &at) in &self.known {
-            let Some(group) = self.groups.get(at as usize) else {
+            let Some(group) = self.all.get(at as usize) else {
                 return Err(format!("group {id} is nowhere"));
             };
             let counted = sums.get(&id).copied().unwrap_or_default();

@@ -6,11 +6,12 @@
 //! - `mod.rs`: the parts, and what is done under shared access: looking.
 //! - `write.rs`: entries come and go.
 //! - `load.rs`: flights.
-//! - `groups.rs`: shares of the capacity.
+//! - `room.rs` and `groups.rs`: who leaves, and shares of the capacity.
 //! - `step.rs`: what `compute` and the snapshots need.
 
 mod groups;
 mod load;
+mod room;
 mod step;
 mod write;
 
