@@ -217,15 +217,18 @@ impl<K, V, S> CacheBuilder<K, V, S> {
     /// Groups entries, by tenant for instance, so that one group's churn cannot empty another's. `of` names the group of a key, `share` says
     /// what a group may count on and hold at most. Default: no groups.
     ///
-    /// A group may use whatever others leave unused. What is to leave a full shard is the policy's choice, unless that is an entry of a group
-    /// within its share and not of the newcomer's group: then the newcomer's own group loses its oldest entry if it is over its share, else
-    /// the group that is over by most. A group's share is its parts of the shard's capacity, of all the parts of groups with entries there; so
-    /// a group that comes lessens the shares of the others, and one that goes leaves them more.
+    /// A group may use whatever others leave unused. What is to leave a full shard is the policy's choice, but for two cases. Churn is paid by
+    /// who causes it: where a group's entries that have not been used yet take more than half of its share, an insertion of it displaces the
+    /// oldest of those, never another group's. And a share is safe: an entry of a group within its share that was used (or any, up to an eighth
+    /// of the share) leaves for nobody; the newcomer's group loses its oldest if it is over its share, else the group that is over by most.
+    ///
+    /// A group's share is its parts of the shard's capacity, of all the parts of groups with entries there; so a group that comes lessens the
+    /// shares of the others, and one that goes leaves them more. Where no group has any parts the policy decides alone.
     ///
     /// Both functions run at each insertion, under the shard's lock; `of` also when flights are detached. The same key must always have the
     /// same group; a share may change, and counts from the group's next insertion on.
     ///
-    /// Cost: [details](Self::details), 12 bytes a slot and some 100 a group and shard; in the worst case (newcomer and victim both within
+    /// Cost: [details](Self::details), 24 bytes a slot and some 100 a group and shard; in the worst case (newcomer and victim both within
     /// their shares) an eviction looks at each group of the shard.
     ///
     /// ```

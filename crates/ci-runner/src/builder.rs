@@ -64,7 +64,7 @@ impl RunnerBuilder {
     }
 
     /// Divides the room for answers between tenants, or does not; [`TenantShares::Fair`] when not called: what a tenant does not use others
-    /// borrow, and no tenant's churn takes another's share from it.
+    /// borrow, and no tenant's churn empties another's share.
     pub fn tenant_shares(mut self, shares: TenantShares) -> Self {
         self.config = self.config.tenant_shares(shares);
         self

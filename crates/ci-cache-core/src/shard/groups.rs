@@ -1,15 +1,20 @@
 //! The groups of a shard's entries: what each holds, what its share is, and whose entry gives way.
 //!
-//! The rule: the entry that leaves a full shard is the policy's choice, unless its group is within its share and is not the newcomer's.
-//! Then the oldest of the newcomer's own group leaves, if that is over its share, else the oldest of the group that is over by most. There is
-//! one: all shares together are at most the capacity, which is exceeded.
+//! An entry is *proven* once it has answered a look-up (or was stored again); until then it is on probation, and most of what a scan brings
+//! never gets further. The policy names the entry to lose, and that leaves, but for two cases:
 //!
-//! So a group may borrow whatever others do not use, and can be brought down to its share by others, but not below; and while nobody is
-//! at his share's edge the policy decides alone, which knows best what is worth keeping.
+//! 1. *Churn is paid by who causes it.* It is another group's, while more than half of the newcomer's group's share is on probation: the
+//!    newcomer's group loses its oldest entry on probation instead. So a scan takes half a share from others at most.
+//! 2. *A share is safe.* Its group is within its share, and it is proven, or its group has an eighth of its share on probation at most: the
+//!    newcomer's group loses its oldest entry if it is over its share, else the group that is over by most. There is one: all shares together
+//!    are at most the capacity, which is exceeded.
+//!
+//! So a group may borrow whatever others do not use. It can be brought down to its share by others, but not below; and the policy, which knows
+//! best what is worth keeping, decides alone wherever neither case is at hand.
 
 use hashbrown::HashMap;
 
-use crate::policy::Residents;
+use crate::detail::Columns;
 use crate::share::{GroupStats, Share};
 use crate::shim::{AtomicU64, Ordering};
 
@@ -17,8 +22,34 @@ use crate::shim::{AtomicU64, Ordering};
 const NONE: u32 = u32::MAX;
 /// Groups without entries are forgotten when so many are known, and again whenever their number has doubled.
 const FIRST_SWEEP: usize = 1_024;
-/// Hit entries that are passed over, at most, in search for a group's oldest entry.
-const PASSED: usize = 8;
+/// Entries looked at, at most, for one on probation that was not used: the used ones are taken for proven.
+const LOOKED_AT: usize = 8;
+/// What a group may have on probation, as one in so many of its share, before its insertions displace its own.
+const CHURN: u64 = 2;
+/// What is safe on probation, likewise.
+const SAFE: u64 = 8;
+/// The lists of a group: entries on probation, and proven ones.
+const PROBATION: usize = 0;
+const PROVEN: usize = 1;
+
+/// What a shard knows of its entries.
+pub(crate) trait Uses {
+    /// Tells whether an entry has answered a look-up since it was stored.
+    fn is_used(&self, slot: u32) -> bool;
+    /// Gives an entry's weight.
+    fn weight(&self, slot: u32) -> u32;
+}
+
+impl Uses for Columns {
+    fn is_used(&self, slot: u32) -> bool {
+        self.detail(slot)
+            .is_some_and(|detail| detail.hits.load(Ordering::Relaxed) > 0)
+    }
+
+    fn weight(&self, slot: u32) -> u32 {
+        Self::weight(self, slot)
+    }
+}
 
 /// The groups of one shard.
 #[derive(Debug)]
@@ -37,18 +68,38 @@ pub(crate) struct Groups {
     sweep_at: usize,
 }
 
-/// One group: its entries as a list by age, or by recency of use where the policy is exact.
+/// One group: its entries in two lists, by age, or by recency of use where the policy is exact.
 #[derive(Debug)]
 struct Group {
     id: u64,
     share: Share,
     len: usize,
-    weight: u64,
-    newest: u32,
-    oldest: u32,
+    lists: [List; 2],
     /// Written by readers.
     hits: AtomicU64,
     evictions: u64,
+}
+
+/// The ends of a list of entries, and their weight.
+#[derive(Debug, Clone, Copy)]
+struct List {
+    newest: u32,
+    oldest: u32,
+    weight: u64,
+}
+
+impl List {
+    const EMPTY: Self = Self {
+        newest: NONE,
+        oldest: NONE,
+        weight: 0,
+    };
+}
+
+impl Group {
+    fn weight(&self) -> u64 {
+        self.lists[PROBATION].weight + self.lists[PROVEN].weight
+    }
 }
 
 /// Where an entry is in its group.
@@ -57,6 +108,7 @@ struct Place {
     group: u32,
     newer: u32,
     older: u32,
+    list: usize,
 }
 
 impl Default for Place {
@@ -65,6 +117,7 @@ impl Default for Place {
             group: NONE,
             newer: NONE,
             older: NONE,
+            list: PROBATION,
         }
     }
 }
@@ -125,9 +178,8 @@ impl Groups {
             group.share = share;
             *parts += u64::from(share.parts);
             group.len += 1;
-            group.weight += u64::from(weight);
         }
-        self.link(slot, at);
+        self.link(slot, at, PROBATION, u64::from(weight));
     }
 
     /// Finds a group, or makes it.
@@ -140,9 +192,7 @@ impl Groups {
             id,
             share,
             len: 0,
-            weight: 0,
-            newest: NONE,
-            oldest: NONE,
+            lists: [List::EMPTY; 2],
             hits: AtomicU64::new(0),
             evictions: 0,
         };
@@ -174,14 +224,16 @@ impl Groups {
         self.sweep_at = FIRST_SWEEP.max(self.known.len() * 2);
     }
 
-    /// Puts an entry at the front of a group's list.
-    fn link(&mut self, slot: u32, at: u32) {
+    /// Puts an entry at the front of one of a group's lists.
+    fn link(&mut self, slot: u32, at: u32, list: usize, weight: u64) {
         let Some(group) = self.all.get_mut(at as usize) else {
             return;
         };
-        let older = std::mem::replace(&mut group.newest, slot);
+        let ends = &mut group.lists[list];
+        ends.weight += weight;
+        let older = std::mem::replace(&mut ends.newest, slot);
         if older == NONE {
-            group.oldest = slot;
+            ends.oldest = slot;
         } else if let Some(place) = self.place_mut(older) {
             place.newer = slot;
         }
@@ -190,21 +242,29 @@ impl Groups {
                 group: at,
                 newer: NONE,
                 older,
+                list,
             };
         }
     }
 
-    /// Takes an entry out of its group's list.
-    fn unlink(&mut self, slot: u32) {
-        let Place { group, newer, older } = self.place(slot);
+    /// Takes an entry out of its list.
+    fn unlink(&mut self, slot: u32, weight: u64) {
+        let Place {
+            group,
+            newer,
+            older,
+            list,
+        } = self.place(slot);
         let Some(group) = self.all.get_mut(group as usize) else {
             return;
         };
+        let ends = &mut group.lists[list];
+        ends.weight -= weight;
         if newer == NONE {
-            group.newest = older;
+            ends.newest = older;
         }
         if older == NONE {
-            group.oldest = newer;
+            ends.oldest = newer;
         }
         if let Some(place) = self.place_mut(newer) {
             place.older = older;
@@ -220,12 +280,11 @@ impl Groups {
     /// Lets go of an entry.
     pub(crate) fn leave(&mut self, slot: u32, weight: u32, evicted: bool) {
         let at = self.of(slot);
-        self.unlink(slot);
+        self.unlink(slot, weight.into());
         let Some(group) = self.all.get_mut(at as usize) else {
             return;
         };
         group.len -= 1;
-        group.weight -= u64::from(weight);
         group.evictions += u64::from(evicted);
         if group.len == 0 {
             self.parts -= u64::from(group.share.parts);
@@ -234,17 +293,19 @@ impl Groups {
 
     /// Learns that an entry weighs something else now.
     pub(crate) fn reweighed(&mut self, slot: u32, from: u32, to: u32) {
+        let list = self.place(slot).list;
         if let Some(group) = self.group_mut(slot) {
-            group.weight = group.weight + u64::from(to) - u64::from(from);
+            let weight = &mut group.lists[list].weight;
+            *weight = *weight + u64::from(to) - u64::from(from);
         }
     }
 
-    /// Makes an entry the newest of its group.
-    pub(crate) fn touch(&mut self, slot: u32) {
+    /// Learns of a use of an entry: it is proven, and the newest of its group.
+    pub(crate) fn touch(&mut self, slot: u32, weight: u32) {
         let group = self.of(slot);
         if group != NONE {
-            self.unlink(slot);
-            self.link(slot, group);
+            self.unlink(slot, weight.into());
+            self.link(slot, group, PROVEN, weight.into());
         }
     }
 
@@ -257,66 +318,105 @@ impl Groups {
         }
     }
 
-    /// Tells by how much a group is over its share; not at all if it is within it.
-    fn excess(&self, at: u32, capacity: u64) -> Option<u64> {
+    /// Gives a group and what it may count on.
+    fn claim(&self, at: u32, capacity: u64) -> Option<(&Group, u64)> {
         let group = self.all.get(at as usize)?;
-        let share = share_of(group.share.parts, self.parts, capacity);
-        group.weight.checked_sub(share).filter(|&excess| excess > 0)
+        Some((group, share_of(group.share.parts, self.parts, capacity)))
     }
 
-    /// Finds the group whose oldest entry leaves in place of the policy's victim; none if the victim is to leave.
+    /// Tells by how much a group is over its share; not at all if it is within it.
+    fn excess(&self, at: u32, capacity: u64) -> Option<u64> {
+        let (group, share) = self.claim(at, capacity)?;
+        group.weight().checked_sub(share).filter(|&excess| excess > 0)
+    }
+
+    /// Finds the entry that leaves in place of the policy's victim; none if the victim is to leave. See the module's page.
     ///
     /// Constant, unless newcomer and victim are both within their shares: then one look at each group.
-    pub(crate) fn instead_of(&self, victim: u32, newcomer: Option<u32>, capacity: u64) -> Option<u32> {
+    pub(crate) fn instead_of(
+        &mut self,
+        victim: u32,
+        newcomer: Option<u32>,
+        capacity: u64,
+        uses: &impl Uses,
+    ) -> Option<u32> {
+        if self.parts == 0 {
+            return None;
+        }
         let loser = self.of(victim);
-        if newcomer == Some(loser) || self.excess(loser, capacity).is_some() {
+        if let Some(own) = newcomer.filter(|&own| own != loser)
+            && let Some((group, share)) = self.claim(own, capacity)
+            && group.lists[PROBATION].weight > share / CHURN
+            && let Some(slot) = self.unproven(own, uses)
+        {
+            return Some(slot);
+        }
+        if self.place(victim).list == PROBATION && uses.is_used(victim) {
+            self.touch(victim, uses.weight(victim));
+        }
+        let (group, share) = self.claim(loser, capacity)?;
+        let is_proven = self.place(victim).list == PROVEN;
+        let is_safe = group.weight() <= share && (is_proven || group.lists[PROBATION].weight <= share / SAFE);
+        if !is_safe {
             return None;
         }
         let own = newcomer.filter(|&own| self.excess(own, capacity).is_some());
-        own.or_else(|| {
+        let from = own.or_else(|| {
             // Of equals the one with the lowest name.
             let groups = self.known.iter();
             let over =
                 groups.filter_map(|(&id, &at)| Some((self.excess(at, capacity)?, std::cmp::Reverse(id), at)));
             over.max().map(|(.., at)| at)
-        })
+        })?;
+        self.oldest(from, uses)
     }
 
     /// Tells whether a group holds more than it may.
     pub(crate) fn is_above_limit(&self, at: u32) -> bool {
         let group = self.all.get(at as usize);
-        group.is_some_and(|group| group.weight > self.limit(group.share))
+        group.is_some_and(|group| group.weight() > self.limit(group.share))
     }
 
-    /// Gives the entry of a group to lose: the oldest, where `exact`; else the oldest without hits among the last few, those with hits going
-    /// round again.
-    pub(crate) fn oldest<R: Residents>(&mut self, at: u32, exact: bool, residents: &R) -> Option<u32> {
-        let passed = if exact { 0 } else { PASSED };
-        for _ in 0..passed {
-            let slot = self.back(at)?;
-            if residents.hits(slot) == 0 {
+    /// Finds the oldest entry of a group on probation that was not used; takes the used ones before it for proven, as many as there is time
+    /// for.
+    fn unproven(&mut self, at: u32, uses: &impl Uses) -> Option<u32> {
+        for _ in 0..LOOKED_AT {
+            let slot = self.back(at, PROBATION)?;
+            if !uses.is_used(slot) {
                 return Some(slot);
             }
-            self.touch(slot);
+            self.touch(slot, uses.weight(slot));
         }
-        self.back(at)
+        None
     }
 
-    fn back(&self, at: u32) -> Option<u32> {
-        let oldest = self.all.get(at as usize)?.oldest;
+    /// Gives the entry of a group to lose: the oldest on probation, else the oldest.
+    pub(crate) fn oldest(&mut self, at: u32, uses: &impl Uses) -> Option<u32> {
+        let unproven = self.unproven(at, uses);
+        unproven
+            .or_else(|| self.back(at, PROVEN))
+            .or_else(|| self.back(at, PROBATION))
+    }
+
+    fn back(&self, at: u32, list: usize) -> Option<u32> {
+        let oldest = self.all.get(at as usize)?.lists[list].oldest;
         (oldest != NONE).then_some(oldest)
     }
 
-    /// Gives the entries of a group, the newest first.
+    /// Gives the entries of a group, proven ones first, the newest first.
     pub(crate) fn slots(&self, id: u64) -> Vec<u32> {
-        let first = self.known.get(&id).and_then(|&at| self.all.get(at as usize));
-        let mut slot = first.map_or(NONE, |group| group.newest);
-        let next = || {
-            let now = slot;
-            slot = self.place(now).older;
-            (now != NONE).then_some(now)
-        };
-        std::iter::from_fn(next).collect()
+        let group = self.known.get(&id).and_then(|&at| self.all.get(at as usize));
+        let Some(group) = group else { return Vec::new() };
+        let mut slots = Vec::with_capacity(group.len);
+        for list in [PROVEN, PROBATION] {
+            let mut slot = group.lists[list].newest;
+            // No longer than it can be, even if it were torn.
+            while slot != NONE && slots.len() <= group.len {
+                slots.push(slot);
+                slot = self.place(slot).older;
+            }
+        }
+        slots
     }
 
     /// Forgets a group and what it did, if it has no entries.
@@ -346,13 +446,16 @@ impl Groups {
                     group: place.group,
                     newer: renamed(place.newer),
                     older: renamed(place.older),
+                    list: place.list,
                 };
             }
         }
         self.places = places;
         for group in &mut self.all {
-            group.newest = renamed(group.newest);
-            group.oldest = renamed(group.oldest);
+            for list in &mut group.lists {
+                list.newest = renamed(list.newest);
+                list.oldest = renamed(list.oldest);
+            }
         }
     }
 
@@ -362,9 +465,7 @@ impl Groups {
         self.parts = 0;
         for group in &mut self.all {
             group.len = 0;
-            group.weight = 0;
-            group.newest = NONE;
-            group.oldest = NONE;
+            group.lists = [List::EMPTY; 2];
         }
     }
 
@@ -375,12 +476,16 @@ impl Groups {
             let share = share_of(group.share.parts, self.parts, capacity);
             let stats = GroupStats {
                 entries: group.len,
-                weight: group.weight,
+                weight: group.weight(),
                 share: if group.len > 0 { share } else { 0 },
                 hits: group.hits.load(Ordering::Relaxed),
                 evictions: group.evictions,
             };
-            Some((group.id, self.back(at), stats))
+            Some((
+                group.id,
+                self.back(at, PROVEN).or_else(|| self.back(at, PROBATION)),
+                stats,
+            ))
         })
     }
 
@@ -389,14 +494,15 @@ impl Groups {
     /// # Errors
     /// Says what disagrees.
     pub(crate) fn validate(&self, entries: impl Iterator<Item = (u32, u64, u32)>) -> Result<(), String> {
-        let mut sums: HashMap<u64, (usize, u64)> = HashMap::new();
+        let mut sums: HashMap<u64, (usize, [u64; 2])> = HashMap::new();
         for (slot, id, weight) in entries {
             let group = self.all.get(self.of(slot) as usize);
             if group.map(|group| group.id) != Some(id) {
                 return Err(format!("slot {slot}: it is in another group than {id}"));
             }
             let sum = sums.entry(id).or_default();
-            *sum = (sum.0 + 1, sum.1 + u64::from(weight));
+            sum.0 += 1;
+            sum.1[self.place(slot).list] += u64::from(weight);
         }
         let mut parts = 0;
         for (&id, &at) in &self.known {
@@ -404,13 +510,11 @@ impl Groups {
                 return Err(format!("group {id} is nowhere"));
             };
             let counted = sums.get(&id).copied().unwrap_or_default();
-            let slots = self.slots(id);
-            let back = slots.last().copied();
-            if (group.len, group.weight) != counted || slots.len() != group.len || back != self.back(at) {
+            let listed = self.slots(id).len();
+            let booked = (group.len, group.lists.map(|list| list.weight));
+            if booked != counted || listed != group.len {
                 return Err(format!(
-                    "group {id} has {counted:?} entries and weight, {:?} counted, {} listed",
-                    (group.len, group.weight),
-                    slots.len()
+                    "group {id} has {counted:?} entries and weights, {booked:?} counted, {listed} listed"
                 ));
             }
             if group.len > 0 {

@@ -53,12 +53,7 @@ impl<K, V, E> Shard<K, V, E> {
             .groups
             .as_mut()
             .filter(|groups| groups.is_above_limit(group))?;
-        let view = super::View {
-            table: &self.table,
-            columns: &self.columns,
-            rehash: &*config.rehash,
-        };
-        let slot = groups.oldest(group, config.eviction.is_exact(), &view)?;
+        let slot = groups.oldest(group, &self.columns)?;
         let (_, key, _) = self.table.get(slot)?;
         let hash = (config.rehash)(key);
         self.take(hash, slot, Cause::Size, config, out);
@@ -82,13 +77,11 @@ impl<K, V, E> Shard<K, V, E> {
         if let Some(groups) = &mut self.groups
             && let Some(spared) = victim
             && !self.rules.ignores_shares()
-            && let Some(group) = groups.instead_of(spared, newcomer, self.capacity)
+            && let Some(slot) = groups.instead_of(spared, newcomer, self.capacity, &self.columns)
         {
             self.policy.spare(spared, &view);
-            victim = groups.oldest(group, config.eviction.is_exact(), &view);
-            if let Some(slot) = victim {
-                self.policy.remove(slot, &view);
-            }
+            self.policy.remove(slot, &view);
+            victim = Some(slot);
         }
         self.sample = self.policy.sample_mask().unwrap_or(u64::MAX);
         if let Some(slot) = victim
@@ -105,7 +98,7 @@ impl<K, V, E> Shard<K, V, E> {
     pub(super) fn used(&mut self, slot: u32) {
         self.policy.hit(slot);
         if let Some(groups) = &mut self.groups {
-            groups.touch(slot);
+            groups.touch(slot, self.columns.weight(slot));
         }
     }
 
