@@ -30,6 +30,7 @@ mod rounds;
 mod run;
 mod sibling;
 mod statistics;
+mod tenants;
 mod throughput;
 mod trace;
 mod verdict;

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ci_cache_core::{Cache, CacheBuilder, Eviction, LookupOptions, ManualClock, Tick};
+use ci_cache_core::{Cache, CacheBuilder, Eviction, LookupOptions, ManualClock, Share, Tick};
 use foldhash::fast::RandomState;
 
 use crate::contender::{Loads, Reads, Setup, Writes};
@@ -42,6 +42,23 @@ impl<K: Hash + Eq + 'static, V: Clone> Ours<K, V> {
     pub(crate) fn new(setup: Setup, eviction: Eviction) -> Result<Self, ci_cache_core::Error> {
         let builder = CacheBuilder::new(setup.capacity, CLOCK.clone());
         Ok(Self(configured(builder, setup, eviction).build()?))
+    }
+}
+
+impl Ours<u64, u32> {
+    /// Builds one for two tenants, told apart by the keys' highest bit, with or without equal shares.
+    pub(crate) fn of_tenants(
+        capacity: usize,
+        eviction: Eviction,
+        shares: bool,
+    ) -> Result<Self, ci_cache_core::Error> {
+        let builder = CacheBuilder::new(capacity, CLOCK.clone()).eviction(eviction);
+        let builder = if shares {
+            builder.groups(|key: &u64| key >> 63, |_| Share::new())
+        } else {
+            builder
+        };
+        Ok(Self(builder.build()?))
     }
 }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::options::Run;
 use crate::report::Section;
 use crate::verdict::{self, Line};
-use crate::{hit_ratio, instructions, latency, memory, ours, paths, throughput};
+use crate::{hit_ratio, instructions, latency, memory, ours, paths, tenants, throughput};
 
 type Measure = fn(&Run) -> anyhow::Result<Section>;
 
@@ -25,6 +25,7 @@ const MEASURES: &[(&str, Measure)] = &[
     (paths::LOAD, paths::load),
     (memory::NAME, memory::measure),
     (hit_ratio::NAME, hit_ratio::measure),
+    (tenants::NAME, tenants::measure),
     (instructions::NAME, instructions::measure),
 ];
 

@@ -12,6 +12,7 @@ use crate::expiry::{Ttl, Windows, shorten};
 use crate::listener::Listener;
 use crate::mark::Mark;
 use crate::policy::Eviction;
+use crate::share::{Grouping, Share};
 use crate::shim::AtomicU64;
 
 /// Computes a weight; see [`CacheBuilder::weigher`](crate::CacheBuilder::weigher).
@@ -60,6 +61,8 @@ pub(crate) struct Config<K, V> {
     pub(crate) listener: Option<Listener<K, V>>,
     pub(crate) rehash: Rehash<K>,
     pub(crate) eviction: Eviction,
+    /// How entries are grouped, if they are.
+    pub(crate) groups: Option<Arc<Grouping<K>>>,
     /// Keep a detail for every entry.
     pub(crate) details: bool,
     /// Let what a load cost count at eviction.
@@ -77,6 +80,8 @@ pub(crate) struct Life {
     pub(crate) detail: Option<Detail>,
     pub(crate) weight: u32,
     pub(crate) cost: u32,
+    /// Its group and what that may count on, if entries are grouped.
+    pub(crate) group: Option<(u64, Share)>,
 }
 
 impl Life {
@@ -88,12 +93,13 @@ impl Life {
             detail: None,
             weight: 1,
             cost: 0,
+            group: None,
         }
     }
 }
 
 impl<K, V> Config<K, V> {
-    /// Decides how long an entry lives and what it weighs. Runs the caller's weigher and expiry function.
+    /// Decides how long an entry lives, what it weighs and where it belongs. Runs the caller's weigher, expiry and group functions.
     ///
     /// # Errors
     /// Gives back their panic, so that the pair can be brought out of the lock first.
@@ -165,6 +171,10 @@ impl<K, V> Config<K, V> {
             detail,
             weight: weight.max(1),
             cost: if self.cost_aware { options.cost } else { 0 },
+            group: self.groups.as_ref().map(|groups| {
+                let group = (groups.of)(key);
+                (group, (groups.share)(group))
+            }),
         }
     }
 }

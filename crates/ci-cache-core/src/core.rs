@@ -48,7 +48,7 @@ fn shares(capacity: u64, shards: usize) -> impl Iterator<Item = u64> {
 impl<K, V, E> Core<K, V, E> {
     pub(crate) fn new(capacity: u64, shards: usize, config: Config<K, V>) -> Self {
         let shards = shares(capacity, shards)
-            .map(|share| Line(BiasedLock::new(Shard::new(share, &config))))
+            .map(|share| Line(BiasedLock::new(Shard::new(share, shards as u64, &config))))
             .collect();
         Self {
             shards,

@@ -107,6 +107,10 @@ mod rules;
 mod scope;
 mod scopes;
 mod shard;
+mod share;
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+mod share_tests;
 mod shim;
 mod snapshot;
 mod stats;
@@ -131,5 +135,6 @@ pub use leader::{Leader, Lookup};
 pub use listener::Cause;
 pub use policy::Eviction;
 pub use scope::{Scope, Stamp};
+pub use share::{GroupStats, Share};
 pub use snapshot::{Imported, Restored};
 pub use stats::Stats;

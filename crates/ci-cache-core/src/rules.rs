@@ -79,6 +79,11 @@ mod kept {
             false
         }
 
+        /// A group within its share loses nothing to another.
+        pub(crate) const fn ignores_shares(self) -> bool {
+            false
+        }
+
         /// A snapshot is read if its checksum says that it is whole.
         pub(crate) const fn reads_damaged_snapshots(self) -> bool {
             false
@@ -154,6 +159,8 @@ mod planted {
         OverwritingKeepsTheDeadline,
         /// Takes a new capacity and leaves the eviction to whoever inserts next.
         ShrinksLater,
+        /// Evicts what the policy says, whatever the shares.
+        IgnoresShares,
         /// Cuts a snapshot into entries whatever its checksum says.
         ReadsDamagedSnapshots,
         /// Makes room for as many entries as a snapshot says it has.
@@ -163,7 +170,8 @@ mod planted {
     impl Rules {
         pub(crate) const SHIPPED: Self = Self::Kept;
 
-        /// Every way to break one; for whoever has to notice each, or knows one by its name.
+        /// Every way to break one that the fuzzer has to notice, or knows by its name. Its caches have no groups, so shares have a test of
+        /// their own.
         pub(crate) const BROKEN: [Self; 7] = [
             Self::JoinsOlderFlights,
             Self::RemovalForgetsFlights,
@@ -195,6 +203,10 @@ mod planted {
 
         pub(crate) fn shrinks_later(self) -> bool {
             self == Self::ShrinksLater
+        }
+
+        pub(crate) fn ignores_shares(self) -> bool {
+            self == Self::IgnoresShares
         }
 
         pub(crate) fn reads_damaged_snapshots(self) -> bool {

@@ -1,10 +1,13 @@
 //! Operations on the whole cache: counting, listing, clearing, filtering, resizing.
 
+use std::collections::BTreeMap;
+
 use crate::cache::Cache;
 use crate::clock::Tick;
 use crate::entry::EntrySnapshot;
 use crate::error::Error;
 use crate::policy::Eviction;
+use crate::share::GroupStats;
 use crate::stats::Stats;
 
 impl<K, V, E, S> Cache<K, V, E, S> {
@@ -74,6 +77,43 @@ impl<K, V, E, S> Cache<K, V, E, S> {
         self.core
             .write_each(|shard, config, out| shard.remove_where(&mut matches, config, out))
             .sum()
+    }
+
+    /// Removes every entry of a [group](crate::CacheBuilder::groups), detaches its flights and forgets what it did; says how many fresh
+    /// entries went. Nothing where entries are not grouped. Walks the group's entries and all flights, a shard at a time under its lock.
+    pub fn remove_group(&self, group: u64) -> usize {
+        self.core
+            .write_each(|shard, config, out| shard.remove_group(group, config, out))
+            .sum()
+    }
+
+    /// Tells what a [group](crate::CacheBuilder::groups) holds and did; nothing if it is not known. Locks each shard for a moment.
+    pub fn group(&self, group: u64) -> Option<GroupStats> {
+        let groups = self
+            .core
+            .read_each(|shard, epoch, _| shard.groups(epoch, |_| ()))
+            .flatten();
+        groups
+            .filter(|(id, ..)| *id == group)
+            .map(|(_, _, stats)| stats)
+            .reduce(|mut sum, stats| {
+                sum += stats;
+                sum
+            })
+    }
+
+    /// Tells what each [group](crate::CacheBuilder::groups) holds and did, in the order of their numbers; `name` is asked of one key of each
+    /// that has entries. Groups without entries are forgotten when many are known. Locks each shard for a moment.
+    pub fn groups<T>(&self, name: impl Fn(&K) -> T) -> Vec<(u64, Option<T>, GroupStats)> {
+        let mut all: BTreeMap<u64, (Option<T>, GroupStats)> = BTreeMap::new();
+        let groups = self.core.read_each(|shard, epoch, _| shard.groups(epoch, &name));
+        for (group, name, stats) in groups.flatten() {
+            let sum = all.entry(group).or_insert((None, GroupStats::default()));
+            sum.0 = sum.0.take().or(name);
+            sum.1 += stats;
+        }
+        let all = all.into_iter();
+        all.map(|(group, (name, stats))| (group, name, stats)).collect()
     }
 
     /// Keeps only the entries that match, and detaches every flight, since nobody can tell whether its value

@@ -40,7 +40,7 @@ pub enum FieldKind {
 }
 
 impl Column {
-    const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::CiType,
         Self::CiSubtype,
         Self::CiCategory,

@@ -34,6 +34,19 @@ pub enum Operator {
 }
 
 impl Operator {
+    /// Every operator, in the order of their numbers in keys.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Eq,
+        Self::Ne,
+        Self::Contains,
+        Self::In,
+        Self::Exists,
+        Self::Lt,
+        Self::Le,
+        Self::Gt,
+        Self::Ge,
+    ];
+
     /// The operator's text.
     pub fn as_str(self) -> &'static str {
         match self {

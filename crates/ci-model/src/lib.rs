@@ -37,6 +37,7 @@ pub mod filter;
 pub mod fold;
 pub mod json;
 mod key;
+mod key_read;
 pub mod limits;
 mod outcome;
 mod predicate;

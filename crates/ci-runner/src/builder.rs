@@ -1,14 +1,15 @@
 //! Settings of a runner, checked before it is built.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use ci_cache_core::ci::{CiCacheConfig, CoherentCiCache};
+use ci_cache_core::ci::{CiCacheConfig, CoherentCiCache, TenantPolicy, TenantShares};
 use ci_cache_core::coherence::CoherenceOptions;
 use ci_cache_core::{Clock, Eviction, SystemClock};
-use ci_model::QuestionKind;
+use ci_model::{QuestionKind, TenantId};
 use ci_store::Store;
 
 use crate::coherence::{self, Follow, Pace};
@@ -17,6 +18,7 @@ use crate::runner::{Inner, OwnHistory};
 use crate::savings::Costs;
 use crate::tally::Tallies;
 use crate::through::Through;
+use crate::warm::{Warm, WarmOptions};
 use crate::writer::Following;
 use crate::{Error, Level, Result, Runner};
 
@@ -44,6 +46,7 @@ pub struct RunnerBuilder {
     uncached: Vec<QuestionKind>,
     tenants_apart: usize,
     slow_load: Duration,
+    warm: WarmOptions,
 }
 
 impl RunnerBuilder {
@@ -53,7 +56,8 @@ impl RunnerBuilder {
             name: NAME.into(),
             config: CiCacheConfig::new()
                 .max_size(MAX_ENTRIES)
-                .eviction(Eviction::Adaptive),
+                .eviction(Eviction::Adaptive)
+                .tenant_shares(TenantShares::Fair),
             clock: None,
             level: Level::Cached { max_lag: MAX_LAG },
             pace: Pace {
@@ -66,6 +70,7 @@ impl RunnerBuilder {
             uncached: Vec::new(),
             tenants_apart: TENANTS_APART,
             slow_load: SLOW_LOAD,
+            warm: WarmOptions::default(),
         }
     }
 
@@ -79,6 +84,19 @@ impl RunnerBuilder {
     /// Sets the most cached answers; 100,000 when not called, at least 1.
     pub fn max_entries(mut self, entries: usize) -> Self {
         self.config = self.config.max_size(entries);
+        self
+    }
+
+    /// Divides the room for answers between tenants, or does not; [`TenantShares::Fair`] when not called: what a tenant does not use others
+    /// borrow, and no tenant's churn empties another's share.
+    pub fn tenant_shares(mut self, shares: TenantShares) -> Self {
+        self.config = self.config.tenant_shares(shares);
+        self
+    }
+
+    /// Sets what holds for one tenant in place of the settings for all: its share, its limit, its times to live.
+    pub fn tenant(mut self, tenant: TenantId, policy: TenantPolicy) -> Self {
+        self.config = self.config.tenant(tenant, policy);
         self
     }
 
@@ -190,6 +208,22 @@ impl RunnerBuilder {
         self
     }
 
+    /// Starts warm from a file, and keeps it: cached answers are written there now and then and at [`Runner::close`], and a runner that starts
+    /// with the file uses those that the change feed proves still true. None when not called; of no use for a store without a feed.
+    ///
+    /// The file holds answers in the clear: protect it like the database. It belongs to one runner; of two that write it the last one wins.
+    /// Times to live begin anew.
+    pub fn warm_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.warm.path = Some(path.into());
+        self
+    }
+
+    /// Sets the time between two writings of the [`warm_file`](Self::warm_file); 60 s when not called, from 1 s.
+    pub fn warm_every(mut self, pause: Duration) -> Self {
+        self.warm.every = pause;
+        self
+    }
+
     /// Lets each change be matched against every entry as well and what the index missed be counted: for tests, slow.
     #[doc(hidden)]
     pub fn compare(mut self, compare: bool) -> Self {
@@ -207,6 +241,7 @@ impl RunnerBuilder {
         let cache =
             CoherentCiCache::new(self.config, &self.coherence, Arc::clone(&clock)).map_err(refused)?;
         let cache = Arc::new(cache);
+        let warm = Arc::new(Warm::new(self.warm, self.store.backend()));
         let (feed, own) = (self.store.feed(), Arc::new(OwnHistory::default()));
         let follow = Arc::new(Follow::new(self.pace, feed.is_some()));
         let writer = Following::new(
@@ -232,6 +267,7 @@ impl RunnerBuilder {
             tallies: Tallies::new(self.tenants_apart),
             costs: Costs::default(),
             loading: AtomicU64::new(0),
+            warm,
         });
         match feed {
             Some(feed) => {
@@ -258,6 +294,12 @@ impl RunnerBuilder {
             ("poll_idle", pace.idle, SHORTEST, LONGEST),
             ("poll_timeout", pace.patience, SHORTEST, LONGEST),
             ("retention", pace.retention, Duration::from_secs(1), Duration::MAX),
+            (
+                "warm_every",
+                self.warm.every,
+                Duration::from_secs(1),
+                Duration::MAX,
+            ),
         ];
         for (field, value, least, most) in settings {
             if value < least || value > most {

@@ -28,6 +28,7 @@ use serde::Serialize;
 use crate::events::{Bus, Event};
 use crate::polls::Polls;
 use crate::runner::Inner;
+use crate::warm::{self, Warm};
 
 /// How the change feed does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -276,8 +277,10 @@ impl Follow {
 
 /// Polls until the runner is gone.
 pub(crate) async fn run(inner: Weak<Inner>, follow: Arc<Follow>, feed: Box<dyn Feed>) {
+    let warm = inner.upgrade().map(|inner| Arc::downgrade(&inner.warm));
     let mut end = End {
         follow: Arc::clone(&follow),
+        warm: warm.unwrap_or_default(),
         why: "the task that polls was lost",
     };
     let mut task = Task {
@@ -289,9 +292,12 @@ pub(crate) async fn run(inner: Weak<Inner>, follow: Arc<Follow>, feed: Box<dyn F
         brought: false,
         retained: Tick::default(),
     };
+    task.resume().await;
     while task.round().await {
+        task.save(false).await;
         task.pause().await;
     }
+    task.save(true).await;
     end.why = "the runner was closed";
 }
 
@@ -299,6 +305,7 @@ pub(crate) async fn run(inner: Weak<Inner>, follow: Arc<Follow>, feed: Box<dyn F
 /// vain.
 struct End {
     follow: Arc<Follow>,
+    warm: Weak<Warm>,
     why: &'static str,
 }
 
@@ -306,6 +313,9 @@ impl Drop for End {
     fn drop(&mut self) {
         self.follow.note(FeedState::Stopped, Some(self.why.into()));
         self.follow.polls.close();
+        if let Some(warm) = self.warm.upgrade() {
+            warm.finish();
+        }
     }
 }
 
@@ -322,6 +332,32 @@ struct Task {
 }
 
 impl Task {
+    /// Takes in what the last process left, at the position where it left off. The first poll tells whether it is true; until then nothing
+    /// is answered from memory.
+    async fn resume(&mut self) {
+        if let Some(inner) = self.inner.upgrade() {
+            self.started = warm::restore(&inner, &mut *self.feed).await;
+        }
+    }
+
+    /// Writes down what is cached, if it is time to, or if this is the end.
+    async fn save(&mut self, last: bool) {
+        let due =
+            |inner: &Arc<Inner>| inner.warm.is_wanted() && (last || inner.warm.is_due(inner.cache.now()));
+        let Some(inner) = self.inner.upgrade().filter(due) else {
+            return;
+        };
+        if let Some((at, bookmark)) = self.feed.bookmark() {
+            let writing = warm::save(inner, at, bookmark);
+            if last {
+                writing.await;
+            } else {
+                // Beside the polls: what is cached is true at that position also while later ones are applied.
+                tokio::spawn(writing);
+            }
+        }
+    }
+
     /// One poll, applied; says whether to go on.
     async fn round(&mut self) -> bool {
         let Some(inner) = self.inner.upgrade().filter(|_| !self.follow.polls.is_closed()) else {
@@ -376,12 +412,14 @@ impl Task {
                     return self.start(inner, number, polled_at).await;
                 }
                 self.follow.shared.lock().changes += count;
+                inner.warm.proven();
                 self.follow.note(FeedState::Live, None);
                 inner.cache.resume_if(|| self.follow.settles(number));
                 true
             }
             Ok(Polled::NewEpoch { why, epoch, position }) => {
                 inner.follow_from(epoch, position, polled_at, number);
+                inner.warm.refuse_unproven(why);
                 self.follow
                     .note(FeedState::Gapped, Some(format!("new epoch: {why}")));
                 true

@@ -63,6 +63,7 @@ mod shape;
 mod tally;
 mod tenant;
 mod through;
+mod warm;
 mod watch;
 mod write;
 mod writer;
@@ -70,6 +71,7 @@ mod writer;
 pub use answer::{Answer, Reply, SearchMode, SearchResult, Source};
 pub use builder::RunnerBuilder;
 pub use ci_cache_core::ci::matching::Reason;
+pub use ci_cache_core::ci::{TenantPolicy, TenantShares, TenantStats};
 pub use ci_cache_core::coherence::{CoherenceStats, Dropped, Why};
 pub use coherence::{FeedState, FeedStatus};
 pub use desk::{CiPage, Dashboard, Traversal};
@@ -80,6 +82,7 @@ pub use page::Page;
 pub use runner::{Runner, Stats};
 pub use savings::{KindSavings, Requests, Savings};
 pub use tenant::Tenant;
+pub use warm::WarmStatus;
 pub use write::Written;
 
 /// Runs the README's example with the documentation tests.

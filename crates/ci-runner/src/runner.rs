@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ci_cache_core::ci::matching::Reason;
-use ci_cache_core::ci::{CiShared, CiStats, CoherentCiCache, CoherentCiLeader, EntrySummary};
+use ci_cache_core::ci::{CiShared, CiStats, CoherentCiCache, CoherentCiLeader, EntrySummary, TenantStats};
 use ci_cache_core::coherence::{CoherenceStats, Dropped, Loaded, Mark, Why};
 use ci_cache_core::{Tick, Waiter};
 use ci_model::{Epoch, Key, QuestionKind, TenantId, Token, Version};
@@ -19,6 +19,7 @@ use crate::gather::Gathering;
 use crate::savings::Costs;
 use crate::tally::Tallies;
 use crate::through::Through;
+use crate::warm::{Warm, WarmStatus};
 use crate::{Error, Level, Result, Tenant};
 
 /// What entries hold.
@@ -70,6 +71,8 @@ pub(crate) struct Inner {
     pub(crate) costs: Costs,
     /// Loads under way.
     pub(crate) loading: AtomicU64,
+    /// What is carried over a restart.
+    pub(crate) warm: Arc<Warm>,
 }
 
 /// The history of a store that records no changes: the writes through this runner, numbered.
@@ -216,6 +219,18 @@ impl Runner {
         self.inner.cache.entries_summary(limit)
     }
 
+    /// What each tenant with cached answers has in memory and did, by name. Takes each shard's lock in turn. Empty under
+    /// [`TenantShares::Off`](crate::TenantShares::Off) without limits.
+    pub fn tenants(&self) -> Vec<(TenantId, TenantStats)> {
+        self.inner.cache.tenants()
+    }
+
+    /// Forgets a tenant that is gone: its answers, its loads under way (they are answered, not kept) and its statistics. Says how many live
+    /// answers went. Walks the tenant's answers; the database is not asked. It may come back at any time.
+    pub fn drop_tenant(&self, tenant: &TenantId) -> usize {
+        self.inner.cache.drop_tenant(tenant)
+    }
+
     /// Forgets every cached answer of every tenant.
     pub fn clear(&self) {
         self.inner.cache.clear();
@@ -238,11 +253,22 @@ impl Runner {
         Ok(self.inner.store.ping().await?)
     }
 
-    /// Stops following, waits for running statements and closes the database's connections. Loads fail then; what
-    /// is cached is served for as long as its lag is within a reader's bound. The last step of a graceful end, after requests have
-    /// ended; to be called again is harmless, also after its future was dropped.
+    /// What became of the [warm file](RunnerBuilder::warm_file) at the start, and of the last writing.
+    pub fn warm(&self) -> WarmStatus {
+        self.inner.warm.status()
+    }
+
+    /// Stops following, writes the [warm file](RunnerBuilder::warm_file), waits for running statements and closes the database's connections.
+    /// Loads fail then; what is cached is served for as long as its lag is within a reader's bound.
+    ///
+    /// The last step of a graceful end, after requests have ended; to be called again is harmless, also after its future was dropped.
+    ///
+    /// Waits for a poll that is under way at most as long as polls may take. Cancelled, it may leave connections open and the file as it was.
     pub async fn close(&self) {
         self.inner.follow.polls.close();
+        if self.inner.follow.has_feed() && self.inner.warm.is_wanted() {
+            self.inner.warm.finished(self.inner.follow.pace.patience).await;
+        }
         self.inner.store.close().await;
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ci_cache_core::ci::TenantStats;
 use ci_model::{QuestionKind, TenantId, Token};
 
 use crate::runner::Inner;
@@ -56,6 +57,11 @@ impl Tenant {
     /// The same view, including every write that was acknowledged before each call.
     pub fn strong(&self) -> Self {
         self.at(Level::Strong)
+    }
+
+    /// What this tenant has in memory and did; nothing if it did nothing. Takes each shard's lock in turn.
+    pub fn stats(&self) -> Option<TenantStats> {
+        self.inner.cache.tenant_stats(&self.id)
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {

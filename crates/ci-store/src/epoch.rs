@@ -1,6 +1,7 @@
 //! Epochs: one number for everything that has to stay as it is for versions to be comparable.
 
 use ci_model::Epoch;
+use serde::{Deserialize, Serialize};
 
 use crate::EpochReason;
 
@@ -8,7 +9,7 @@ use crate::EpochReason;
 const FORMAT: &str = "ci-cache feed 1";
 
 /// What an epoch is made of, by what its change means.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
     /// The server's run, the database and its crash mark.
     pub(crate) server: String,

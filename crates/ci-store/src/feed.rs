@@ -144,6 +144,23 @@ pub trait Feed: fmt::Debug + Send {
     /// One statement and so one snapshot; a second one when there are more than [`POLL_CHANGES`].
     async fn poll(&mut self) -> Result<Polled>;
 
+    /// Where the last start or poll left this feed, and what a later one needs to [`resume`](Self::resume) there, in this process or
+    /// another: text that only this kind of store understands. None before the first start, while changes are not recorded, and for a
+    /// feed that cannot go on later. Reads nothing.
+    fn bookmark(&self) -> Option<(Start, String)> {
+        None
+    }
+
+    /// Goes on from a bookmark instead of from now, and gives its position; none for a text that is no bookmark of this kind of store:
+    /// then [`start`](Self::start).
+    ///
+    /// Nothing is read and nothing checked yet. The first poll tells what was committed since, or answers with a
+    /// [`Polled::NewEpoch`]: the history is another, or more was forgotten than since the position. Before it nothing that was true at
+    /// the position may be trusted.
+    fn resume(&mut self, _bookmark: &str) -> Option<Start> {
+        None
+    }
+
     /// Waits until something may have changed, or until the time is over. Only a matter of speed: it may return at any
     /// moment and may miss a change, a poll does not.
     async fn wait(&mut self, at_most: Duration);

@@ -11,6 +11,7 @@ use ci_model::{Key, Question, QuestionKind, TenantId};
 use super::config::CiCacheConfig;
 use super::entry::{CiEntry, EntrySummary, Rows};
 use super::stats::{CiStats, Seen, Tally};
+use super::tenancy::{Tenancy, TenantStats};
 use super::tenants::Tenants;
 use crate::builder::CacheBuilder;
 use crate::cache::Cache;
@@ -39,6 +40,7 @@ pub struct CiCache<V, E = Infallible> {
     config: CiCacheConfig,
     tenants: Tenants,
     tally: Tally,
+    tenancy: Tenancy,
 }
 
 impl<V: Rows, E> CiCache<V, E> {
@@ -55,11 +57,13 @@ impl<V: Rows, E> CiCache<V, E> {
             Some(shards) => builder.shards(shards),
             None => builder,
         };
+        let (tenancy, builder) = Tenancy::build(&config, builder);
         Ok(Self {
             engine: builder.build()?,
             config,
             tenants: Tenants::new(),
             tally: Tally::default(),
+            tenancy,
         })
     }
 
@@ -72,7 +76,7 @@ impl<V: Rows, E> CiCache<V, E> {
     /// Gives the entry of a question, if it is cached and not expired. Counts a hit or a miss.
     pub fn get(&self, tenant: &TenantId, question: &Question) -> Option<CiFound<V>> {
         let found = self.engine.get_found(&Key::new(tenant, question));
-        self.count(question.kind(), found.is_some());
+        self.count(tenant, question.kind(), found.is_some());
         found
     }
 
@@ -96,6 +100,7 @@ impl<V: Rows, E> CiCache<V, E> {
             .engine
             .lookup_with(key, || (key.clone(), self.options(tenant, question)));
         self.count(
+            tenant,
             question.kind(),
             matches!(lookup, Lookup::Hit(_) | Lookup::Stale(..)),
         );
@@ -181,6 +186,24 @@ impl<V: Rows, E> CiCache<V, E> {
         CiStats::new(&self.config, self.engine.stats(), self.engine.len(), &self.tally)
     }
 
+    /// Tells what a tenant has here and did; nothing if it did nothing, or where entries are not grouped by tenant: shares are off
+    /// ([`TenantShares`](super::TenantShares)) and no tenant has a limit. Locks each shard for a moment.
+    pub fn tenant_stats(&self, tenant: &TenantId) -> Option<TenantStats> {
+        self.tenancy.stats(&self.engine, tenant)
+    }
+
+    /// Tells what each tenant with cached answers has here and did, by name; nothing where entries are not grouped by tenant. Locks each
+    /// shard for a moment.
+    pub fn tenants(&self) -> Vec<(TenantId, TenantStats)> {
+        self.tenancy.all(&self.engine)
+    }
+
+    /// Forgets a tenant: removes its answers, detaches its loads, and drops its statistics; says how many live answers went. Walks the
+    /// tenant's entries, or all where entries are not grouped by tenant.
+    pub fn drop_tenant(&self, tenant: &TenantId) -> usize {
+        self.tenancy.drop(&self.engine, tenant)
+    }
+
     /// Summarises up to `limit` live entries, most recently used first (exact with one shard, approximate with
     /// several). Counts no look-up. Copies up to `limit` entries of each shard under its lock.
     pub fn entries_summary(&self, limit: usize) -> Vec<EntrySummary> {
@@ -204,11 +227,14 @@ impl<V: Rows, E> CiCache<V, E> {
     fn options(&self, tenant: &TenantId, question: &Question) -> InsertOptions {
         let stamp = self.tenants.stamp(tenant, question.kind());
         InsertOptions::new()
-            .ttl(self.config.ttl_of(question))
+            .ttl(self.config.ttl_for(tenant, question))
             .stamped(stamp)
     }
 
-    fn count(&self, kind: QuestionKind, hit: bool) {
+    fn count(&self, tenant: &TenantId, kind: QuestionKind, hit: bool) {
+        if !hit {
+            self.tenancy.missed(tenant);
+        }
         self.tally.count(kind, if hit { Seen::Hit } else { Seen::Miss });
     }
 }

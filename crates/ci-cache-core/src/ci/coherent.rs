@@ -11,6 +11,7 @@ use super::config::CiCacheConfig;
 use super::entry::{CiEntry, EntrySummary, Rows};
 use super::matching::{CiDomain, Dependency, Reason};
 use super::stats::{CiStats, Seen, Tally};
+use super::tenancy::{Tenancy, TenantStats};
 use super::tenants::Tenants;
 use crate::builder::CacheBuilder;
 use crate::clock::{Clock, Tick};
@@ -41,6 +42,7 @@ pub struct CoherentCiCache<V, E = Infallible> {
     /// What flights are stamped with when they begin; invalidated by each change of the tenant.
     flights: Tenants,
     tally: Tally,
+    tenancy: Tenancy,
 }
 
 impl<V, E> CoherentCiCache<V, E>
@@ -65,11 +67,13 @@ where
             Some(shards) => builder.shards(shards),
             None => builder,
         };
+        let (tenancy, builder) = Tenancy::build(&config, builder);
         Ok(Self {
             engine: Coherent::new(builder, CiDomain::new(), options)?,
             config,
             flights: Tenants::new(),
             tally: Tally::default(),
+            tenancy,
         })
     }
 
@@ -94,11 +98,14 @@ where
     pub fn lookup(&self, tenant: &TenantId, key: &Key, question: &Question) -> CoherentLookup<V, E> {
         let begin = || {
             let stamp = self.flights.stamp(tenant, question.kind());
-            let options = InsertOptions::new().ttl(self.config.ttl_of(question));
+            let options = InsertOptions::new().ttl(self.config.ttl_for(tenant, question));
             (key.clone(), options.stamped(stamp))
         };
         let lookup = self.engine.cache().lookup_with(key, begin);
         let hit = matches!(lookup, Lookup::Hit(_) | Lookup::Stale(..));
+        if !hit {
+            self.tenancy.missed(tenant);
+        }
         self.tally
             .count(question.kind(), if hit { Seen::Hit } else { Seen::Miss });
         lookup
@@ -239,6 +246,35 @@ where
     /// Tells of the drops after the first `seen`, and how many there have been; see [`Coherent::dropped_since`].
     pub fn dropped_since(&self, seen: u64) -> (Vec<Dropped<Key, Reason>>, u64) {
         self.engine.dropped_since(seen)
+    }
+
+    /// Tells what a tenant has here and did; nothing if it did nothing, or where entries are not grouped by tenant: shares are off
+    /// ([`TenantShares`](super::TenantShares)) and no tenant has a limit. Locks each shard for a moment.
+    pub fn tenant_stats(&self, tenant: &TenantId) -> Option<TenantStats> {
+        self.tenancy.stats(self.engine.cache(), tenant)
+    }
+
+    /// Tells what each tenant with cached answers has here and did, by name; nothing where entries are not grouped by tenant. Locks each
+    /// shard for a moment.
+    pub fn tenants(&self) -> Vec<(TenantId, TenantStats)> {
+        self.tenancy.all(self.engine.cache())
+    }
+
+    /// Forgets a tenant: removes its answers, detaches its loads, and drops its statistics; says how many live answers went. Walks the
+    /// tenant's entries, or all where entries are not grouped by tenant.
+    pub fn drop_tenant(&self, tenant: &TenantId) -> usize {
+        self.tenancy.drop(self.engine.cache(), tenant)
+    }
+
+    /// Copies up to `limit` live entries, most recently used first (roughly, with several shards): for carrying them over a restart. Read the
+    /// [`mark`](Self::mark) before: what is found afterwards is true there, or at its own state where that has more ([`Mark::as_of`]).
+    /// Counts no look-up.
+    pub fn entries(&self, limit: usize) -> Vec<(Key, CiShared<V>)> {
+        let entries = self.engine.cache().entries(limit);
+        entries
+            .into_iter()
+            .map(|entry| (entry.key, entry.value))
+            .collect()
     }
 
     /// Summarises up to `limit` live entries, most recently used first (roughly, with several shards).

@@ -1,14 +1,50 @@
 //! Settings of a CI cache, and which time to live a question gets.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ci_model::{Question, QuestionKind};
+use ci_model::{Question, QuestionKind, TenantId};
 
+use super::tenancy::{TenantPolicy, TenantShares};
 use crate::error::Error;
 use crate::policy::Eviction;
 
 /// The longest time to live that is accepted: a year. Longer is taken for a mistake in the unit.
 const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The classes of questions that have a time to live of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TtlClass {
+    /// Neither about keywords nor filters nor one CI.
+    Default,
+    /// With keywords and no filters.
+    Keyword,
+    /// With filters.
+    Filter,
+    /// By id or code.
+    Get,
+}
+
+impl TtlClass {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Default, "default_ttl"),
+        (Self::Keyword, "keyword_ttl"),
+        (Self::Filter, "filter_ttl"),
+        (Self::Get, "get_ttl"),
+    ];
+
+    fn of(question: &Question) -> Self {
+        if question.kind() == QuestionKind::Get {
+            Self::Get
+        } else if question.filter_count() > 0 {
+            Self::Filter
+        } else if question.keywords().is_empty() {
+            Self::Default
+        } else {
+            Self::Keyword
+        }
+    }
+}
 
 /// Collects the settings of a [`CiCache`](super::CiCache); checked by [`CiCache::new`](super::CiCache::new).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +57,8 @@ pub struct CiCacheConfig {
     pub(super) keyword_ttl: Duration,
     pub(super) filter_ttl: Duration,
     pub(super) get_ttl: Duration,
+    pub(super) shares: TenantShares,
+    pub(super) tenants: BTreeMap<TenantId, TenantPolicy>,
 }
 
 impl Default for CiCacheConfig {
@@ -33,6 +71,8 @@ impl Default for CiCacheConfig {
             keyword_ttl: Duration::from_secs(600),
             filter_ttl: Duration::from_secs(300),
             get_ttl: Duration::from_secs(300),
+            shares: TenantShares::Off,
+            tenants: BTreeMap::new(),
         }
     }
 }
@@ -89,31 +129,59 @@ impl CiCacheConfig {
         self
     }
 
-    /// Chooses the time to live of a question's answer.
+    /// Divides the capacity between tenants, or does not. Default: [`TenantShares::Off`], as the predecessor did.
+    pub fn tenant_shares(mut self, shares: TenantShares) -> Self {
+        self.shares = shares;
+        self
+    }
+
+    /// Sets what holds for one tenant in place of the settings for all.
+    pub fn tenant(mut self, tenant: TenantId, policy: TenantPolicy) -> Self {
+        self.tenants.insert(tenant, policy);
+        self
+    }
+
+    /// Chooses the time to live of a question's answer, for tenants without one of their own.
     pub fn ttl_of(&self, question: &Question) -> Duration {
-        if question.kind() == QuestionKind::Get {
-            self.get_ttl
-        } else if question.filter_count() > 0 {
-            self.filter_ttl
-        } else if question.keywords().is_empty() {
-            self.default_ttl
-        } else {
-            self.keyword_ttl
+        self.ttl(TtlClass::of(question))
+    }
+
+    /// Chooses the time to live of the answer to a tenant's question.
+    pub fn ttl_for(&self, tenant: &TenantId, question: &Question) -> Duration {
+        let class = TtlClass::of(question);
+        let own = self
+            .tenants
+            .get(tenant)
+            .and_then(|policy| policy.ttls.get(&class));
+        own.copied().unwrap_or_else(|| self.ttl(class))
+    }
+
+    fn ttl(&self, class: TtlClass) -> Duration {
+        match class {
+            TtlClass::Default => self.default_ttl,
+            TtlClass::Keyword => self.keyword_ttl,
+            TtlClass::Filter => self.filter_ttl,
+            TtlClass::Get => self.get_ttl,
         }
     }
 
     /// Checks the times to live; size and shards are the engine's to check.
     pub(super) fn validate(&self) -> Result<(), Error> {
-        let ttls = [
-            ("default_ttl", self.default_ttl),
-            ("keyword_ttl", self.keyword_ttl),
-            ("filter_ttl", self.filter_ttl),
-            ("get_ttl", self.get_ttl),
-        ];
-        match ttls
-            .into_iter()
-            .find(|(_, ttl)| ttl.is_zero() || *ttl > LONGEST_TTL)
-        {
+        if self.tenants.values().any(|policy| policy.max_entries == Some(0)) {
+            return Err(Error::invalid(
+                "max_entries",
+                0_u64,
+                "must be at least 1 for a tenant, too",
+            ));
+        }
+        let mut ttls = TtlClass::ALL.into_iter().flat_map(|(class, field)| {
+            let own = self
+                .tenants
+                .values()
+                .filter_map(move |policy| policy.ttls.get(&class));
+            own.copied().chain([self.ttl(class)]).map(move |ttl| (field, ttl))
+        });
+        match ttls.find(|(_, ttl)| ttl.is_zero() || *ttl > LONGEST_TTL) {
             Some((field, ttl)) => Err(Error::invalid(
                 field,
                 ttl.as_millis(),

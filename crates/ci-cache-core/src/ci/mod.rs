@@ -38,6 +38,7 @@ mod config;
 mod entry;
 pub mod matching;
 mod stats;
+mod tenancy;
 mod tenants;
 
 pub use cache::{CiCache, CiFound, CiLeader, CiLookup};
@@ -45,3 +46,4 @@ pub use coherent::{CiPublication, CiShared, CoherentCiCache, CoherentCiLeader, C
 pub use config::CiCacheConfig;
 pub use entry::{CiEntry, EntrySummary, Rows};
 pub use stats::{CiStats, KindStats};
+pub use tenancy::{TenantPolicy, TenantShares, TenantStats};

@@ -312,6 +312,10 @@ impl Policy for Adaptive {
         self.duo.evict(self.rules(), &mut self.uses, residents)
     }
 
+    fn spare<R: Residents>(&mut self, slot: u32, residents: &R) {
+        self.duo.spare(slot, residents);
+    }
+
     fn renumber(&mut self, new_of_old: &[u32], slots: usize) {
         self.duo.renumber(new_of_old, slots);
     }
@@ -477,6 +481,10 @@ mod tests {
                 self.scores.fill(0);
             }
             self.duo.evict(self.trials[self.current], &mut self.uses)
+        }
+
+        fn spare(&mut self, key: u16, hits: u8, weight: u32, cost: u32) {
+            self.duo.spare(key, hits, weight, cost);
         }
 
         fn resize(&mut self, capacity: u64) {

@@ -180,6 +180,12 @@ impl Duo {
         Some(slot)
     }
 
+    /// Takes an entry back that was to be lost: as the next victim of main.
+    pub(crate) fn spare<R: Residents>(&mut self, slot: u32, residents: &R) {
+        self.links.push_back(MAIN, slot);
+        self.weights[MAIN] += u64::from(residents.weight(slot));
+    }
+
     /// Gives both queues, main first, the newest first.
     pub(crate) fn queues(&self) -> Vec<(&'static str, Vec<u32>)> {
         vec![
@@ -362,6 +368,10 @@ mod tests {
             self.duo.evict(self.rules, &mut self.uses, residents)
         }
 
+        fn spare<R: Residents>(&mut self, slot: u32, residents: &R) {
+            self.duo.spare(slot, residents);
+        }
+
         fn renumber(&mut self, new_of_old: &[u32], slots: usize) {
             self.duo.renumber(new_of_old, slots);
         }
@@ -415,6 +425,10 @@ mod tests {
 
         fn evict(&mut self) -> Option<u16> {
             self.duo.evict(self.rules, &mut self.uses)
+        }
+
+        fn spare(&mut self, key: u16, hits: u8, weight: u32, cost: u32) {
+            self.duo.spare(key, hits, weight, cost);
         }
 
         fn resize(&mut self, capacity: u64) {

@@ -130,6 +130,21 @@ impl<const N: usize> Links<N> {
         self.lens[queue] += 1;
     }
 
+    /// Puts a slot that is in no queue at the back of one.
+    pub(crate) fn push_back(&mut self, queue: usize, slot: u32) {
+        debug_assert_eq!(self.queue_of(slot), None, "the slot is already queued");
+        let tag = (queue as u32) << POSITION_BITS;
+        let position = slot as usize + N;
+        let last = self.nodes[queue].before();
+        self.nodes[position] = Node {
+            prev: tag | last as u32,
+            next: queue as u32,
+        };
+        self.nodes[last].next = position as u32;
+        self.nodes[queue].prev = tag | position as u32;
+        self.lens[queue] += 1;
+    }
+
     /// Takes a slot out of its queue and tells which one that was; `None` if it was in no queue.
     pub(crate) fn unlink(&mut self, slot: u32) -> Option<usize> {
         let queue = self.queue_of(slot)?;

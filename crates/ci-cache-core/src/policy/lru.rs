@@ -43,6 +43,10 @@ impl Policy for Lru {
         Some(slot)
     }
 
+    fn spare<R: Residents>(&mut self, slot: u32, _residents: &R) {
+        self.links.push_back(ALL, slot);
+    }
+
     fn renumber(&mut self, new_of_old: &[u32], slots: usize) {
         self.links.renumber(new_of_old, slots);
     }
@@ -95,6 +99,10 @@ mod tests {
 
         fn evict(&mut self) -> Option<u16> {
             self.0.pop()
+        }
+
+        fn spare(&mut self, key: u16, _hits: u8, _weight: u32, _cost: u32) {
+            self.0.push(key);
         }
 
         fn resize(&mut self, _capacity: u64) {}

@@ -91,6 +91,10 @@ pub(crate) trait Policy {
     /// Chooses the entry to lose and lets go of it; `None` only if no entry is held. It may be the entry inserted last: admission refused.
     fn evict<R: Residents>(&mut self, residents: &R) -> Option<u32>;
 
+    /// Takes an entry back that [`evict`](Self::evict) has just named, because its group is not to lose it: as the next to be named, where the policy's
+    /// order has such a place. It is no use of the entry.
+    fn spare<R: Residents>(&mut self, slot: u32, residents: &R);
+
     /// Learns that the table was rebuilt: the entry of old slot `i` is now in `new_of_old[i]` (anything for slots not held), all below `slots`.
     fn renumber(&mut self, new_of_old: &[u32], slots: usize);
 
@@ -225,6 +229,10 @@ impl Policy for AnyPolicy {
 
     fn evict<R: Residents>(&mut self, residents: &R) -> Option<u32> {
         each!(self, policy => policy.evict(residents))
+    }
+
+    fn spare<R: Residents>(&mut self, slot: u32, residents: &R) {
+        each!(self, policy => policy.spare(slot, residents));
     }
 
     fn renumber(&mut self, new_of_old: &[u32], slots: usize) {

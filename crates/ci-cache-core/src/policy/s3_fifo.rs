@@ -122,6 +122,12 @@ impl Policy for S3Fifo {
         None
     }
 
+    fn spare<R: Residents>(&mut self, slot: u32, residents: &R) {
+        self.ghost.take(residents.hash(slot));
+        self.links.push_back(MAIN, slot);
+        self.weights[MAIN] += u64::from(residents.weight(slot));
+    }
+
     fn renumber(&mut self, new_of_old: &[u32], slots: usize) {
         self.links.renumber(new_of_old, slots);
         self.reserve(slots);
@@ -236,6 +242,11 @@ mod tests {
                     self.main.insert(0, key);
                 }
             }
+        }
+
+        fn spare(&mut self, key: u16, _hits: u8, _weight: u32, _cost: u32) {
+            self.ghosts.retain(|&ghost| ghost != key);
+            self.main.push(key);
         }
 
         fn resize(&mut self, capacity: u64) {

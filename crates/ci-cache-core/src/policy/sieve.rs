@@ -52,6 +52,10 @@ impl Policy for Sieve {
         Some(slot)
     }
 
+    fn spare<R: Residents>(&mut self, slot: u32, _residents: &R) {
+        self.links.push_back(ALL, slot);
+    }
+
     fn renumber(&mut self, new_of_old: &[u32], slots: usize) {
         self.links.renumber(new_of_old, slots);
         self.hand = self.hand.map(|slot| new_of_old[slot as usize]);
@@ -133,6 +137,10 @@ mod tests {
             self.hand = Some(key);
             self.remove(key);
             Some(key)
+        }
+
+        fn spare(&mut self, key: u16, _hits: u8, _weight: u32, _cost: u32) {
+            self.keys.push((key, false));
         }
 
         fn resize(&mut self, _capacity: u64) {}

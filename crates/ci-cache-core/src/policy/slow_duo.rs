@@ -109,6 +109,16 @@ impl SlowDuo {
         self.facts.remove(&key);
     }
 
+    pub(super) fn spare(&mut self, key: u16, hits: u8, weight: u32, cost: u32) {
+        let facts = Facts {
+            hits,
+            weight: weight.into(),
+            cost: cost.into(),
+        };
+        self.facts.insert(key, facts);
+        self.main.push(key);
+    }
+
     pub(super) fn reweigh(&mut self, key: u16, weight: u32) {
         self.facts(key).weight = weight.into();
     }

@@ -90,6 +90,8 @@ pub(super) enum Op {
     Remove(u16),
     /// Changes the weight of a resident key.
     Reweigh(u16, u32),
+    /// Asks for a victim and gives it back.
+    Spare,
     /// Rebuilds the table with reversed slot numbers.
     Rebuild,
     /// Changes the capacity.
@@ -109,6 +111,7 @@ pub(super) fn ops(max_weight: u32, most: usize) -> impl Strategy<Value = (u64, V
         30 => (0_u16..6, 1..=max_weight, costs()).prop_map(|(key, weight, cost)| Op::Get(key, weight, cost)),
         4 => keys.clone().prop_map(Op::Remove),
         2 => (keys, 1..=max_weight).prop_map(|(key, weight)| Op::Reweigh(key, weight)),
+        3 => Just(Op::Spare),
         1 => Just(Op::Rebuild),
         1 => capacities.clone().prop_map(Op::Resize),
         1 => Just(Op::Clear),
@@ -128,6 +131,8 @@ pub(super) trait Naive {
     fn reweigh(&mut self, key: u16, weight: u32);
     /// Chooses the victim.
     fn evict(&mut self) -> Option<u16>;
+    /// Takes the victim back, with the hits on its mark.
+    fn spare(&mut self, key: u16, hits: u8, weight: u32, cost: u32);
     /// The capacity changes.
     fn resize(&mut self, capacity: u64);
     /// All is forgotten.
@@ -185,6 +190,7 @@ impl<P: Policy, N: Naive> Twin<P, N> {
             },
             Op::Remove(key) => self.remove(key),
             Op::Reweigh(key, weight) => self.reweigh(key, weight),
+            Op::Spare => self.spare(),
             Op::Rebuild => self.rebuild(),
             Op::Resize(capacity) => {
                 self.capacity = capacity;
@@ -241,6 +247,21 @@ impl<P: Policy, N: Naive> Twin<P, N> {
             let slot = self.policy.evict(&self.table).expect("entries are held");
             assert_eq!(Some(self.table.free(slot)), self.naive.evict());
         }
+    }
+
+    fn spare(&mut self) {
+        let Some(slot) = self.policy.evict(&self.table) else {
+            return;
+        };
+        let Entry {
+            key,
+            hits,
+            weight,
+            cost,
+        } = self.table.entry(slot).clone();
+        assert_eq!(Some(key), self.naive.evict());
+        self.policy.spare(slot, &self.table);
+        self.naive.spare(key, hits.get(), weight, cost);
     }
 
     fn remove(&mut self, key: u16) {

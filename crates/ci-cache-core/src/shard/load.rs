@@ -12,7 +12,6 @@ use crate::entry::{Found, Freshness, InsertOptions};
 use crate::flight::Flight;
 use crate::flights::FlightSlot;
 use crate::listener::Garbage;
-use crate::policy::Policy;
 use crate::scope::Stamp;
 
 /// The answer of one look-up that may begin or join a flight.
@@ -111,7 +110,9 @@ impl<K, V, E> Shard<K, V, E> {
         let Look::Hit((slot, result)) = self.look((hash, key), self.epoch, config, visit) else {
             return None;
         };
-        self.policy.hit(slot);
+        if config.eviction.is_exact() {
+            self.used(slot);
+        }
         self.stats.hits += 1;
         Some(result)
     }

@@ -6,14 +6,18 @@
 //! - `mod.rs`: the parts, and what is done under shared access: looking.
 //! - `write.rs`: entries come and go.
 //! - `load.rs`: flights.
+//! - `room.rs` and `groups.rs`: who leaves, and shares of the capacity.
 //! - `step.rs`: what `compute` and the snapshots need.
 
+mod groups;
 mod load;
+mod room;
 mod step;
 mod write;
 
 use hashbrown::Equivalent;
 
+use groups::Groups;
 pub(crate) use load::{Ending, Landing, Probe};
 pub(crate) use step::Particulars;
 pub(crate) use write::Stored;
@@ -28,6 +32,7 @@ use crate::mark::{Mark, Reading};
 use crate::policy::{AnyPolicy, Policy, Residents};
 use crate::raw::Access;
 use crate::rules::Rules;
+use crate::share::GroupStats;
 use crate::shim::{AtomicU32, AtomicU64, Ordering};
 use crate::stats::Stats;
 use crate::table::Table;
@@ -64,6 +69,8 @@ pub(crate) struct Shard<K, V, E> {
     upcoming: Tick,
     policy: AnyPolicy,
     flights: Flights<K, V, E>,
+    /// Where entries are grouped.
+    groups: Option<Box<Groups>>,
     stats: Stats,
     /// The rules of the protocol that tests break on purpose.
     pub(crate) rules: Rules,
@@ -145,7 +152,7 @@ impl<K, V> Residents for View<'_, K, V> {
 }
 
 impl<K, V, E> Shard<K, V, E> {
-    pub(crate) fn new(capacity: u64, config: &Config<K, V>) -> Self {
+    pub(crate) fn new(capacity: u64, shards: u64, config: &Config<K, V>) -> Self {
         let policy = AnyPolicy::new(config.eviction, capacity);
         Self {
             epoch: 0,
@@ -154,6 +161,7 @@ impl<K, V, E> Shard<K, V, E> {
             columns: Columns::default(),
             policy,
             flights: Flights::default(),
+            groups: config.groups.is_some().then(|| Box::new(Groups::new(shards))),
             weight: 0,
             capacity,
             hand: 0,
@@ -216,6 +224,9 @@ impl<K, V, E> Shard<K, V, E> {
     fn hit_detail(&self, slot: u32, mark: &Mark, config: &Config<K, V>) {
         if let Some(detail) = self.columns.detail(slot) {
             detail.hit(mark, || config.time.now());
+        }
+        if let Some(groups) = &self.groups {
+            groups.hit(slot);
         }
     }
 
@@ -332,6 +343,9 @@ impl<K, V, E> Shard<K, V, E> {
         );
         out.push_rest(contents);
         self.policy.clear();
+        if let Some(groups) = &mut self.groups {
+            groups.clear();
+        }
         self.weight = 0;
         self.hand = 0;
         self.soonest = Tick::NEVER;
@@ -371,7 +385,31 @@ impl<K, V, E> Shard<K, V, E> {
                 return Err(format!("slot {slot}: its deadline comes before the soonest"));
             }
         }
+        if let (Some(groups), Some(grouping)) = (&self.groups, &config.groups) {
+            let entries = self.table.iter();
+            groups
+                .validate(entries.map(|(slot, _, key, _)| (slot, (grouping.of)(key), view.weight(slot))))?;
+        }
         self.validate_counters()
+    }
+
+    /// Tells what each group holds and did; `name` is asked of one of its keys, if it has any.
+    pub(crate) fn groups<T>(&self, epoch: u64, name: impl Fn(&K) -> T) -> Vec<(u64, Option<T>, GroupStats)> {
+        let groups = self.groups.iter().flat_map(|groups| groups.stats(self.capacity));
+        let told = |(id, slot, stats): (u64, Option<u32>, GroupStats)| {
+            if self.epoch == epoch {
+                let key = slot.and_then(|slot| self.table.get(slot));
+                return (id, key.map(|(_, key, _)| name(key)), stats);
+            }
+            let GroupStats { hits, evictions, .. } = stats;
+            let gone = GroupStats {
+                hits,
+                evictions,
+                ..GroupStats::default()
+            };
+            (id, None, gone)
+        };
+        groups.map(told).collect()
     }
 
     fn validate_counters(&self) -> Result<(), String> {

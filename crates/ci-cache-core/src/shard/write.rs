@@ -127,7 +127,7 @@ impl<K, V, E> Shard<K, V, E> {
     {
         // Insertions are counted where no code of the caller's can panic before the shard has an end or a place for them.
         let resident = self.table.find(hash, &key).map(|(slot, ..)| slot);
-        if u64::from(life.weight) > self.capacity {
+        if u64::from(life.weight) > self.most(&life) {
             if let Some(slot) = resident {
                 self.take(hash, slot, Cause::Replaced, config, out);
             }
@@ -143,25 +143,6 @@ impl<K, V, E> Shard<K, V, E> {
             None => self.place(hash, key, value, life, config, out),
         };
         self.shrink(stored, config, out)
-    }
-
-    /// Evicts while the shard is too heavy; says whether what was just stored is still there.
-    #[inline]
-    fn shrink(&mut self, stored: Option<u32>, config: &Config<K, V>, out: &mut Garbage<K, V, E>) -> Stored {
-        let mut outcome = if stored.is_some() {
-            Stored::Kept
-        } else {
-            Stored::Refused
-        };
-        while self.weight > self.capacity {
-            let Some(victim) = self.evict(config, out) else {
-                break;
-            };
-            if stored == Some(victim) {
-                outcome = Stored::Refused;
-            }
-        }
-        outcome
     }
 
     /// Gives a pair back that cannot be stored.
@@ -209,9 +190,12 @@ impl<K, V, E> Shard<K, V, E> {
         self.weight = self.weight - u64::from(before) + u64::from(life.weight);
         if before != life.weight {
             self.policy.reweighed(slot, before, life.weight);
+            if let Some(groups) = &mut self.groups {
+                groups.reweighed(slot, before, life.weight);
+            }
         }
         if config.eviction.is_exact() {
-            self.policy.hit(slot);
+            self.used(slot);
         }
         let cause = self.bury(state, Cause::Replaced);
         out.push(Gone {
@@ -222,7 +206,7 @@ impl<K, V, E> Shard<K, V, E> {
     }
 
     /// Places a new pair; nothing if the table cannot grow any more.
-    fn place(
+    pub(super) fn place(
         &mut self,
         hash: u64,
         key: K,
@@ -247,6 +231,9 @@ impl<K, V, E> Shard<K, V, E> {
                 let slots = self.table.slots();
                 self.columns.set(slot, slots, life.detail, life.weight, life.cost);
                 self.weight += u64::from(life.weight);
+                if let (Some(groups), Some(group)) = (&mut self.groups, life.group) {
+                    groups.join((slot, slots), group, life.weight);
+                }
                 let view = super::View {
                     table: &self.table,
                     columns: &self.columns,
@@ -282,6 +269,9 @@ impl<K, V, E> Shard<K, V, E> {
         self.columns.renumber(&moved, slots);
         if !moved.is_empty() {
             self.policy.renumber(&moved, slots);
+            if let Some(groups) = &mut self.groups {
+                groups.renumber(&moved, slots);
+            }
         }
         self.policy.reserve(slots);
         // The round begins anew; what it has noted stays a bound.
@@ -305,26 +295,6 @@ impl<K, V, E> Shard<K, V, E> {
                 .heard(slot.load(Ordering::Relaxed), hash.load(Ordering::Relaxed), &view);
         }
         self.heard.len.store(0, Ordering::Relaxed);
-    }
-
-    /// Lets the policy choose a victim and takes it out.
-    fn evict(&mut self, config: &Config<K, V>, out: &mut Garbage<K, V, E>) -> Option<u32> {
-        let epoch = std::mem::replace(&mut self.epoch, BROKEN);
-        let view = super::View {
-            table: &self.table,
-            columns: &self.columns,
-            rehash: &*config.rehash,
-        };
-        let victim = self.policy.evict(&view);
-        self.sample = self.policy.sample_mask().unwrap_or(u64::MAX);
-        if let Some(slot) = victim
-            && let Some((mark, key, _)) = self.table.get(slot)
-        {
-            let (state, hash) = (self.state(slot, mark.read(), config), (config.rehash)(key));
-            self.unseat(hash, slot, state, Cause::Size, out);
-        }
-        self.epoch = epoch;
-        victim
     }
 
     /// Takes an entry out that the policy still holds; says whether it was fresh.
@@ -353,8 +323,19 @@ impl<K, V, E> Shard<K, V, E> {
     }
 
     /// Takes an entry out of table and columns that the policy has let go of.
-    fn unseat(&mut self, hash: u64, slot: u32, state: State, cause: Cause, out: &mut Garbage<K, V, E>) {
-        self.weight -= u64::from(self.columns.weight(slot));
+    pub(super) fn unseat(
+        &mut self,
+        hash: u64,
+        slot: u32,
+        state: State,
+        cause: Cause,
+        out: &mut Garbage<K, V, E>,
+    ) {
+        let weight = self.columns.weight(slot);
+        self.weight -= u64::from(weight);
+        if let Some(groups) = &mut self.groups {
+            groups.leave(slot, weight, cause == Cause::Size && state == State::Fresh);
+        }
         let slots = self.table.slots();
         self.columns.set(slot, slots, None, 1, 0);
         if let Some((_, key, value)) = self.table.take(hash, slot) {
@@ -490,30 +471,6 @@ impl<K, V, E> Shard<K, V, E> {
                 self.soonest = std::mem::replace(&mut self.upcoming, Tick::NEVER);
             }
         }
-    }
-
-    /// Changes the capacity and evicts what is too much, at most `limit` entries; says whether more is to be done.
-    pub(crate) fn resize(
-        &mut self,
-        capacity: u64,
-        limit: usize,
-        config: &Config<K, V>,
-        out: &mut Garbage<K, V, E>,
-    ) -> bool {
-        if self.capacity != capacity {
-            self.capacity = capacity;
-            self.policy.set_capacity(capacity);
-            self.sample = self.policy.sample_mask().unwrap_or(u64::MAX);
-        }
-        if self.rules.shrinks_later() {
-            return false;
-        }
-        for _ in 0..limit {
-            if self.weight <= self.capacity || self.evict(config, out).is_none() {
-                return false;
-            }
-        }
-        self.weight > self.capacity
     }
 }
 

@@ -23,7 +23,7 @@ impl SortColumn {
     /// The words, for help and errors.
     pub const WORDS: &'static str = "ci_code, ci_name, ci_type, ci_subtype, ci_category";
 
-    const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::CiCode,
         Self::CiName,
         Self::CiType,

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ci_model::{Change, Event, Origin, Token, TxSnapshot, Version};
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use uuid::Uuid;
@@ -66,6 +67,13 @@ impl fmt::Debug for PostgresFeed {
             .field("blind", &self.blind)
             .finish_non_exhaustive()
     }
+}
+
+/// What another feed needs to go on.
+#[derive(Serialize, Deserialize)]
+struct Bookmark {
+    identity: Identity,
+    snapshot: String,
 }
 
 /// The database as one statement's snapshot sees it.
@@ -219,6 +227,31 @@ impl Feed for PostgresFeed {
                 })
             }
         }
+    }
+
+    fn bookmark(&self) -> Option<(Start, String)> {
+        let (identity, snapshot) = self.last.as_ref().filter(|_| !self.blind)?;
+        let start = Start {
+            epoch: identity.epoch(),
+            position: Version::Snapshot(snapshot.clone()),
+        };
+        let bookmark = Bookmark {
+            identity: identity.clone(),
+            snapshot: snapshot.to_string(),
+        };
+        Some((start, serde_json::to_string(&bookmark).ok()?))
+    }
+
+    fn resume(&mut self, bookmark: &str) -> Option<Start> {
+        let Bookmark { identity, snapshot } = serde_json::from_str(bookmark).ok()?;
+        let snapshot: TxSnapshot = snapshot.parse().ok()?;
+        let start = Start {
+            epoch: identity.epoch(),
+            position: Version::Snapshot(snapshot.clone()),
+        };
+        self.last = Some((identity, snapshot));
+        self.blind = false;
+        Some(start)
     }
 
     async fn wait(&mut self, at_most: Duration) {

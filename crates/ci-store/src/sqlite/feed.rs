@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ci_model::{Change, Epoch, Event, Origin, Token, Version};
+use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection};
 use tempfile::TempDir;
@@ -48,6 +49,14 @@ impl fmt::Debug for SqliteFeed {
             .field("blind", &self.blind)
             .finish_non_exhaustive()
     }
+}
+
+/// What another feed needs to go on.
+#[derive(Serialize, Deserialize)]
+struct Bookmark {
+    identity: Identity,
+    seq: i64,
+    mark: Option<i64>,
 }
 
 /// The database as one statement sees it.
@@ -119,7 +128,9 @@ impl SqliteFeed {
     fn broken(&self, last: &Seen, seen: &Seen) -> Option<EpochReason> {
         if seen.mark_at_last == last.mark {
             let ended = last.identity.ended_by(&seen.identity);
-            return ended.or_else(|| self.blind.then_some(EpochReason::Schema));
+            let ended = ended.or_else(|| self.blind.then_some(EpochReason::Schema));
+            // A position before the first change has no mark that could be gone.
+            return ended.or_else(|| (last.seq < seen.floor).then_some(EpochReason::Gap));
         }
         let forgotten =
             seen.mark_at_last.is_none() && last.seq <= seen.floor && last.identity == seen.identity;
@@ -201,6 +212,34 @@ impl Feed for SqliteFeed {
                 })
             }
         }
+    }
+
+    fn bookmark(&self) -> Option<(Start, String)> {
+        let seen = self.last.as_ref().filter(|_| !self.blind)?;
+        let start = Start {
+            epoch: seen.identity.epoch(),
+            position: seen.position(),
+        };
+        let bookmark = Bookmark {
+            identity: seen.identity.clone(),
+            seq: seen.seq,
+            mark: seen.mark,
+        };
+        Some((start, serde_json::to_string(&bookmark).ok()?))
+    }
+
+    fn resume(&mut self, bookmark: &str) -> Option<Start> {
+        let Bookmark { identity, seq, mark } = serde_json::from_str(bookmark).ok()?;
+        Some(self.begin(Seen {
+            identity,
+            seq,
+            mark,
+            mark_at_last: None,
+            floor: 0,
+            // So that the next poll looks at the triggers.
+            cookie: 0,
+            whole: false,
+        }))
     }
 
     async fn wait(&mut self, at_most: Duration) {

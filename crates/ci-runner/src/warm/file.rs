@@ -1,0 +1,252 @@
+//! The bytes of a warm file; knows no cache.
+//!
+//! ```text
+//! header    magic (8 bytes), format (u32), kind of store, bookmark (texts)
+//! entry     1; key; version: 0, or 1 and a token where it is beyond the bookmark's; answer
+//! end       0; checksum of all before it (u64)
+//! ```
+//!
+//! Texts, keys and answers have their length before them (u32). The entry to be kept longest comes last. The checksum tells accidents,
+//! not forgers: who can write the file can make the runner say anything.
+
+use std::fs::{self, File as Handle};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use ci_model::{Key, Question, TenantId, Token, Version};
+
+use super::answer;
+use super::bytes::{Reader, Writer};
+use crate::Reply;
+
+const MAGIC: &[u8; 8] = b"CIWARM\x1A\n";
+/// Raised with every change of the layout, of a key's or of an answer's.
+const FORMAT: u32 = 1;
+const TRAILER: usize = 8;
+
+/// Why a file is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("it is no warm file, or is damaged")]
+    Damaged,
+    #[error("it has format {0}")]
+    Format(u32),
+    #[error("it is of another kind of store")]
+    Backend,
+}
+
+/// A file on its way out.
+#[derive(Debug)]
+pub(super) struct File {
+    bytes: Writer,
+    count: usize,
+}
+
+impl File {
+    pub(super) fn begin(backend: &str, bookmark: &str) -> Self {
+        let mut bytes = Writer::default();
+        bytes.0.extend_from_slice(MAGIC);
+        bytes.0.extend_from_slice(&FORMAT.to_le_bytes());
+        bytes.text(backend);
+        bytes.text(bookmark);
+        Self { bytes, count: 0 }
+    }
+
+    /// Adds an answer, with its version where that is beyond the bookmark's. One whose key cannot be read back is left out.
+    pub(super) fn push(&mut self, key: &Key, version: Option<&Token>, answer: &Reply) {
+        if Key::read(key.as_bytes()).is_none() {
+            return;
+        }
+        let mut body = Writer::default();
+        answer::write(&mut body, answer);
+        self.bytes.byte(1);
+        self.bytes.bytes(key.as_bytes());
+        self.bytes
+            .option(version, |bytes, token| bytes.text(&token.to_string()));
+        self.bytes.bytes(&body.0);
+        self.count += 1;
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn seal(mut self) -> Vec<u8> {
+        self.bytes.byte(0);
+        let sum = checksum(&self.bytes.0);
+        self.bytes.number(sum);
+        self.bytes.0
+    }
+}
+
+/// A file whose every byte was checked.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) bookmark: String,
+    /// The entry to be kept longest comes last.
+    pub(super) entries: Vec<Written>,
+}
+
+/// One answer of a file.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) tenant: TenantId,
+    pub(super) question: Question,
+    /// Where it is true, if that is not the bookmark's position.
+    pub(super) version: Option<Version>,
+    pub(super) answer: Reply,
+}
+
+/// Checks a file as a whole and reads it.
+pub(super) fn open(bytes: &[u8], backend: &str) -> Result<Opened, Refused> {
+    let mut head = Reader(bytes);
+    if head.array() != Some(*MAGIC) {
+        return Err(Refused::Damaged);
+    }
+    let format = head.array().map(u32::from_le_bytes).ok_or(Refused::Damaged)?;
+    // Before the checksum: another format may have another.
+    if format != FORMAT {
+        return Err(Refused::Format(format));
+    }
+    let (body, sum) = bytes.split_last_chunk::<TRAILER>().ok_or(Refused::Damaged)?;
+    if checksum(body) != u64::from_le_bytes(*sum) {
+        return Err(Refused::Damaged);
+    }
+    let mut reader = Reader(
+        body.get(MAGIC.len() + size_of::<u32>()..)
+            .ok_or(Refused::Damaged)?,
+    );
+    if reader.text().ok_or(Refused::Damaged)? != backend {
+        return Err(Refused::Backend);
+    }
+    let bookmark = reader.text().ok_or(Refused::Damaged)?.to_owned();
+    let entries = entries(&mut reader).ok_or(Refused::Damaged)?;
+    Ok(Opened { bookmark, entries })
+}
+
+fn entries(reader: &mut Reader<'_>) -> Option<Vec<Written>> {
+    let mut entries = Vec::new();
+    while reader.flag()? {
+        let key = reader.bytes()?;
+        let token = reader.option(|reader| reader.text()?.parse::<Token>().ok())?;
+        let mut answer = Reader(reader.bytes()?);
+        let (tenant, question) = Key::read(key)?;
+        entries.push(Written {
+            tenant,
+            question,
+            version: token.map(|token| token.version),
+            answer: answer::read(&mut answer).filter(|_| answer.0.is_empty())?,
+        });
+    }
+    reader.0.is_empty().then_some(entries)
+}
+
+/// Replaces a file as a whole: whoever opens it reads the old one or the new one. Blocks on the disk.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.new", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let written = Handle::create(&beside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let replaced = written.and_then(|()| fs::rename(&beside, path));
+    if replaced.is_err() {
+        // What is left of it is of no use; the first error is the one to tell.
+        drop(fs::remove_file(&beside));
+    }
+    replaced
+}
+
+/// Mixes word after word by steps that can be undone, so any change within one word changes the sum for certain.
+fn checksum(bytes: &[u8]) -> u64 {
+    let mut sum = bytes.len() as u64;
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+        sum = (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        sum ^= sum >> 32;
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ci_model::{CiCode, CiRef, Epoch, Get, Search};
+
+    fn file() -> Vec<u8> {
+        let tenant = TenantId::new("acme").unwrap();
+        let mut file = File::begin("sqlite", "here");
+        let search: Question = Search::builder().keyword("erp").build().unwrap().into();
+        let get: Question = Get::new(CiRef::from(CiCode::new("a").unwrap())).into();
+        file.push(&Key::new(&tenant, &search), None, &Reply::Rows([].into()));
+        let beyond = Token {
+            epoch: Epoch(7),
+            version: Version::Sequence(9),
+        };
+        file.push(&Key::new(&tenant, &get), Some(&beyond), &Reply::Ci(None));
+        assert_eq!(file.count(), 2);
+        file.seal()
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let opened = open(&file(), "sqlite").unwrap();
+        assert_eq!((opened.bookmark.as_str(), opened.entries.len()), ("here", 2));
+        assert_eq!(opened.entries[0].version, None);
+        assert_eq!(opened.entries[1].version, Some(Version::Sequence(9)));
+        assert_eq!(opened.entries[1].answer, Reply::Ci(None));
+        assert_eq!(open(&file(), "postgres").unwrap_err(), Refused::Backend);
+    }
+
+    #[test]
+    fn whatever_is_damaged_is_refused() {
+        let whole = file();
+        for end in 0..whole.len() {
+            assert!(open(&whole[..end], "sqlite").is_err());
+        }
+        for bit in 0..whole.len() * 8 {
+            let mut other = whole.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(open(&other, "sqlite").is_err(), "bit {bit}");
+        }
+        let mut newer = whole;
+        newer[8] = 2;
+        assert_eq!(open(&newer, "sqlite").unwrap_err(), Refused::Format(2));
+    }
+
+    /// Behind a checksum that fits: lengths and counts that were never written ask for no memory and end in a refusal.
+    #[test]
+    fn what_was_never_written_is_refused() {
+        let whole = file();
+        let body = whole.len() - TRAILER;
+        for at in 12..body {
+            for byte in [0, 1, 0x7F, 0xFF] {
+                let mut other = whole[..body].to_vec();
+                other[at] = byte;
+                let sum = checksum(&other);
+                other.extend_from_slice(&sum.to_le_bytes());
+                drop(open(&other, "sqlite"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole() {
+        let folder = std::env::temp_dir().join(format!("ci-warm-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("answers");
+        for bytes in [b"one".as_slice(), b"another"] {
+            replace(&path, bytes).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), bytes);
+        }
+        assert_eq!(
+            fs::read_dir(&folder).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
+        assert!(replace(&folder.join("no/such"), b"x").is_err());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
