@@ -328,8 +328,8 @@ impl Store for Observed {
         self.inner.ring().await;
     }
 
+    /// Not among the calls that fail by number: the runner makes it when time has passed, whatever a test is at.
     async fn retain(&self, older_than: Duration) -> Result<u64> {
-        self.control.call()?;
         self.inner.retain(older_than).await
     }
 

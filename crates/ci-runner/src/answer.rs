@@ -66,6 +66,10 @@ pub struct Answer<T> {
     /// How far that state may be behind the database, at most, when this was answered. None when nobody knows: the store
     /// records no changes, and the answer is as old as its time to live allows.
     pub lag: Option<Duration>,
+    /// Its time to live is over, and it was served because it is being loaded again, or because that failed: only with
+    /// [`stale_while_revalidate`](crate::RunnerBuilder::stale_while_revalidate) or
+    /// [`stale_if_error`](crate::RunnerBuilder::stale_if_error). No change that is in `as_of` affects it.
+    pub stale: bool,
 }
 
 impl<T> Answer<T> {
@@ -76,7 +80,13 @@ impl<T> Answer<T> {
             age: self.age,
             as_of: self.as_of,
             lag: self.lag,
+            stale: self.stale,
         })
+    }
+
+    /// The same, past its time to live.
+    pub(crate) fn stale(self) -> Self {
+        Self { stale: true, ..self }
     }
 
     /// The same, by a load that somebody else ran.

@@ -8,10 +8,11 @@ use ci_cache_core::{Lookup, Outcome};
 use ci_model::{CiDetail, Get, Key, Question, QuestionKind, Version};
 use tracing::Instrument;
 
-use crate::answer::{Answer, Cached, Source};
+use crate::answer::{Answer, Cached};
 use crate::gather;
+use crate::load::Got;
 use crate::observe::{Told, observed};
-use crate::runner::{Entry, Lead, Wait};
+use crate::runner::{Lead, Wait};
 use crate::tally::Ended;
 use crate::write::bounded;
 use crate::{Error, Result, Tenant};
@@ -86,8 +87,8 @@ impl Tenant {
             let answer = match place {
                 Place::Answered(answer) => answer,
                 Place::Leads(at) => {
-                    let entry = loads.get(at).ok_or(Error::TaskLost)?;
-                    inner.loaded_now(entry, Source::Miss, begun)
+                    let got = loads.get(at).ok_or(Error::TaskLost)?;
+                    inner.got(&mark, got, begun)
                 }
                 Place::Waits(waiter) => self.wait(&mark, waiter, get).await?,
             };
@@ -105,9 +106,13 @@ impl Tenant {
         let key = Key::new(self.id(), &question);
         let inner = self.inner();
         match inner.cache.lookup(self.id(), &key, &question) {
-            Lookup::Hit(found) | Lookup::Stale(found, None) => {
+            Lookup::Hit(found) => {
                 let age = inner.cache.age(&found);
                 Place::Answered(inner.hit(mark, &found.value, age))
+            }
+            Lookup::Stale(found, None) => {
+                let age = inner.cache.age(&found);
+                Place::Answered(inner.hit(mark, &found.value, age).stale())
             }
             Lookup::Wait(waiter) => Place::Waits(waiter),
             Lookup::Lead(leader) | Lookup::Stale(_, Some(leader)) => {
@@ -123,6 +128,9 @@ impl Tenant {
                 Ok(self.inner().hit(mark, &entry, Duration::ZERO).coalesced())
             }
             Outcome::Failed(error) => Err(error),
+            Outcome::Fallback { value, .. } => {
+                Ok(self.inner().hit(mark, &value, Duration::ZERO).coalesced().stale())
+            }
             _ => self.uncounted(Question::Get(get.clone())).await,
         }
     }
@@ -141,15 +149,16 @@ impl Tenant {
                 age: Duration::ZERO,
                 as_of: page.as_of.clone(),
                 lag: page.lag,
+                stale: false,
             })
         });
         answers.collect()
     }
 
     /// One statement for all, in a task of its own; see `load.rs` for why.
-    async fn load_missing(&self, missing: Vec<(Get, Lead)>) -> Result<Vec<Entry>> {
+    async fn load_missing(&self, missing: Vec<(Get, Lead)>) -> Result<Vec<Got>> {
         let (inner, tenant) = (Arc::clone(self.inner()), self.id().clone());
-        let task = async move { gather::load_all(&inner, &tenant, missing).await };
+        let task = async move { Ok(gather::load_all(&inner, &tenant, missing).await) };
         let loaded = tokio::spawn(task.in_current_span()).await;
         loaded.unwrap_or(Err(Error::TaskLost))?.into_iter().collect()
     }

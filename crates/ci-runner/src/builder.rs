@@ -57,6 +57,7 @@ impl RunnerBuilder {
             config: CiCacheConfig::new()
                 .max_size(MAX_ENTRIES)
                 .eviction(Eviction::Adaptive)
+                .cost_aware(true)
                 .tenant_shares(TenantShares::Fair),
             clock: None,
             level: Level::Cached { max_lag: MAX_LAG },
@@ -84,6 +85,33 @@ impl RunnerBuilder {
     /// Sets the most cached answers; 100,000 when not called, at least 1.
     pub fn max_entries(mut self, entries: usize) -> Self {
         self.config = self.config.max_size(entries);
+        self
+    }
+
+    /// Lets the time that loading an answer took count when the cache is full, so that answers that are cheap to load and rarely asked
+    /// for do not push out expensive ones. On when not called; a cache that is not full is not affected.
+    pub fn cost_aware(mut self, cost_aware: bool) -> Self {
+        self.config = self.config.cost_aware(cost_aware);
+        self
+    }
+
+    /// Serves an answer whose time to live is over for so long while it is loaded again in the background; the answer says so
+    /// ([`Answer::stale`](crate::Answer::stale)). Off when not called.
+    ///
+    /// What a change has dropped is never served, so with a feed such an answer is as true as any: what is saved is the wait of whoever
+    /// comes first after the time to live. Over a store without a feed it may be as old as both times together.
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.config = self.config.stale_while_revalidate(window);
+        self
+    }
+
+    /// Serves an answer whose time to live is over for so long if loading it again fails; the answer says so
+    /// ([`Answer::stale`](crate::Answer::stale)). Off when not called.
+    ///
+    /// Only where memory may answer at all: with a feed that is behind its bound, or whose triggers are gone, the error is given. What a
+    /// change has dropped is never served.
+    pub fn stale_if_error(mut self, window: Duration) -> Self {
+        self.config = self.config.stale_if_error(window);
         self
     }
 

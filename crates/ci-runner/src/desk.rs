@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ci_cache_core::Lookup;
+use ci_cache_core::{Lookup, Outcome};
 use ci_model::{
     Aggregate, CiDetail, CiId, CiRef, CiSummary, Expand, Filter, Get, Graph, Groups, Key, List, ListOrder,
     ListPage, Question, QuestionKind, Search, Token, View,
@@ -200,47 +200,43 @@ impl Tenant {
     }
 
     async fn traversal(&self, expand: &Expand) -> Result<Traversal> {
+        let traversal = self.uncounted_traversal(expand).await;
+        let ended = traversal
+            .as_ref()
+            .map_or(Ended::Error, |traversal| traversal.source.into());
+        self.count(QuestionKind::Expand, ended, 1);
+        traversal
+    }
+
+    async fn uncounted_traversal(&self, expand: &Expand) -> Result<Traversal> {
         let question = Question::Expand(expand.clone());
         let inner = self.inner();
         inner.follow.ask(inner.cache.now());
-        if !self.bypasses(question.kind())
+        if !self.bypasses(QuestionKind::Expand)
+            && !self.bypasses(QuestionKind::Get)
             && let Some(mark) = inner.footing(self.level()).await
         {
-            match inner
-                .cache
-                .lookup(self.id(), &Key::new(self.id(), &question), &question)
-            {
-                Lookup::Hit(found) if found.value.epoch() == mark.epoch() => {
-                    if let Reply::Graph(graph) = found.value.value().answer().clone() {
-                        return self.with_details(expand, graph.as_deref()).await;
-                    }
-                }
+            let key = Key::new(self.id(), &question);
+            let (entry, least) = match inner.cache.lookup(self.id(), &key, &question) {
+                Lookup::Hit(found) if found.value.epoch() == mark.epoch() => (Some(found.value), Source::Hit),
                 Lookup::Lead(leader) | Lookup::Stale(_, Some(leader)) => {
-                    let loaded = load(inner, self, expand, Some(leader)).await;
-                    let ended = loaded.as_ref().map_or(Ended::Error, |_| Ended::Miss);
-                    self.count(question.kind(), ended, 1);
-                    return loaded;
+                    return load(inner, self, expand, Some(leader)).await;
                 }
-                Lookup::Wait(waiter) => {
-                    let _ended = waiter.await;
-                    if let Lookup::Hit(found) =
-                        inner
-                            .cache
-                            .lookup(self.id(), &Key::new(self.id(), &question), &question)
-                        && let Reply::Graph(graph) = found.value.value().answer().clone()
-                    {
-                        return self.with_details(expand, graph.as_deref()).await;
-                    }
-                }
-                Lookup::Hit(_) | Lookup::Stale(_, None) => {}
+                Lookup::Wait(waiter) => match waiter.await {
+                    Outcome::Loaded(entry) => (Some(entry), Source::Coalesced),
+                    _ => (None, Source::Miss),
+                },
+                Lookup::Hit(_) | Lookup::Stale(_, None) => (None, Source::Miss),
+            };
+            if let Some(Reply::Graph(graph)) = entry.map(|entry| entry.value().answer().clone()) {
+                let traversal = self.with_details(expand, graph.as_deref()).await?;
+                return Ok(Traversal {
+                    source: traversal.source.farther(least),
+                    ..traversal
+                });
             }
         }
-        let loaded = load(inner, self, expand, None).await;
-        let ended = loaded
-            .as_ref()
-            .map_or(Ended::Error, |traversal| traversal.source.into());
-        self.count(question.kind(), ended, 1);
-        loaded
+        load(inner, self, expand, None).await
     }
 
     /// A graph that is in memory, and the CIs that it names: both at one state, as a page.
@@ -252,15 +248,12 @@ impl Tenant {
                 .iter()
                 .map(|node| Question::Get(get_of(expand, node.ci.ci_id))),
         );
-        let page = self.uncounted_page(questions).await;
-        let ended = page.as_ref().map_or(Ended::Error, |page| page.source.into());
-        self.count(QuestionKind::Expand, ended, 1);
         let Page {
             answers,
             source,
             as_of,
             lag,
-        } = page?;
+        } = self.uncounted_page(questions).await?;
         let mut answers = answers.into_iter();
         let Some(Reply::Graph(now)) = answers.next() else {
             return Err(Error::WrongKind);
@@ -319,7 +312,8 @@ async fn load(
     expand: &Expand,
     leader: Option<Lead>,
 ) -> Result<Traversal> {
-    let bypass = leader.is_none() && tenant.bypasses(QuestionKind::Expand);
+    let kinds = [QuestionKind::Expand, QuestionKind::Get];
+    let bypass = kinds.into_iter().any(|kind| tenant.bypasses(kind));
     let (inner, tenant, expand) = (Arc::clone(inner), tenant.id().clone(), expand.clone());
     let task = async move {
         let begun = inner.cache.now();
@@ -350,13 +344,7 @@ async fn load(
         let details: Vec<Arc<CiDetail>> = details.into_iter().map(Arc::new).collect();
         if let Some(leader) = leader {
             let answer = |value| Traced { value, visited: None };
-            inner.publish(
-                leader,
-                &tenant,
-                question,
-                answer(Reply::Graph(graph.clone())),
-                loaded.clone(),
-            )?;
+            // The CIs first: whoever waits for the graph asks for them next.
             for ci in &details {
                 let question = Question::Get(get_of(&expand, ci.summary.ci_id));
                 let key = Key::new(&tenant, &question);
@@ -366,6 +354,8 @@ async fn load(
                     inner.publish(leader, &tenant, question, answer, loaded.clone())?;
                 }
             }
+            let graph = answer(Reply::Graph(graph.clone()));
+            inner.publish(leader, &tenant, question, graph, loaded.clone())?;
         }
         Ok(Traversal {
             graph,

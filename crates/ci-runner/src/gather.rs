@@ -21,7 +21,8 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use crate::answer::{Cached, Traced};
-use crate::runner::{Entry, Inner, Lead};
+use crate::load::{Got, failed};
+use crate::runner::{Inner, Lead};
 use crate::watch::{Asked, Watch};
 use crate::{Error, Result};
 
@@ -34,7 +35,7 @@ const TURNS: usize = 64;
 struct Wanted {
     get: Get,
     leader: Lead,
-    caller: oneshot::Sender<Result<Entry>>,
+    caller: oneshot::Sender<Result<Got>>,
 }
 
 /// Gets that wait to be loaded, by tenant. A tenant that is in it has a task that sees to them.
@@ -82,7 +83,7 @@ impl Gathering {
 /// Loads a get together with others that miss now.
 ///
 /// Cancel safe: the load goes on for those who wait for it.
-pub(crate) async fn load(inner: &Arc<Inner>, tenant: &TenantId, get: Get, leader: Lead) -> Result<Entry> {
+pub(crate) async fn load(inner: &Arc<Inner>, tenant: &TenantId, get: Get, leader: Lead) -> Result<Got> {
     let (caller, answer) = oneshot::channel();
     if inner.gathering.add(tenant, Wanted { get, leader, caller }) {
         let duty = Duty {
@@ -148,29 +149,19 @@ async fn answer(inner: Arc<Inner>, tenant: TenantId, wanted: Vec<Wanted>) {
         missing.push((get, leader));
     }
     // Those who do not listen any more have gone away.
-    match load_all(&inner, &tenant, missing).await {
-        Ok(entries) => {
-            for (caller, entry) in callers.into_iter().zip(entries) {
-                let _gone = caller.send(entry);
-            }
-        }
-        Err(error) => {
-            for caller in callers {
-                let _gone = caller.send(Err(error.clone()));
-            }
-        }
+    let loaded = load_all(&inner, &tenant, missing).await;
+    for (caller, got) in callers.into_iter().zip(loaded) {
+        let _gone = caller.send(got);
     }
 }
 
-/// Loads gets in one statement, and keeps what can be kept.
-///
-/// # Errors
-/// The database's; then all leaders have failed with it.
+/// Loads gets in one statement, and keeps what can be kept. One result for each, in their order; the database's error for each that has
+/// nothing to fall back on.
 pub(crate) async fn load_all(
     inner: &Inner,
     tenant: &TenantId,
     missing: Vec<(Get, Lead)>,
-) -> Result<Vec<Result<Entry>>> {
+) -> Vec<Result<Got>> {
     let (gets, leaders): (Vec<Get>, Vec<Lead>) = missing.into_iter().unzip();
     let mut watch = Watch::begin(inner, tenant, Asked::Gets(&gets));
     let found = async {
@@ -190,16 +181,15 @@ pub(crate) async fn load_all(
                     value: Cached::Ci(ci.map(Arc::new)),
                     visited: None,
                 };
-                inner.publish(leader, tenant, Question::Get(get), answer, loaded.clone())
+                let entry = inner.publish(leader, tenant, Question::Get(get), answer, loaded.clone());
+                entry.map(Got::Loaded)
             };
-            Ok(leaders.into_iter().zip(gets).zip(found).map(publish).collect())
+            leaders.into_iter().zip(gets).zip(found).map(publish).collect()
         }
         Err(error) => {
             let error: Error = error;
-            for leader in leaders {
-                leader.fail(error.clone());
-            }
-            Err(error)
+            let failed = |leader| failed(leader, error.clone());
+            leaders.into_iter().map(failed).collect()
         }
     }
 }

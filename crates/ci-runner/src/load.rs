@@ -46,17 +46,24 @@ impl Tenant {
                 break;
             };
             match inner.cache.lookup(self.id(), &key, &question) {
-                Lookup::Hit(found) | Lookup::Stale(found, None) => {
+                Lookup::Hit(found) => {
                     let age = inner.cache.age(&found);
                     return Ok(inner.hit(&mark, &found.value, age));
                 }
-                Lookup::Lead(leader) | Lookup::Stale(_, Some(leader)) => {
+                Lookup::Stale(found, leader) => {
+                    if let Some(leader) = leader {
+                        load_behind(inner, self.id(), question, leader);
+                    }
+                    let age = inner.cache.age(&found);
+                    return Ok(inner.hit(&mark, &found.value, age).stale());
+                }
+                Lookup::Lead(leader) => {
                     let begun = inner.cache.now();
-                    let entry = match question {
+                    let got = match question {
                         Question::Get(get) => gather::load(inner, self.id(), get, leader).await?,
                         question => load_in_task(inner, self.id(), question, leader).await?,
                     };
-                    return Ok(inner.loaded_now(&entry, Source::Miss, begun));
+                    return Ok(inner.got(&mark, &got, begun));
                 }
                 Lookup::Wait(waiter) => match waiter.await {
                     // The load may have begun long ago: what it saw must include what this caller may expect.
@@ -64,6 +71,9 @@ impl Tenant {
                         return Ok(inner.hit(&mark, &entry, Duration::ZERO).coalesced());
                     }
                     Outcome::Failed(error) => return Err(error),
+                    Outcome::Fallback { value, .. } => {
+                        return Ok(inner.hit(&mark, &value, Duration::ZERO).coalesced().stale());
+                    }
                     // Too old, or the loader's task was lost; whoever looks up next leads.
                     _ => {
                         inner.again.fetch_add(1, Ordering::Relaxed);
@@ -158,16 +168,27 @@ impl Inner {
             age,
             as_of: Inner::token(epoch, version),
             lag: self.follow.has_feed().then(|| self.lag(mark)),
+            stale: false,
         }
     }
 
-    pub(crate) fn loaded_now(&self, entry: &Entry, source: Source, begun: Tick) -> Answer<Cached> {
+    /// What a load gave, for whoever read the mark before it looked up.
+    pub(crate) fn got(&self, mark: &Mark<Version>, got: &Got, begun: Tick) -> Answer<Cached> {
+        match got {
+            Got::Loaded(entry) => self.loaded_now(entry, Source::Miss, begun),
+            // It was there after the mark was read, so no change up to the mark affects it.
+            Got::Fallback(entry) => self.hit(mark, entry, Duration::ZERO).stale(),
+        }
+    }
+
+    fn loaded_now(&self, entry: &Entry, source: Source, begun: Tick) -> Answer<Cached> {
         Answer {
             value: entry.value().answer().clone(),
             source,
             age: Duration::ZERO,
             as_of: Inner::token(entry.epoch(), entry.version()),
             lag: Some(self.cache.now().saturating_since(begun)),
+            stale: false,
         }
     }
 
@@ -178,6 +199,7 @@ impl Inner {
             age: Duration::ZERO,
             as_of: Inner::token(passed.loaded.epoch, &passed.loaded.version),
             lag: Some(self.cache.now().saturating_since(passed.begun)),
+            stale: false,
         }
     }
 
@@ -202,6 +224,39 @@ impl Inner {
     }
 }
 
+/// What a load gave.
+#[derive(Debug)]
+pub(crate) enum Got {
+    /// What it read.
+    Loaded(Entry),
+    /// It failed, and this is the answer from before, past its time to live.
+    Fallback(Entry),
+}
+
+/// Ends a load that failed.
+///
+/// # Errors
+/// The load's, unless there is an answer to fall back on.
+pub(crate) fn failed(leader: Lead, error: Error) -> Result<Got> {
+    match leader.fail(error.clone()) {
+        Some(entry) => Ok(Got::Fallback(entry)),
+        None => Err(error),
+    }
+}
+
+/// Loads again, behind somebody who was given what was there. An error has been told to those who wait for the load; there is nobody
+/// else to tell.
+fn load_behind(inner: &Arc<Inner>, tenant: &TenantId, question: Question, leader: Lead) {
+    let (inner, tenant) = (Arc::clone(inner), tenant.clone());
+    let task = async move {
+        let _told = match question {
+            Question::Get(get) => gather::load(&inner, &tenant, get, leader).await,
+            question => load_in_task(&inner, &tenant, question, leader).await,
+        };
+    };
+    tokio::spawn(task.in_current_span());
+}
+
 /// Loads in a task of its own, so that a caller who goes away takes neither the load from those who wait for it nor a
 /// database connection in the middle of a statement.
 async fn load_in_task(
@@ -209,15 +264,14 @@ async fn load_in_task(
     tenant: &TenantId,
     question: Question,
     leader: Lead,
-) -> Result<Entry> {
+) -> Result<Got> {
     let (inner, tenant) = (Arc::clone(inner), tenant.clone());
     let task = async move {
         match load(&inner, &tenant, &question).await {
-            Ok((answer, loaded)) => inner.publish(leader, &tenant, question, answer, loaded),
-            Err(error) => {
-                leader.fail(error.clone());
-                Err(error)
-            }
+            Ok((answer, loaded)) => inner
+                .publish(leader, &tenant, question, answer, loaded)
+                .map(Got::Loaded),
+            Err(error) => failed(leader, error),
         }
     };
     // A panic drops the leader, which wakes the waiters; one of them loads again.

@@ -35,7 +35,7 @@ impl Tenant {
         self.get(&Get::new(CiCode::new(code)?)).await
     }
 
-    /// Lists one page, newest first, with the total.
+    /// Lists one page in the question's order, with the total.
     ///
     /// Cost: a look-up, or one statement. Cancel safe: the load goes on for those who wait for it.
     ///
@@ -65,7 +65,7 @@ impl Tenant {
 
     /// Expands the graph around a CI; nothing when the root is not there.
     ///
-    /// Cost: a look-up, or one statement for the root and at most one per level. Cancel safe: the load goes on for those who wait for it.
+    /// Cost: a look-up, or one statement on PostgreSQL and one for each level on SQLite. Cancel safe: the load goes on for those who wait for it.
     ///
     /// # Errors
     /// [`Error::Store`] when the database fails.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ci_cache_core::Lookup;
 use ci_cache_core::coherence::{Loaded, Mark};
+use ci_cache_core::{Lookup, Outcome};
 use ci_model::{Key, Question, QuestionKind, TenantId, Token, Version};
 use tracing::Instrument;
 
@@ -32,6 +32,9 @@ pub struct Page {
 
 impl Tenant {
     /// Answers up to 1,000 questions so that all answers are true at one state of the database.
+    ///
+    /// Over a store without a feed, what is in memory was loaded at different times; the answers are of one state as far as this runner's
+    /// own writes go, and of one snapshot unless all are in memory.
     ///
     /// If every one is in memory they are answered at the present mark. What is missing is asked of one snapshot, together
     /// ([`Snapshot::ask_all`](ci_store::Snapshot::ask_all): one statement for up to 16), and kept; what was there is answered beside it
@@ -76,13 +79,17 @@ impl Tenant {
             return Ok(page_at(&mark, &looked.entries, Source::Hit, lag));
         }
         let alone = looked.leads.len() == questions.len();
+        if !alone && !inner.follow.has_feed() {
+            // Nothing tells whether what is there and what would be loaded are of one state.
+            drop(looked);
+            return self.page_past(questions).await;
+        }
         let source = if looked.leads.is_empty() {
             Source::Coalesced
         } else {
             Source::Miss
         };
         let loaded = load_leads(inner, self.id(), &questions, looked.leads).await?;
-        let since = || inner.cache.now().saturating_since(begun);
         if let (true, Some((entries, loaded))) = (alone, &loaded) {
             return Ok(Page {
                 answers: entries
@@ -91,21 +98,23 @@ impl Tenant {
                     .collect(),
                 source,
                 as_of: Inner::token(loaded.epoch, &loaded.version),
-                lag: Some(since()),
+                lag: Some(inner.cache.now().saturating_since(begun)),
             });
         }
+        let own = loaded.and_then(|(_, loaded)| Inner::token(loaded.epoch, &loaded.version));
+        let mut tokens: Vec<Token> = own.iter().cloned().collect();
         for waiter in looked.waits {
-            // Whatever becomes of it: what counts is what is there afterwards.
-            let _ended = waiter.await;
+            if let Outcome::Loaded(entry) = waiter.await {
+                tokens.extend(Inner::token(entry.epoch(), entry.version()));
+            }
         }
-        // What was there before and what was loaded since are true together at a mark that includes both. A load that began
-        // with this call includes all that any level asks for.
-        let token = loaded.and_then(|(_, loaded)| Inner::token(loaded.epoch, &loaded.version));
-        let level = token.map_or_else(|| self.level().clone(), Level::AtLeast);
-        if let Some(mark) = inner.footing(&level).await {
+        // What was there before, what was loaded and what others loaded are true together at a mark that includes all of it. A load
+        // that began with this call includes all that any level asks for.
+        let level = own.map_or_else(|| self.level().clone(), Level::AtLeast);
+        if let Some(mark) = inner.footing_beyond(&level, &tokens).await {
             let looked = inner.look_up_all(&mark, self.id(), &questions);
             if looked.is_whole {
-                let lag = inner.follow.has_feed().then(|| inner.lag(&mark));
+                let lag = Some(inner.lag(&mark));
                 return Ok(page_at(&mark, &looked.entries, source, lag));
             }
         }
@@ -137,6 +146,17 @@ struct Looked {
 }
 
 impl Inner {
+    /// The mark that hits may be served by at a level, if it includes these states, after waiting for a poll where that may help.
+    async fn footing_beyond(&self, level: &Level, tokens: &[Token]) -> Option<Mark<Version>> {
+        for token in tokens {
+            self.footing(&Level::AtLeast(token.clone())).await?;
+        }
+        let mark = self.footing(level).await?;
+        let includes =
+            |token: &Token| token.epoch.0 == mark.epoch() && mark.version().includes(&token.version);
+        tokens.iter().all(includes).then_some(mark)
+    }
+
     /// Looks all questions up for entries that are true at this very mark.
     ///
     /// An entry is true from its own version up to the mark of the moment at which it was found. So all are true at `mark` if

@@ -155,6 +155,7 @@ impl Tenant {
             age: std::time::Duration::ZERO,
             as_of: page.as_of,
             lag: page.lag,
+            stale: false,
         })
     }
 
@@ -171,6 +172,7 @@ impl Tenant {
             age: answer.age,
             as_of: answer.as_of,
             lag: answer.lag,
+            stale: answer.stale,
         })
     }
 }
@@ -203,6 +205,7 @@ fn combine(later: Answer<SearchResult>, earlier: Answer<SearchResult>) -> Answer
         source: later.source.farther(earlier.source),
         age: later.age.max(earlier.age),
         as_of: later.as_of,
+        stale: later.stale || earlier.stale,
         lag: later
             .lag
             .zip(earlier.lag)

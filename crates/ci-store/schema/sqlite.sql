@@ -29,6 +29,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS ci_tenant_code ON ci (tenant_id, ci_code);
 CREATE UNIQUE INDEX IF NOT EXISTS ci_tenant_id ON ci (tenant_id, ci_id);
 -- deleted_at, so that the total of a list is counted in the index alone.
 CREATE INDEX IF NOT EXISTS ci_newest ON ci (tenant_id, created_at DESC, ci_id, deleted_at);
+-- For lists of what was changed last.
+CREATE INDEX IF NOT EXISTS ci_changed ON ci (tenant_id, updated_at DESC, ci_id, deleted_at);
 
 CREATE TABLE IF NOT EXISTS ci_relation (
     tenant_id TEXT NOT NULL,

@@ -184,7 +184,7 @@ pub trait Snapshot: Send {
     /// CIs by id or code, one answer per question in the same order; nothing where there is none.
     async fn get_many(&mut self, tenant: &TenantId, gets: &[Get]) -> Result<Vec<Option<CiDetail>>>;
 
-    /// One page, newest first, and the total.
+    /// One page in the question's order, and the total.
     async fn list(&mut self, tenant: &TenantId, list: &List) -> Result<ListPage>;
 
     /// Counts by group.
@@ -218,7 +218,7 @@ pub trait Snapshot: Send {
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace>;
 
     /// The answers to several questions, in their order; the same as if each were asked by itself, in fewer statements where the
-    /// store can. The stores of this crate take one for up to 16 questions, gets counted as one together; on SQLite as many as the
+    /// store can. The stores of this crate take one for up to 16 questions, gets counted as one together and an expansion as four; on SQLite as many as the
     /// deepest expansion has levels; and those of each path search besides.
     ///
     /// # Errors

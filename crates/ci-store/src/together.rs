@@ -17,8 +17,10 @@ use crate::sql::together::{Part, together};
 use crate::sql::{Binder, Dialect, Statement, select};
 use crate::{Found, Result};
 
-/// Most parts of a statement: with more, planning it takes longer than the round trips that it saves.
+/// Most that the parts of a statement weigh together: with more, planning it takes longer than the round trips that it saves.
 const PARTS: usize = 16;
+/// What an expansion weighs, which is a dozen tables; everything else weighs 1.
+const EXPANSION: usize = 4;
 /// Columns of the short form of a CI, of a list's rows, and of a CI in full.
 const SUMMARY: usize = 9;
 const LIST: usize = SUMMARY + 1;
@@ -48,12 +50,7 @@ pub(crate) async fn ask_all<S: Source>(
     // Expansions that are not done with the first statement go on together.
     while !asked.is_empty() {
         let mut unfinished = Vec::new();
-        let mut rest = asked.into_iter();
-        loop {
-            let parts: Vec<Asked<'_>> = rest.by_ref().take(PARTS).collect();
-            if parts.is_empty() {
-                break;
-            }
+        for parts in loads(asked) {
             let rows = read(source, tenant, &parts).await?;
             for (part, rows) in parts.into_iter().zip(rows) {
                 unfinished.extend(part.take(tenant, &rows, S::DIALECT, &mut found)?);
@@ -65,6 +62,27 @@ pub(crate) async fn ask_all<S: Source>(
         .into_iter()
         .map(|answer| present(answer, "of an answer"))
         .collect()
+}
+
+/// Divides parts among statements.
+fn loads(asked: Vec<Asked<'_>>) -> Vec<Vec<Asked<'_>>> {
+    let (mut loads, mut room) = (Vec::new(), 0);
+    for part in asked {
+        let weight = if matches!(part, Asked::Expand(..)) {
+            EXPANSION
+        } else {
+            1
+        };
+        if weight > room {
+            loads.push(Vec::new());
+            room = PARTS;
+        }
+        room -= weight;
+        if let Some(load) = loads.last_mut() {
+            load.push(part);
+        }
+    }
+    loads
 }
 
 /// What one part asks, with the places of its answers.

@@ -62,7 +62,16 @@ where
         config.validate()?;
         let builder = CacheBuilder::new(config.max_size, clock)
             .eviction(config.eviction)
+            .cost_aware(config.cost_aware)
             .details(true);
+        let builder = match config.stale_while_revalidate {
+            Some(window) => builder.stale_while_revalidate(window),
+            None => builder,
+        };
+        let builder = match config.stale_if_error {
+            Some(window) => builder.stale_if_error(window),
+            None => builder,
+        };
         let builder = match config.shards {
             Some(shards) => builder.shards(shards),
             None => builder,

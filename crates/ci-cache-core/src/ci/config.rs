@@ -53,6 +53,9 @@ pub struct CiCacheConfig {
     pub(super) max_size: usize,
     pub(super) shards: Option<usize>,
     pub(super) eviction: Eviction,
+    pub(super) cost_aware: bool,
+    pub(super) stale_while_revalidate: Option<Duration>,
+    pub(super) stale_if_error: Option<Duration>,
     pub(super) default_ttl: Duration,
     pub(super) keyword_ttl: Duration,
     pub(super) filter_ttl: Duration,
@@ -67,6 +70,9 @@ impl Default for CiCacheConfig {
             max_size: 500,
             shards: None,
             eviction: Eviction::Lru,
+            cost_aware: false,
+            stale_while_revalidate: None,
+            stale_if_error: None,
             default_ttl: Duration::from_secs(300),
             keyword_ttl: Duration::from_secs(600),
             filter_ttl: Duration::from_secs(300),
@@ -99,6 +105,25 @@ impl CiCacheConfig {
     /// Chooses which answer leaves a full cache. Default: [`Eviction::Lru`], as the predecessor did.
     pub fn eviction(mut self, eviction: Eviction) -> Self {
         self.eviction = eviction;
+        self
+    }
+
+    /// Lets the time that loading an answer took count when the cache is full: one that took 80 ms is worth more than one of 0.2 ms. See
+    /// [`CacheBuilder::cost_aware`](crate::CacheBuilder::cost_aware). Default: no.
+    pub fn cost_aware(mut self, cost_aware: bool) -> Self {
+        self.cost_aware = cost_aware;
+        self
+    }
+
+    /// Lets answers be served for so long after their time to live while somebody loads them again. Default: not.
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.stale_while_revalidate = Some(window);
+        self
+    }
+
+    /// Lets answers be served for so long after their time to live if loading them again fails. Default: not.
+    pub fn stale_if_error(mut self, window: Duration) -> Self {
+        self.stale_if_error = Some(window);
         self
     }
 

@@ -250,9 +250,11 @@ impl<P: Policy, N: Naive> Twin<P, N> {
     }
 
     fn spare(&mut self) {
-        let Some(slot) = self.policy.evict(&self.table) else {
+        // The engine asks for a victim only where something is held.
+        if self.table.slot_of.is_empty() {
             return;
-        };
+        }
+        let slot = self.policy.evict(&self.table).expect("entries are held");
         let Entry {
             key,
             hits,

@@ -426,7 +426,7 @@ mod tests {
 
     #[test]
     fn a_document_without_end_is_refused() {
-        let mut bytes = vec![7, 1, 0, 0, 0].repeat(100_000);
+        let mut bytes = [7, 1, 0, 0, 0].repeat(100_000);
         bytes.push(0);
         assert_eq!(read_value(&mut Reader(&bytes), DEEPEST), None);
     }

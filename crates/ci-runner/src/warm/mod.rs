@@ -244,7 +244,7 @@ pub(crate) async fn save(inner: Arc<Inner>, at: Start, bookmark: String) {
         let warm = Arc::clone(&inner.warm);
         let Some(path) = &warm.options.path else { return };
         let _one = warm.writing.lock();
-        let Some(file) = encode(&inner, &at, bookmark) else {
+        let Some(file) = encode(&inner, &at, &bookmark) else {
             return;
         };
         // No handle is kept alive by a slow disk.
@@ -267,13 +267,13 @@ pub(crate) async fn save(inner: Arc<Inner>, at: Start, bookmark: String) {
     drop(writing.await);
 }
 
-fn encode(inner: &Inner, at: &Start, bookmark: String) -> Option<file::File> {
+fn encode(inner: &Inner, at: &Start, bookmark: &str) -> Option<file::File> {
     // Before the entries are read: what is found afterwards is true at the mark.
     let mark = inner.cache.mark()?;
     if mark.epoch() != at.epoch.0 || !mark.version().includes(&at.position) {
         return None;
     }
-    let mut file = file::File::begin(inner.warm.backend, &bookmark);
+    let mut file = file::File::begin(inner.warm.backend, bookmark);
     for (key, entry) in inner.cache.entries(usize::MAX).iter().rev() {
         if entry.epoch() != at.epoch.0 {
             continue;

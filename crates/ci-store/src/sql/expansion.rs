@@ -9,7 +9,7 @@
 //! | table | rows |
 //! |---|---|
 //! | `left2` | how many CIs still fit |
-//! | `near2` | whether the frontier, `kept1`, has many relations |
+//! | `near2` | whether the frontier, `kept1`, has many relations, each way |
 //! | `walk2` | the first new CIs in the order of codes, found by walking the tenant's CIs in that order |
 //! | `fresh2` | the new CIs, one more than fit |
 //! | `kept2` | those that fit |
@@ -277,15 +277,11 @@ impl Writer<'_> {
     /// The tables of a level.
     fn level(&self, level: u8) -> [String; 7] {
         let before = level - 1;
-        let (most, nodes) = (MANY + 1, &self.max_nodes);
+        let nodes = &self.max_nodes;
         let by_code = |alias: &str| self.binder.bytes(&format!("{alias}.ci_code"));
         [
             format!("left{level} AS MATERIALIZED (SELECT {nodes} - count(*) AS n FROM known{before})"),
-            format!(
-                "near{level} AS MATERIALIZED (SELECT count(*) AS n FROM (SELECT 1 AS one FROM ({edges}) AS e \
-                 LIMIT {most}) AS e)",
-                edges = self.edges(level, ""),
-            ),
+            format!("near{level} AS MATERIALIZED (SELECT {})", self.near(level)),
             format!("walk{level} AS MATERIALIZED ({})", self.walk(level)),
             format!("fresh{level} AS MATERIALIZED ({})", self.fresh(level)),
             format!(
@@ -301,33 +297,50 @@ impl Writer<'_> {
         ]
     }
 
+    /// How many relations the frontier has in each way, counted up to one more than many; 0 for a way that is not followed.
+    fn near(&self, level: u8) -> String {
+        let frontier = format!("kept{}", level - 1);
+        let counts = self.ways().iter().map(|way| {
+            let relations = self.relations(&frontier, way.near, way.other, "");
+            format!(
+                "(SELECT count(*) FROM (SELECT 1 AS one FROM ({relations}) AS e LIMIT {}) AS e)",
+                MANY + 1
+            )
+        });
+        let counts: Vec<String> = counts.chain(["0".to_owned()]).take(2).collect();
+        format!("{} AS w0, {} AS w1", counts[0], counts[1])
+    }
+
     /// The relations of a level's frontier, each once, with the end that is not the frontier's as `other`; where `guard`, which
     /// begins with AND, holds.
     ///
     /// Followed both ways, a relation to an earlier level was met when that level was expanded, and one between two CIs of
     /// the frontier is seen from both ends; neither may come again.
     fn edges(&self, level: u8, guard: &str) -> String {
-        let frontier = format!("kept{}", level - 1);
-        let both = self.direction == Direction::Both;
-        let branches = self.ways().iter().enumerate().map(|(at, way)| {
-            let mut again = String::new();
-            let past = match level {
-                1 if self.from_root => None,
-                1 => Some("past0".to_owned()),
-                _ => Some(format!("known{}", level - 2)),
-            };
-            if let Some(past) = past.filter(|_| both) {
-                again = format!(" AND r.{} NOT IN (SELECT ci_id FROM {past})", way.other);
-            }
-            if both && at > 0 {
-                again = format!(
-                    "{again} AND r.{} NOT IN (SELECT ci_id FROM {frontier})",
-                    way.other
-                );
-            }
-            self.relations(&frontier, way.near, way.other, &format!("{guard}{again}"))
+        let ways = self.ways().iter().enumerate();
+        let branches = ways.map(|(at, way)| {
+            let conditions = format!("{guard}{}", self.again(level, at, *way));
+            self.relations(&format!("kept{}", level - 1), way.near, way.other, &conditions)
         });
         branches.collect::<Vec<_>>().join(" UNION ALL ")
+    }
+
+    /// What keeps relations of a level that were met from coming again, by the way that they are followed.
+    fn again(&self, level: u8, at: usize, way: Way) -> String {
+        if self.direction != Direction::Both {
+            return String::new();
+        }
+        let past = match level {
+            1 if self.from_root => None,
+            1 => Some("past0".to_owned()),
+            _ => Some(format!("known{}", level - 2)),
+        };
+        let frontier = (at > 0).then(|| format!("kept{}", level - 1));
+        let tables = past.into_iter().chain(frontier);
+        tables
+            .map(|table| format!(" AND r.{} NOT IN (SELECT ci_id FROM {table})", way.other))
+            .collect::<Vec<_>>()
+            .concat()
     }
 
     /// The relations with one end among the CIs of a table, by index; conditions on `r` begin with AND.
@@ -377,7 +390,7 @@ impl Writer<'_> {
         let (code, own) = (self.binder.bytes("c.ci_code"), self.binder.own("c"));
         // The code at which the walk ends; nothing is below none.
         let end = format!(
-            "(SELECT CASE WHEN (SELECT n FROM near{level}) > {MANY} AND (SELECT n FROM left{level}) > 0 THEN coalesce(\
+            "(SELECT CASE WHEN (SELECT w0 + w1 FROM near{level}) > {MANY} AND (SELECT n FROM left{level}) > 0 THEN coalesce(\
              (SELECT c.ci_code FROM ci AS c WHERE {own} ORDER BY {code} LIMIT 1 OFFSET {WALKED}), \
              (SELECT max({code}) FROM ci AS c WHERE {own})) END)"
         );
@@ -414,34 +427,35 @@ impl Writer<'_> {
 
     /// The relations of a level whose two ends are known, the first ones by the codes of their ends and their type.
     fn met(&self, level: u8) -> String {
-        let known = format!("known{level}");
-        let among = |column: &str, table: &str| format!(" AND r.{column} IN (SELECT ci_id FROM {table})");
-        let many = format!("(SELECT n FROM near{level}) > {MANY}");
-        // Read first, then looked up among the known: PostgreSQL would look again for each CI of the frontier.
-        let whole = if self.is_postgres() { " OFFSET 0" } else { "" };
-        let from_frontier = |guard: &str| {
-            format!(
-                "SELECT r.from_id, r.to_id, r.rel_type FROM (SELECT e.* FROM ({}) AS e{whole}) AS r WHERE true{}",
-                self.edges(level, guard),
-                among("other", &known)
-            )
-        };
-        let mut sources = Vec::new();
-        if level == 1 && self.from_root {
-            // The root alone: of a hub's relations, those that the kept CIs have with it.
-            sources.push(from_frontier(&format!(" AND NOT ({many})")));
-            sources.extend(self.ways().iter().map(|way| {
-                let plus = if self.is_postgres() { "" } else { "+" };
-                let to_root = format!(
-                    " AND {many} AND {plus}r.{} IN (SELECT ci_id FROM kept0)",
-                    way.near
-                );
-                let edges = self.relations("kept1", way.other, way.near, &to_root);
-                format!("SELECT r.from_id, r.to_id, r.rel_type FROM ({edges}) AS r")
-            }));
+        let (known, frontier) = (format!("known{level}"), format!("kept{}", level - 1));
+        // Read first, then looked up: PostgreSQL would look again for each CI of the frontier.
+        let (whole, plus) = if self.is_postgres() {
+            (" OFFSET 0", "")
         } else {
-            sources.push(from_frontier(""));
-        }
+            ("", "+")
+        };
+        let ways = self.ways().iter().enumerate();
+        let sources = ways.flat_map(|(at, way)| {
+            let (again, many) = (
+                self.again(level, at, *way),
+                format!("(SELECT w{at} FROM near{level}) > {MANY}"),
+            );
+            let few = format!(" AND NOT ({many}){again}");
+            let from_frontier = format!(
+                "SELECT r.from_id, r.to_id, r.rel_type FROM (SELECT e.* FROM ({}) AS e{whole}) AS r \
+                 WHERE r.other IN (SELECT ci_id FROM {known})",
+                self.relations(&frontier, way.near, way.other, &few)
+            );
+            // A hub's relations with the known CIs are read from their side.
+            let many = format!(
+                " AND {many}{again} AND {plus}r.{} IN (SELECT ci_id FROM {frontier})",
+                way.near
+            );
+            let edges = self.relations(&known, way.other, way.near, &many);
+            let from_known = format!("SELECT r.from_id, r.to_id, r.rel_type FROM ({edges}) AS r");
+            [from_frontier, from_known]
+        });
+        let sources: Vec<String> = sources.collect();
         let earlier: Vec<String> = (1..level)
             .map(|level| format!(" - (SELECT count(*) FROM met{level})"))
             .collect();

@@ -1,7 +1,8 @@
 //! The statements, written once for both databases.
 //!
 //! The text of a statement depends only on the shape of a question (which fields, operators, how many keywords), never
-//! on its values: every value is bound. So a connection prepares few statements, and no input can become SQL.
+//! on its values: every value is bound. So a connection prepares few statements (more where several are one: each set of questions asked together has
+//! a text of its own), and no input can become SQL.
 
 pub(crate) mod expansion;
 pub(crate) mod field;
@@ -18,7 +19,7 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
     not(all(feature = "sqlite", feature = "postgres")),
-    expect(
+    allow(
         dead_code,
         reason = "statements are written for both, whichever driver is compiled in"
     )

@@ -17,17 +17,21 @@ pub(crate) struct Part {
 /// Writes them as one, whose rows are the number of the part, from 0, and the cells as the text of a JSON array: part after
 /// part, each in its own order.
 pub(crate) fn together(binder: &Binder, parts: &[Part]) -> String {
-    let array = match binder.dialect {
-        Dialect::Postgres => "json_build_array",
-        Dialect::Sqlite => "json_array",
+    let (array, cast) = match binder.dialect {
+        Dialect::Postgres => ("json_build_array", "::text"),
+        Dialect::Sqlite => ("json_array", ""),
     };
-    let cast = match binder.dialect {
-        Dialect::Postgres => "::text",
-        Dialect::Sqlite => "",
+    // Another program may have stored bytes where we store text, and JSON has none.
+    let cell = |column: &String| match binder.dialect {
+        Dialect::Postgres => column.clone(),
+        Dialect::Sqlite => {
+            format!("CASE typeof({column}) WHEN 'blob' THEN CAST({column} AS TEXT) ELSE {column} END")
+        }
     };
     let (mut tables, mut rows) = (String::new(), String::new());
     for (at, part) in parts.iter().enumerate() {
         let columns: Vec<String> = (0..part.width).map(|column| format!("c{column}")).collect();
+        let cells = columns.iter().map(cell).collect::<Vec<_>>().join(", ");
         let columns = columns.join(", ");
         let (and, union) = if at == 0 {
             ("WITH ", "")
@@ -37,7 +41,7 @@ pub(crate) fn together(binder: &Binder, parts: &[Part]) -> String {
         let _ = write!(tables, "{and}part{at}({columns}) AS MATERIALIZED ({})", part.text);
         let _ = write!(
             rows,
-            "{union}SELECT {at} AS part, {array}({columns}){cast} AS cells FROM part{at}"
+            "{union}SELECT {at} AS part, {array}({cells}){cast} AS cells FROM part{at}"
         );
     }
     format!("{tables} {rows}")
