@@ -218,7 +218,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
     /// what a group may count on and hold at most. Default: no groups.
     ///
     /// A group may use whatever others leave unused. What is to leave a full shard is the policy's choice, but for two cases. Churn is paid by
-    /// who causes it: where a group's entries that have not been used yet take more than half of its share, an insertion of it displaces the
+    /// who causes it: where a group's entries that have not been used yet take more than a quarter of its share, an insertion of it displaces the
     /// oldest of those, never another group's. And a share is safe: an entry of a group within its share that was used (or any, up to an eighth
     /// of the share) leaves for nobody; the newcomer's group loses its oldest if it is over its share, else the group that is over by most.
     ///

@@ -108,7 +108,7 @@ impl Naive {
         let probation = self.weights(|row| !row.proven);
         let on_probation = |group: u64| probation.get(&group).copied().unwrap_or(0);
         if let Some(own) = newcomer.filter(|&own| own != group)
-            && on_probation(own) > self.claim(own) / 2
+            && on_probation(own) > self.claim(own) / 4
         {
             return self.oldest(own);
         }
@@ -325,9 +325,9 @@ fn no_policy_takes_from_a_group_within_its_share() {
     }
 }
 
-/// A scan takes half of its share at most, whatever it does to the policy, and however much faster it is.
+/// A scan takes a quarter of its share at most, whatever it does to the policy, and however much faster it is.
 #[test]
-fn a_scan_displaces_half_of_its_share_at_most() {
+fn a_scan_displaces_a_quarter_of_its_share_at_most() {
     for eviction in [
         Eviction::Lru,
         Eviction::S3Fifo,
@@ -346,7 +346,7 @@ fn a_scan_displaces_half_of_its_share_at_most() {
             cache.get(&(key % 100));
         }
         let kept = cache.group(0).unwrap().entries;
-        assert!(kept >= 75, "{eviction:?}: {kept}");
+        assert!(kept >= 87, "{eviction:?}: {kept}");
         // And what is used comes to its share.
         for key in (1_000..1_060).cycle().take(6_000) {
             cache.insert(key, ());
@@ -402,4 +402,66 @@ fn made_up_groups_are_forgotten() {
     (0..10_000).for_each(|key| cache.insert(key, ()));
     assert!(cache.groups(|_| ()).len() <= 1_024);
     cache.validate().unwrap();
+}
+
+/// A sequence of numbers that a seed determines (xorshift, Marsaglia 2003).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 >> 11
+    }
+}
+
+/// The hits in a thousand of a tenant with a zipf-like load, beside one that scans so many times as fast.
+fn hits(rate: u32) -> u64 {
+    const OBJECTS: u32 = 20_000;
+    const REQUESTS: u32 = 200_000;
+    let cache: Cache<u64, ()> = CacheBuilder::new(2_000, Arc::new(ManualClock::new()))
+        .groups(|&key| key >> 63, |_| Share::new())
+        .build()
+        .unwrap();
+    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let mut sum = 0_u64;
+    let weights: Vec<u64> = (1..=OBJECTS)
+        .map(|rank| {
+            sum += u64::from(1_000_000_000 / rank);
+            sum
+        })
+        .collect();
+    let ask = |key: u64| {
+        let hit = cache.get(&key).is_some();
+        if !hit {
+            cache.insert(key, ());
+        }
+        u64::from(hit)
+    };
+    let mut hits = 0;
+    for number in 0..REQUESTS {
+        let drawn = random.next() % sum;
+        let hit = ask(weights.partition_point(|&weight| weight <= drawn) as u64);
+        hits += if number >= REQUESTS / 2 { hit } else { 0 };
+        (0..rate).for_each(|_| {
+            ask((1 << 63) | (random.next() % 20_000_000));
+        });
+    }
+    hits * 1_000 / u64::from(REQUESTS / 2)
+}
+
+/// One tenant's random scan costs another less than 5 points, under the default policy.
+#[test]
+fn a_scan_costs_another_group_less_than_five_points() {
+    let alone = hits(0);
+    assert!((600..950).contains(&alone), "{alone}");
+    for rate in [1, 4, 10] {
+        let beside = hits(rate);
+        println!("{alone} of 1000 alone, {beside} beside a scan of {rate} times the rate");
+        assert!(
+            beside + 50 > alone,
+            "{alone} alone, {beside} beside {rate} times the rate"
+        );
+    }
 }

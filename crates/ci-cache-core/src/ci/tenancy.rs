@@ -25,7 +25,7 @@ pub enum TenantShares {
     /// Not at all: the policy decides alone which answer leaves.
     #[default]
     Off,
-    /// In parts, one for each tenant unless its [`TenantPolicy`] says otherwise; what a tenant does not use others may borrow. A scan takes half of
+    /// In parts, one for each tenant unless its [`TenantPolicy`] says otherwise; what a tenant does not use others may borrow. A scan takes a quarter of
     /// its tenant's share from others at most; an answer that was used and is within its tenant's share leaves for no other tenant. The rule is
     /// that of [`CacheBuilder::groups`].
     Fair,

@@ -3,8 +3,8 @@
 //! An entry is *proven* once it has answered a look-up (or was stored again); until then it is on probation, and most of what a scan brings
 //! never gets further. The policy names the entry to lose, and that leaves, but for two cases:
 //!
-//! 1. *Churn is paid by who causes it.* It is another group's, while more than half of the newcomer's group's share is on probation: the
-//!    newcomer's group loses its oldest entry on probation instead. So a scan takes half a share from others at most.
+//! 1. *Churn is paid by who causes it.* It is another group's, while more than a quarter of the newcomer's group's share is on probation: the
+//!    newcomer's group loses its oldest entry on probation instead. So a scan takes a quarter of a share from others at most.
 //! 2. *A share is safe.* Its group is within its share, and it is proven, or its group has an eighth of its share on probation at most: the
 //!    newcomer's group loses its oldest entry if it is over its share, else the group that is over by most. There is one: all shares together
 //!    are at most the capacity, which is exceeded.
@@ -25,7 +25,7 @@ const FIRST_SWEEP: usize = 1_024;
 /// Entries looked at, at most, for one on probation that was not used: the used ones are taken for proven.
 const LOOKED_AT: usize = 8;
 /// What a group may have on probation, as one in so many of its share, before its insertions displace its own.
-const CHURN: u64 = 2;
+const CHURN: u64 = 4;
 /// What is safe on probation, likewise.
 const SAFE: u64 = 8;
 /// The lists of a group: entries on probation, and proven ones.
