@@ -65,7 +65,7 @@ async fn blob_documents_are_read_together_as_alone() {
             "INSERT OR REPLACE INTO ci_ext (ci_id, tags) SELECT ci_id, CAST('{\"env\":\"prod\"}' AS BLOB) FROM ci",
         )
         .await;
-    let tenant = tenant.strong();
+    let _tenant = tenant.strong();
     let runner = Runner::builder(store).build().unwrap();
     let tenant = runner.tenant(TenantId::new("acme").unwrap());
     let list = Question::from(List::builder().build().unwrap());

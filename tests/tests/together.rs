@@ -152,7 +152,9 @@ async fn hubs_are_expanded_as_the_reference_does_however_they_are_found() {
                     .max_nodes(nodes)
                     .max_edges(edges);
                 asked.push(question.clone().build().unwrap());
-                asked.push(question.rel_types(["DEPENDS_ON"]).build().unwrap());
+                if depth == 1 {
+                    asked.push(question.rel_types(["DEPENDS_ON"]).build().unwrap());
+                }
             }
         }
     }

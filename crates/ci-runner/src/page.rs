@@ -89,25 +89,42 @@ impl Tenant {
         } else {
             Source::Miss
         };
+        let places: Vec<usize> = looked.leads.iter().map(|(at, _)| *at).collect();
         let loaded = load_leads(inner, self.id(), &questions, looked.leads).await?;
-        if let (true, Some((entries, loaded))) = (alone, &loaded) {
-            return Ok(Page {
-                answers: entries
-                    .iter()
-                    .map(|entry| entry.value().answer().clone())
-                    .collect(),
-                source,
-                as_of: Inner::token(loaded.epoch, &loaded.version),
-                lag: Some(inner.cache.now().saturating_since(begun)),
-            });
-        }
-        let own = loaded.and_then(|(_, loaded)| Inner::token(loaded.epoch, &loaded.version));
-        let mut tokens: Vec<Token> = own.iter().cloned().collect();
-        for waiter in looked.waits {
+        let mut fresh: Vec<Option<Entry>> = vec![None; questions.len()];
+        let own = loaded.map(|(entries, loaded)| {
+            for (at, entry) in places.into_iter().zip(entries) {
+                fresh[at] = Some(entry);
+            }
+            loaded
+        });
+        for (at, waiter) in looked.waits {
             if let Outcome::Loaded(entry) = waiter.await {
-                tokens.extend(Inner::token(entry.epoch(), entry.version()));
+                fresh[at] = Some(entry);
             }
         }
+        let fresh: Vec<Entry> = match fresh.iter().cloned().collect::<Option<Vec<Entry>>>() {
+            Some(all)
+                if is_one_state(&all) && (alone || all.iter().all(|entry| entry.is_as_new_as(&mark))) =>
+            {
+                let (epoch, version) = (all[0].epoch(), all[0].version());
+                return Ok(Page {
+                    answers: all.iter().map(|entry| entry.value().answer().clone()).collect(),
+                    source,
+                    as_of: Inner::token(epoch, version),
+                    lag: inner.follow.has_feed().then(|| {
+                        let since = if alone { begun } else { mark.polled_at() };
+                        inner.cache.now().saturating_since(since)
+                    }),
+                });
+            }
+            _ => fresh.into_iter().flatten().collect(),
+        };
+        let tokens: Vec<Token> = fresh
+            .iter()
+            .filter_map(|entry| Inner::token(entry.epoch(), entry.version()))
+            .collect();
+        let own = own.and_then(|loaded| Inner::token(loaded.epoch, &loaded.version));
         // What was there before, what was loaded and what others loaded are true together at a mark that includes all of it. A load
         // that began with this call includes all that any level asks for.
         let level = own.map_or_else(|| self.level().clone(), Level::AtLeast);
@@ -142,7 +159,7 @@ struct Looked {
     /// Places of the questions to be loaded, with the duty to do so.
     leads: Vec<(usize, Lead)>,
     /// What others load, or this page for another of its questions.
-    waits: Vec<Wait>,
+    waits: Vec<(usize, Wait)>,
 }
 
 impl Inner {
@@ -172,7 +189,7 @@ impl Inner {
                     }
                 }
                 Lookup::Lead(leader) | Lookup::Stale(_, Some(leader)) => leads.push((at, leader)),
-                Lookup::Wait(waiter) => waits.push(waiter),
+                Lookup::Wait(waiter) => waits.push((at, waiter)),
                 Lookup::Stale(_, None) => {}
             }
         }
@@ -183,6 +200,13 @@ impl Inner {
             waits,
         }
     }
+}
+
+/// Tells whether entries were loaded at one state; there is at least one.
+fn is_one_state(entries: &[Entry]) -> bool {
+    let state = |entry: &Entry| (entry.epoch(), entry.version().clone());
+    let first = entries.first().map(state);
+    first.is_some_and(|first| entries.iter().all(|entry| state(entry) == first))
 }
 
 fn page_at(mark: &Mark<Version>, entries: &[Entry], source: Source, lag: Option<Duration>) -> Page {
