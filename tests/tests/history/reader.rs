@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use ci_model::{Question, Token};
+use ci_model::{Expand, Question, Token};
 use ci_runner::{Error, Level, Tenant};
 use ci_tests::store_contract::world::{below, seeded};
 use rand_chacha::ChaCha8Rng;
@@ -102,6 +102,9 @@ impl Reader {
         let tenant = scene.runner.tenant(asked.tenant.clone()).at(level.clone());
         let began = Instant::now();
         let read = match &asked.what {
+            What::Plain(Question::Expand(expand)) if below(&mut self.random, 3) == 0 => {
+                traverse(&tenant, expand, at, began).await?
+            }
             What::Plain(question) => ask(&tenant, question, at, began).await?,
             What::Fallback(search, _) => {
                 let answer = tenant.search(search).await?;
@@ -183,5 +186,26 @@ async fn ask(tenant: &Tenant, question: &Question, at: usize, began: Instant) ->
         Question::Aggregate(aggregate) => Read::of(at, level, began, tenant.aggregate(aggregate).await?),
         Question::Expand(expand) => Read::of(at, level, began, tenant.expand(expand).await?),
         Question::Path(path) => Read::of(at, level, began, tenant.path(path).await?),
+    })
+}
+
+/// Asks for an expansion with all columns of its CIs, which have to be of the same state as the graph.
+async fn traverse(tenant: &Tenant, expand: &Expand, at: usize, began: Instant) -> Result<Read, Error> {
+    let traversal = tenant.traverse(expand).await?;
+    let nodes = traversal.graph.iter().flat_map(|graph| &graph.items);
+    let details = traversal.details.iter().map(|ci| &ci.summary);
+    assert!(
+        nodes.map(|node| &node.ci).eq(details),
+        "a graph beside CIs of another state: {traversal:?}"
+    );
+    Ok(Read {
+        asked: at,
+        way: Way::Alone,
+        level: tenant.level().clone(),
+        began,
+        source: traversal.source,
+        as_of: traversal.as_of,
+        lag: traversal.lag,
+        seen: traversal.graph.into(),
     })
 }
