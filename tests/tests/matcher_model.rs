@@ -21,7 +21,9 @@ fn run(judge: &mut Judge, seed: u64, telling: Telling) -> Result<(), Box<Missed>
     // Small worlds are dense: limits cut, and there is more than one way.
     let small = seed.is_multiple_of(2);
     let count = if small { 10 } else { 16 } + below(&mut random, if small { 8 } else { 40 });
-    let relations = count + below(&mut random, 2 * count);
+    // Now and then so dense that there are several ways between any two.
+    let dense = if seed.is_multiple_of(3) { 3 * count } else { count };
+    let relations = dense + below(&mut random, 2 * count);
     let mut world = World::random(seed, count, relations);
     judge.blind = telling.vague && below(&mut random, 3) == 0;
     let mut kept = Vec::new();
@@ -29,7 +31,7 @@ fn run(judge: &mut Judge, seed: u64, telling: Telling) -> Result<(), Box<Missed>
         // A window has more ways to be wrong than others, and routes with a tie are rare.
         let many = match kind {
             QuestionKind::Search => 3 * KEPT,
-            QuestionKind::Path => 2 * KEPT,
+            QuestionKind::Path => 4 * KEPT,
             _ => KEPT,
         };
         for _ in 0..many {
@@ -152,4 +154,8 @@ broken! {
     levels_that_were_not_expanded_are_noticed: ExpandedLevels,
     codes_that_do_not_break_ties_are_noticed: CodesBreakTies,
     visited_cis_that_are_ignored_are_noticed: VisitedMatter,
+    a_missing_root_that_comes_and_is_ignored_is_noticed: MissingRootsCome,
+    a_ci_that_comes_to_pass_the_filters_and_is_ignored_is_noticed: FiltersAdmit,
+    a_ci_that_passes_the_filters_no_more_and_is_ignored_is_noticed: FiltersRefuse,
+    one_of_many_ways_that_goes_and_is_ignored_is_noticed: OtherWaysGo,
 }

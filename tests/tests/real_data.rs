@@ -5,204 +5,22 @@
 //! is not there, a generated estate takes its place. A normal run imports a part; `cargo xtask test --long` all of it.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use std::collections::{HashMap, HashSet};
-use std::io::Read as _;
-use std::path::PathBuf;
+mod estate;
 
-use ci_bench::Estate;
-use ci_model::{
-    Aggregate, CiDetail, CiDraft, CiId, CiRecord, CiRef, CiSummary, Expand, Filter, Get, Path, PathAnswer,
-    RelationDraft, Search, TenantId, Timestamp, View,
-};
+use ci_model::{Aggregate, CiDraft, CiRef, Expand, Filter, Get, Path, PathAnswer, Search, View};
 use ci_runner::{Runner, Source, Tenant};
-use ci_store::import::{ImportFormat, ImportOptions, ImportSource, import_cis, import_relations};
 use ci_tests::fixture::Fixture;
-use ci_tests::store_contract::{World, reference, world};
+use ci_tests::store_contract::{reference, world};
+
+use estate::{Data, data, degrees, naive};
 
 /// CIs of a normal run: enough that the most connected ones overflow the limits of an expansion.
 const PART: usize = 3_000;
-/// Most connected CIs of a normal run.
-const HUBS: usize = 200;
 /// Questions of each kind.
 const QUESTIONS: usize = 50;
 
-/// The estate as lines of JSON, and parsed.
-struct Data {
-    cis: String,
-    relations: String,
-    drafts: Vec<CiDraft>,
-    edges: Vec<RelationDraft>,
-}
-
 fn is_long() -> bool {
     std::env::var_os("CI_CACHE_TEST_LONG").is_some()
-}
-
-fn file(name: &str) -> Option<String> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../shared/data/debian-main")
-        .join(name);
-    let mut text = String::new();
-    flate2::read::MultiGzDecoder::new(std::fs::File::open(path).ok()?)
-        .read_to_string(&mut text)
-        .unwrap();
-    Some(text)
-}
-
-fn data() -> Data {
-    let (cis, relations) = match (file("cis.jsonl.gz"), file("relations.jsonl.gz")) {
-        (Some(cis), Some(relations)) => (cis, relations),
-        _ => generated(),
-    };
-    let all: Vec<CiDraft> = cis
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let edges: Vec<RelationDraft> = relations
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let kept = kept(&all, &edges);
-    let mut data = Data {
-        cis: String::new(),
-        relations: String::new(),
-        drafts: Vec::new(),
-        edges: Vec::new(),
-    };
-    for (line, draft) in cis
-        .lines()
-        .zip(&all)
-        .filter(|(_, draft)| kept.contains(draft.ci_code.as_str()))
-    {
-        data.cis.extend([line, "\n"]);
-        data.drafts.push(draft.clone());
-    }
-    let within = |edge: &RelationDraft| kept.contains(edge.from.as_str()) && kept.contains(edge.to.as_str());
-    for (line, edge) in relations.lines().zip(&edges).filter(|(_, edge)| within(edge)) {
-        data.relations.extend([line, "\n"]);
-        data.edges.push(edge.clone());
-    }
-    data
-}
-
-/// The codes that are imported: the most connected CIs, so that the part has hubs and cycles, and others spread over the
-/// estate.
-fn kept<'a>(all: &'a [CiDraft], edges: &[RelationDraft]) -> HashSet<&'a str> {
-    if is_long() || all.len() <= PART {
-        return all.iter().map(|draft| draft.ci_code.as_str()).collect();
-    }
-    let degrees = degrees(edges);
-    let mut hubs: Vec<&CiDraft> = all.iter().collect();
-    hubs.sort_by_key(|draft| std::cmp::Reverse(degrees.get(draft.ci_code.as_str()).copied().unwrap_or(0)));
-    let spread = all.iter().step_by(all.len() / (PART - HUBS));
-    hubs.into_iter()
-        .take(HUBS)
-        .chain(spread)
-        .map(|draft| draft.ci_code.as_str())
-        .collect()
-}
-
-fn degrees(edges: &[RelationDraft]) -> HashMap<&str, usize> {
-    let mut degrees: HashMap<&str, usize> = HashMap::new();
-    for edge in edges {
-        *degrees.entry(&edge.from).or_default() += 1;
-        *degrees.entry(&edge.to).or_default() += 1;
-    }
-    degrees
-}
-
-fn generated() -> (String, String) {
-    let estate = Estate::new(7, PART as u64);
-    let (mut cis, mut relations) = (Vec::new(), Vec::new());
-    estate.write_cis(&mut cis).unwrap();
-    estate.write_relations(&mut relations).unwrap();
-    (
-        String::from_utf8(cis).unwrap(),
-        String::from_utf8(relations).unwrap(),
-    )
-}
-
-/// One moment for everything, so that the two databases hold the same rows.
-fn moment() -> Timestamp {
-    "2026-01-31T08:00:00Z".parse().unwrap()
-}
-
-/// The estate as the reference sees it.
-fn naive(data: &Data) -> World {
-    let tenant = world::tenant();
-    let cis: Vec<CiDetail> = data
-        .drafts
-        .iter()
-        .map(|draft| detail(draft.clone().check(&tenant).unwrap()))
-        .collect();
-    let places: HashMap<&str, usize> = data
-        .drafts
-        .iter()
-        .enumerate()
-        .map(|(at, draft)| (draft.ci_code.as_str(), at))
-        .collect();
-    let relations = data
-        .edges
-        .iter()
-        .map(|edge| {
-            let record = edge.clone().check(&tenant).unwrap();
-            (
-                places[edge.from.as_str()],
-                places[edge.to.as_str()],
-                record.rel_type,
-            )
-        })
-        .collect();
-    World::new(cis, relations)
-}
-
-fn detail(record: CiRecord) -> CiDetail {
-    let ci_id: CiId = record.insert_id();
-    CiDetail {
-        summary: CiSummary {
-            ci_id,
-            ci_code: record.code,
-            ci_name: record.name,
-            ci_type: record.ci_type,
-            ci_subtype: record.subtype,
-            ci_category: record.category,
-            status: record.status,
-            location: record.location,
-            owner: record.owner,
-        },
-        tenant_id: record.tenant,
-        criticality: record.criticality,
-        created_at: record.created_at.unwrap_or_else(moment),
-        updated_at: record.updated_at.unwrap_or_else(moment),
-        deleted_at: None,
-        tags: record.tags,
-        attributes: record.attributes,
-    }
-}
-
-async fn imported(fixture: &Fixture, data: &Data, tenant: &TenantId) -> Runner {
-    let runner = Runner::builder(fixture.open().await).build().unwrap();
-    let store = runner.store();
-    let source =
-        |text: &String| ImportSource::reader(std::io::Cursor::new(text.clone()), ImportFormat::JsonLines);
-    let options = || ImportOptions::default().at(moment());
-    let cis = import_cis(&*store, tenant, source(&data.cis), options(), &mut ())
-        .await
-        .unwrap();
-    assert_eq!(
-        (cis.created, cis.rejected_count),
-        (data.drafts.len() as u64, 0),
-        "no line is lost"
-    );
-    let relations = import_relations(&*store, tenant, source(&data.relations), options(), &mut ())
-        .await
-        .unwrap();
-    assert_eq!(
-        (relations.created, relations.rejected_count),
-        (data.edges.len() as u64, 0),
-        "no line is lost"
-    );
-    runner
 }
 
 /// The codes that have most relations, then others spread over the estate.
@@ -335,11 +153,13 @@ async fn both<T: PartialEq + std::fmt::Debug>(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_estate_is_answered_equally_by_both_databases_and_the_reference() {
-    let (data, tenant) = (data(), world::tenant());
+    let part = if is_long() { usize::MAX } else { PART };
+    let (data, tenant) = (data(part), world::tenant());
     let (sqlite, postgres) = (Fixture::sqlite(), Fixture::postgres().await);
+    let runner = |store| Runner::builder(store).build().unwrap();
     let runners = [
-        imported(&sqlite, &data, &tenant).await,
-        imported(&postgres, &data, &tenant).await,
+        runner(estate::imported(&sqlite, &data).await),
+        runner(estate::imported(&postgres, &data).await),
     ];
     let tenants = runners.each_ref().map(|runner| runner.tenant(tenant.clone()));
     let naive = naive(&data);

@@ -3,7 +3,7 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::{CiId, CiSummary, Relation};
+use crate::{CiId, CiRef, CiSummary, Relation};
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -68,16 +68,21 @@ pub struct Node {
     /// The CI.
     #[serde(flatten)]
     pub ci: CiSummary,
-    /// Steps from the root; 0 is the root itself.
+    /// Steps from the nearest root; 0 is a root itself.
     pub level: u8,
 }
 
-/// The graph around a CI; [`crate::Expand`] says exactly what it holds.
+/// The graph around one or several CIs; [`crate::Expand`] says exactly what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Graph {
-    /// Where it starts: always the first of `items`.
+    /// Where it starts: always the first of `items`. Of several roots, which are the items of level 0, the first by code.
     pub root: CiId,
+    /// The ids and codes of the question's roots that are not there, ascending, ids first; never one of a single root, and
+    /// in JSON only where there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>, required = false))]
+    pub missing: Vec<CiRef>,
     /// The CIs, by level, then by code.
     pub items: Vec<Node>,
     /// The relations that were followed, in the order in which they were met.
@@ -99,15 +104,42 @@ pub struct Route {
     pub hops: u8,
 }
 
+/// Several shortest paths, all with the same number of steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Routes {
+    /// The paths in their order: at least one, at most as many as were asked for.
+    pub items: Vec<Route>,
+    /// Whether there are more.
+    pub truncated: bool,
+}
+
 /// The answer to a path question whose two ends exist.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum PathAnswer {
-    /// There is a path.
+    /// There is a path, and one was asked for.
     Found(Route),
+    /// There is a path, and more than one was asked for.
+    Several(Routes),
     /// There is none within the question's bounds; in JSON an empty `items`, an empty `relations` and no `hops`.
     #[serde(serialize_with = "no_route")]
     NoPath,
+}
+
+impl PathAnswer {
+    /// The paths in their order; none when there is none.
+    pub fn routes(&self) -> &[Route] {
+        match self {
+            Self::Found(route) => std::slice::from_ref(route),
+            Self::Several(routes) => &routes.items,
+            Self::NoPath => &[],
+        }
+    }
+
+    /// Whether there are more shortest paths than were asked for; false where one was asked for, and nobody looked.
+    pub fn is_truncated(&self) -> bool {
+        matches!(self, Self::Several(routes) if routes.truncated)
+    }
 }
 
 fn no_route<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {

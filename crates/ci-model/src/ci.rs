@@ -123,6 +123,21 @@ impl CiRef {
     }
 }
 
+impl fmt::Display for CiRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Code(code) => f.write_str(code.as_str()),
+        }
+    }
+}
+
+impl Serialize for CiRef {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl From<CiId> for CiRef {
     fn from(id: CiId) -> Self {
         Self::Id(id)

@@ -242,7 +242,11 @@ impl Writer {
     }
 
     fn expand(&mut self, expand: &Expand) {
-        self.reference(expand.root());
+        let [first, others @ ..] = expand.roots() else {
+            // Nobody can ask for that.
+            return;
+        };
+        self.reference(first);
         // The view itself is left out: the answer depends only on what the view stands for.
         self.byte(expand.depth());
         self.direction(expand.direction());
@@ -250,6 +254,13 @@ impl Writer {
         self.number(expand.max_nodes());
         self.number(expand.max_edges());
         self.byte(u8::from(expand.includes_deleted()));
+        // At the end and only where they are, so that the keys of one root without filters stayed as they were.
+        let filters = expand.admitted().filters();
+        if !others.is_empty() || !filters.is_empty() {
+            self.length(others.len());
+            others.iter().for_each(|root| self.reference(root));
+            filters.iter().for_each(|filter| self.filter(filter));
+        }
     }
 
     fn path(&mut self, path: &Path) {
@@ -258,6 +269,10 @@ impl Writer {
         self.byte(path.max_hops());
         self.direction(path.direction());
         self.rel_types(path.rel_types());
+        // At the end, so that the keys of one path stayed as they were.
+        if path.most() > 1 {
+            self.byte(path.most());
+        }
     }
 }
 
@@ -358,10 +373,32 @@ mod tests {
             expand(View::Impact).max_nodes(10).build().unwrap().into(),
             expand(View::Impact).max_edges(10).build().unwrap().into(),
             expand(View::Dependency).build().unwrap().into(),
+            expand(View::Impact).roots([code("b")]).build().unwrap().into(),
+            expand(View::Impact)
+                .roots([code("b"), code("c")])
+                .build()
+                .unwrap()
+                .into(),
+            expand(View::Impact)
+                .filter(Filter::parse("owner=a").unwrap())
+                .build()
+                .unwrap()
+                .into(),
+            expand(View::Impact)
+                .roots([code("b")])
+                .filter(Filter::parse("owner=a").unwrap())
+                .build()
+                .unwrap()
+                .into(),
             Path::builder(code("a"), code("b")).build().unwrap().into(),
             Path::builder(code("b"), code("a")).build().unwrap().into(),
             Path::builder(code("a"), code("b"))
                 .max_hops(2)
+                .build()
+                .unwrap()
+                .into(),
+            Path::builder(code("a"), code("b"))
+                .most(2)
                 .build()
                 .unwrap()
                 .into(),

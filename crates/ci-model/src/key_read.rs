@@ -6,7 +6,8 @@
 use crate::filter::{Filter, Operator};
 use crate::{
     Aggregate, CiCode, CiId, CiRef, Column, Criticality, Direction, DocumentPath, Expand, Field, Get, Key,
-    List, Order, Path, Question, RelationType, Search, Sort, SortColumn, TenantId, Timestamp, View,
+    List, ListOrder, Order, Path, Question, RelationType, Search, Sort, SortColumn, TenantId, Timestamp,
+    View,
 };
 
 /// The format that is read; see [`Key`].
@@ -16,7 +17,7 @@ impl Key {
     /// Reads the bytes of a key ([`as_bytes`](Self::as_bytes)) back into the tenant and the question that have this key.
     ///
     /// Nothing for anything else, and for the broad form of a search, which only a strict one has. An expansion comes back with
-    /// some view of the same answer. Cost: a few allocations a part. No length that is read is trusted.
+    /// some view of the same answer, and only one of a single root that admits every CI. Cost: a few allocations a part. No length that is read is trusted.
     pub fn read(bytes: &[u8]) -> Option<(TenantId, Question)> {
         let mut reader = Reader(bytes);
         if reader.byte()? != FORMAT {
@@ -178,7 +179,14 @@ impl Reader<'_> {
     fn list(&mut self) -> Option<List> {
         let (_, filters, include_deleted) = self.selection()?;
         let list = List::builder().filters(filters).include_deleted(include_deleted);
-        list.limit(self.number()?).offset(self.number()?).build().ok()
+        let list = list.limit(self.number()?).offset(self.number()?);
+        let list = if self.0.is_empty() {
+            list
+        } else {
+            self.0 = self.0.get(1..)?;
+            list.order(ListOrder::Updated)
+        };
+        list.build().ok()
     }
 
     fn aggregate(&mut self) -> Option<Aggregate> {
@@ -227,7 +235,13 @@ impl Reader<'_> {
         let path = Path::builder(self.reference()?, self.reference()?);
         let (hops, direction) = (self.byte()?, self.direction()?);
         let path = path.max_hops(hops).direction(direction);
-        path.rel_types(self.rel_types()?).build().ok()
+        let path = path.rel_types(self.rel_types()?);
+        let path = if self.0.is_empty() {
+            path
+        } else {
+            path.most(self.byte()?)
+        };
+        path.build().ok()
     }
 }
 
@@ -280,6 +294,12 @@ mod tests {
                 .filters(filters())
                 .limit(5)
                 .offset(9)
+                .build()
+                .unwrap()
+                .into(),
+            List::builder().order(ListOrder::Updated).build().unwrap().into(),
+            Path::builder(code("a"), code("b"))
+                .most(5)
                 .build()
                 .unwrap()
                 .into(),

@@ -51,7 +51,7 @@ mod timestamp;
 mod version;
 mod view;
 
-pub use answer::{Graph, Group, GroupValue, Groups, ListPage, Node, PathAnswer, Route};
+pub use answer::{Graph, Group, GroupValue, Groups, ListPage, Node, PathAnswer, Route, Routes};
 pub use change::{Change, CiChange, Event, Image, RelationChange, RelationImage};
 pub use ci::{CiCode, CiDetail, CiDraft, CiId, CiRecord, CiRef, CiSummary, Criticality};
 pub use error::Error;

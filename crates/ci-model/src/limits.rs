@@ -48,6 +48,8 @@ pub const GROUPS_DEFAULT: u32 = 50;
 pub const GROUP_FIELDS: usize = 4;
 /// Most CIs of one batch get.
 pub const BATCH_GET: usize = 1_000;
+/// Most roots of an expansion.
+pub const ROOTS: usize = 16;
 /// Nodes of an expansion when nothing is said.
 pub const NODES_DEFAULT: u32 = 200;
 /// Most nodes of an expansion.
@@ -60,3 +62,5 @@ pub const EDGES: u32 = 4_000;
 pub const RELATION_TYPES: usize = 32;
 /// Longest shortest path, in hops.
 pub const HOPS: u8 = 6;
+/// Most paths of one answer.
+pub const PATHS: u8 = 25;

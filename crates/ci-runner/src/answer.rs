@@ -132,7 +132,7 @@ pub enum Reply {
     List(Arc<ListPage>),
     /// Of an aggregate.
     Groups(Arc<Groups>),
-    /// Of an expansion; none when the root is not there.
+    /// Of an expansion; none when no root is there.
     Graph(Option<Arc<Graph>>),
     /// Of a path question; none when one of the ends is not there.
     Path(Option<Arc<PathAnswer>>),
@@ -195,8 +195,8 @@ impl Rows for Cached {
             Self::Groups(groups) => groups.items.len(),
             Self::Graph(graph) => graph.as_ref().map_or(0, |graph| graph.items.len()),
             Self::Path(path) => match path.as_deref() {
-                Some(PathAnswer::Found(route)) => route.items.len(),
-                Some(PathAnswer::NoPath) | None => 0,
+                Some(answer) => answer.routes().iter().map(|route| route.items.len()).sum(),
+                None => 0,
             },
         }
     }

@@ -95,10 +95,16 @@ fn direction(direction: Direction) -> &'static str {
 }
 
 fn expand(f: &mut fmt::Formatter<'_>, expand: &Expand) -> fmt::Result {
+    match expand.roots() {
+        [root] => f.write_str(by(root))?,
+        roots => write!(f, "{} roots", roots.len())?,
+    }
+    for filter in expand.admitted().filters() {
+        write!(f, ", {} {}", filter.field(), operator(filter))?;
+    }
     write!(
         f,
-        "{}, {}, depth {}, {} relation types; at most {} nodes, {} edges",
-        by(expand.root()),
+        ", {}, depth {}, {} relation types; at most {} nodes, {} edges",
         direction(expand.direction()),
         expand.depth(),
         expand.rel_types().len(),
@@ -116,7 +122,11 @@ fn path(f: &mut fmt::Formatter<'_>, path: &Path) -> fmt::Result {
         direction(path.direction()),
         path.rel_types().len(),
         path.max_hops()
-    )
+    )?;
+    if path.most() > 1 {
+        write!(f, ", {} paths", path.most())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -129,7 +139,7 @@ mod tests {
         let code = || CiRef::from(CiCode::new("canary").unwrap());
         let filters = ["owner=canary", "tags.env in canary,b", "location exists false"]
             .map(|filter| Filter::parse(filter).unwrap());
-        let cases: [(Question, &str); 6] = [
+        let cases: [(Question, &str); 8] = [
             (Get::new(code()).into(), "get: by code"),
             (
                 Search::builder()
@@ -163,6 +173,19 @@ mod tests {
             (
                 Path::builder(code(), code()).max_hops(3).build().unwrap().into(),
                 "path: by code and by code, ",
+            ),
+            (
+                Expand::builder(code(), View::Impact)
+                    .roots([CiCode::new("canary-2").unwrap()])
+                    .filters(filters)
+                    .build()
+                    .unwrap()
+                    .into(),
+                "expand: 2 roots, location exists not, owner =, tags.env in, inwards",
+            ),
+            (
+                Path::builder(code(), code()).most(3).build().unwrap().into(),
+                "path: by code and by code, both ways, 0 relation types; at most 6 hops, 3 paths",
             ),
         ];
         for (question, start) in cases {

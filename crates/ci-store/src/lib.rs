@@ -53,6 +53,8 @@ mod graph;
 mod image;
 pub mod import;
 mod open;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod path;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -68,6 +70,8 @@ mod store;
 mod together;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod unrepeated;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod ways;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod write;
 

@@ -166,7 +166,7 @@ pub enum Found {
     List(ListPage),
     /// Of an aggregate.
     Groups(Groups),
-    /// Of an expansion; none when the root is not there.
+    /// Of an expansion; none when no root is there.
     Graph(Option<Graph>),
     /// Of a path question.
     Path(PathTrace),
@@ -175,7 +175,7 @@ pub enum Found {
 /// One state of the database, for as long as it is held. All answers of one snapshot belong together.
 ///
 /// One call is one statement, except `expand` on SQLite (one per level), `path` (one to find the two ends, then at most one per
-/// hop, then one for the result) and `ask_all`.
+/// hop, of several paths at most one more per hop, then one for the result) and `ask_all`.
 #[async_trait]
 pub trait Snapshot: Send {
     /// CIs by keywords and filters, in the question's order, at most its limit.
@@ -190,10 +190,10 @@ pub trait Snapshot: Send {
     /// Counts by group.
     async fn aggregate(&mut self, tenant: &TenantId, aggregate: &Aggregate) -> Result<Groups>;
 
-    /// The graph around a CI; nothing when the root is not there.
+    /// The graph around one or several CIs; nothing when no root is there.
     async fn expand(&mut self, tenant: &TenantId, expand: &Expand) -> Result<Option<Graph>>;
 
-    /// An expansion with all columns of its CIs, in the order of the graph's items; nothing when the root is not there. The
+    /// An expansion with all columns of its CIs, in the order of the graph's items; nothing when no root is there. The
     /// stores of this crate take no statement more for it.
     async fn traverse(
         &mut self,
@@ -214,7 +214,7 @@ pub trait Snapshot: Send {
         Ok(Some((graph, details.ok_or_else(gone)?)))
     }
 
-    /// A shortest path (no answer when one of the ends is not there), and which CIs the search came by.
+    /// A shortest path or several (no answer when one of the ends is not there), and which CIs the search came by.
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace>;
 
     /// The answers to several questions, in their order; the same as if each were asked by itself, in fewer statements where the

@@ -10,12 +10,12 @@ use uuid::Uuid;
 
 use crate::answers::{cis, groups, page, summaries};
 use crate::decode::{corrupt, present};
-use crate::graph::{self, Growth};
+use crate::graph::Growth;
 use crate::source::{Cells, Source};
 use crate::sql::expansion::WIDTH;
 use crate::sql::together::{Part, together};
 use crate::sql::{Binder, Dialect, Statement, select};
-use crate::{Found, Result};
+use crate::{Found, Result, path};
 
 /// Most that the parts of a statement weigh together: with more, planning it takes longer than the round trips that it saves.
 const PARTS: usize = 16;
@@ -37,7 +37,7 @@ pub(crate) async fn ask_all<S: Source>(
     for (at, question) in questions.iter().enumerate() {
         match question {
             Question::Get(get) => gets.push((at, get)),
-            Question::Path(path) => found[at] = Some(Found::Path(graph::path(source, tenant, path).await?)),
+            Question::Path(path) => found[at] = Some(Found::Path(path::path(source, tenant, path).await?)),
             Question::Search(search) => asked.push(Asked::Search(at, search)),
             Question::List(list) => asked.push(Asked::List(at, list)),
             Question::Aggregate(aggregate) => asked.push(Asked::Aggregate(at, aggregate)),

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use ci_model::{
-    Aggregate, CiDetail, Direction, Expand, Field, Filter, List, ListOrder, Path, Search, Sort, View, limits,
+    Aggregate, CiCode, CiDetail, CiRef, Direction, Expand, Field, Filter, List, ListOrder, Path, Search,
+    Sort, View, limits,
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -247,10 +248,41 @@ pub fn expand(random: &mut ChaCha8Rng, world: &World) -> Expand {
     if below(random, 3) == 0 {
         expand = expand.rel_types(["ünlike", "USES", "DEPENDS_ON"]);
     }
+    if below(random, 4) == 0 {
+        // One that most CIs pass, or any.
+        let wide = [
+            ("criticality", "<=", "4"),
+            ("status", "!=", "retired"),
+            ("ci_type", "!=", "SW"),
+            ("tags.role", "exists", "false"),
+        ][below(random, 4)];
+        let wide = Filter::new(wide.0, wide.1, &[wide.2]).expect("a filter");
+        expand = match below(random, 4) {
+            0 => expand.filter(filter(random, world)),
+            1 => expand.filter(filter(random, world)).filter(wide),
+            _ => expand.filter(wide),
+        };
+    }
+    if below(random, 4) == 0 {
+        let more = 1 + below(random, 5);
+        expand = expand
+            .roots((0..more).map(|_| another(random, world)).collect::<Vec<_>>())
+            .max_nodes(u32::try_from(1 + more + below(random, 20)).unwrap_or(1));
+    }
     expand.build().expect("an expansion")
 }
 
-/// A path between any two CIs.
+/// Some CI by id or by code, now and then one that is not there.
+fn another(random: &mut ChaCha8Rng, world: &World) -> CiRef {
+    let ci = any(random, world).summary.clone();
+    match below(random, 8) {
+        0 => CiCode::new("absent").expect("a code").into(),
+        1..4 => ci.ci_id.into(),
+        _ => ci.ci_code.into(),
+    }
+}
+
+/// A path between any two CIs, or several.
 ///
 /// # Panics
 /// Never: what it asks is allowed.
@@ -259,9 +291,11 @@ pub fn path_between(random: &mut ChaCha8Rng, world: &World) -> Path {
         any(random, world).summary.clone(),
         any(random, world).summary.clone(),
     );
+    let most = [1, 1, 2, 2, 2, 3, 25][below(random, 7)];
     let mut path = Path::builder(from.ci_code, to.ci_id)
+        .most(most)
         .max_hops(u8::try_from(1 + below(random, 6)).unwrap_or(1))
-        .direction([Direction::In, Direction::Out, Direction::Both][below(random, 3)]);
+        .direction([Direction::In, Direction::Out, Direction::Both, Direction::Both][below(random, 4)]);
     if below(random, 3) == 0 {
         path = path.rel_types(["ünlike", "USES", "DEPENDS_ON"]);
     }

@@ -1,16 +1,16 @@
 //! The answers as `ci_model` defines them, computed the slow and obvious way.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use ci_model::{
     Aggregate, CiDetail, CiId, CiRef, CiSummary, Column, Direction, Expand, Field, Get, Graph, Group,
     GroupValue, Groups, List, ListOrder, ListPage, Node, Order, Path, PathAnswer, Relation, RelationType,
-    Route, Search, Selection, SortColumn, fold::fold, json::scalar_text,
+    Route, Routes, Search, Selection, SortColumn, fold::fold, json::scalar_text,
 };
 
 use super::World;
-use super::world::tenant;
+use super::world::{Edge, tenant};
 
 /// The text of a text field, or a document's scalar; nothing for criticality and moments.
 pub fn text_of(ci: &CiDetail, field: &Field) -> Option<String> {
@@ -161,7 +161,7 @@ fn named<'a>(world: &'a World, target: &CiRef, include_deleted: bool) -> Option<
     })
 }
 
-fn relation(world: &World, edge: &(usize, usize, RelationType)) -> Relation {
+fn relation(world: &World, edge: &Edge) -> Relation {
     let (from, to) = (&world.cis[edge.0].summary, &world.cis[edge.1].summary);
     Relation {
         from: from.ci_code.clone(),
@@ -173,12 +173,7 @@ fn relation(world: &World, edge: &(usize, usize, RelationType)) -> Relation {
 }
 
 /// The other end of a relation seen from a CI, when it may be followed.
-fn other_end(
-    edge: &(usize, usize, RelationType),
-    from: usize,
-    direction: Direction,
-    types: &[RelationType],
-) -> Option<usize> {
+fn other_end(edge: &Edge, from: usize, direction: Direction, types: &[RelationType]) -> Option<usize> {
     if !types.is_empty() && !types.contains(&edge.2) {
         return None;
     }
@@ -205,12 +200,10 @@ pub fn visited(world: &World, question: &Path) -> Vec<CiId> {
     let [Some((from, _)), Some((to, _))] = ends else {
         return Vec::new();
     };
-    let back = match question.direction() {
-        Direction::Out => Direction::In,
-        Direction::In => Direction::Out,
-        Direction::Both => Direction::Both,
-    };
-    let mut sides = [(vec![from], question.direction()), (vec![to], back)];
+    let mut sides = [
+        (vec![from], question.direction()),
+        (vec![to], back(question.direction())),
+    ];
     let mut reached = [BTreeSet::from([from]), BTreeSet::from([to])];
     for hop in 1..=question.max_hops() {
         if !reached[0].is_disjoint(&reached[1]) {
@@ -222,7 +215,7 @@ pub fn visited(world: &World, question: &Path) -> Vec<CiId> {
         let beside: BTreeSet<usize> = frontier
             .iter()
             .flat_map(|at| {
-                let ends = world.relations.iter();
+                let ends = world.edges(*at);
                 ends.filter_map(|edge| other_end(edge, *at, *direction, question.rel_types()))
             })
             .filter(|other| is_seen(world, *other, false) && !reached[near].contains(other))
@@ -240,59 +233,67 @@ pub fn visited(world: &World, question: &Path) -> Vec<CiId> {
 
 /// The answer to an expansion.
 pub fn expand(world: &World, question: &Expand) -> Option<Graph> {
-    let (root, ci) = named(world, question.root(), question.includes_deleted())?;
+    let mut roots = BTreeSet::new();
+    let mut missing = Vec::new();
+    for root in question.roots() {
+        match named(world, root, question.includes_deleted()) {
+            Some((at, _)) => _ = roots.insert(at),
+            None => missing.push(root.clone()),
+        }
+    }
+    let by_code = |all: BTreeSet<usize>| {
+        let mut all: Vec<usize> = all.into_iter().collect();
+        all.sort_by(|a, b| world.cis[*a].summary.ci_code.cmp(&world.cis[*b].summary.ci_code));
+        all
+    };
+    let node = |at: &usize, level| Node {
+        ci: world.cis[*at].summary.clone(),
+        level,
+    };
+    let mut frontier = by_code(roots.clone());
     let mut graph = Graph {
-        root: ci.summary.ci_id,
-        items: vec![Node {
-            ci: ci.summary.clone(),
-            level: 0,
-        }],
+        root: world.cis[*frontier.first()?].summary.ci_id,
+        missing,
+        items: frontier.iter().map(|at| node(at, 0)).collect(),
         relations: Vec::new(),
         nodes_truncated: false,
         edges_truncated: false,
     };
-    let mut levels = vec![vec![root]];
-    let mut seen: Vec<&(usize, usize, RelationType)> = Vec::new();
+    let images = world.images();
+    let may_be_reached = |at: usize| {
+        is_seen(world, at, question.includes_deleted())
+            && (roots.contains(&at) || question.admitted().matches(&images[at]))
+    };
+    let mut known = roots.clone();
+    let mut seen = HashSet::new();
     for level in 1..=question.depth() {
-        let frontier = levels.last().cloned().unwrap_or_default();
         let followed: Vec<_> = frontier
             .iter()
-            .flat_map(|at| world.relations.iter().map(move |edge| (*at, edge)))
+            .flat_map(|at| world.edges(*at).map(move |edge| (*at, edge)))
             .filter_map(|(at, edge)| {
                 other_end(edge, at, question.direction(), question.rel_types()).map(|other| (edge, other))
             })
-            .filter(|(_, other)| is_seen(world, *other, question.includes_deleted()))
+            .filter(|(_, other)| may_be_reached(*other))
             .collect();
-        let known: BTreeSet<usize> = levels.iter().flatten().copied().collect();
         let fresh: BTreeSet<usize> = followed
             .iter()
             .map(|(_, other)| *other)
             .filter(|at| !known.contains(at))
             .collect();
-        let mut fresh: Vec<usize> = fresh.into_iter().collect();
-        fresh.sort_by(|a, b| world.cis[*a].summary.ci_code.cmp(&world.cis[*b].summary.ci_code));
+        let mut fresh = by_code(fresh);
         let left = question.max_nodes() as usize - graph.items.len();
         graph.nodes_truncated |= fresh.len() > left;
         fresh.truncate(left);
-        graph.items.extend(fresh.iter().map(|at| Node {
-            ci: world.cis[*at].summary.clone(),
-            level,
-        }));
+        graph.items.extend(fresh.iter().map(|at| node(at, level)));
+        known.extend(&fresh);
         let mut new: Vec<_> = followed
             .into_iter()
-            .filter(|(edge, other)| (known.contains(other) || fresh.contains(other)) && !seen.contains(edge))
-            .map(|(edge, _)| edge)
+            .filter(|(edge, other)| known.contains(other) && seen.insert(*edge))
+            .map(|(edge, _)| relation(world, edge))
             .collect();
-        new.sort_by_key(|edge| {
-            let relation = relation(world, edge);
-            (relation.from, relation.to, relation.rel_type)
-        });
-        new.dedup();
-        seen.extend(&new);
-        graph
-            .relations
-            .extend(new.into_iter().map(|edge| relation(world, edge)));
-        levels.push(fresh);
+        new.sort_by(|a, b| (&a.from, &a.to, &a.rel_type).cmp(&(&b.from, &b.to, &b.rel_type)));
+        graph.relations.append(&mut new);
+        frontier = fresh;
     }
     let most = question.max_edges() as usize;
     graph.edges_truncated = graph.relations.len() > most;
@@ -300,50 +301,85 @@ pub fn expand(world: &World, question: &Expand) -> Option<Graph> {
     Some(graph)
 }
 
-/// The answer to a path question: distances to the end, then always the neighbour whose code comes first.
+/// The answer to a path question: distances to the end, then always the neighbours in the order of their codes.
 pub fn path(world: &World, question: &Path) -> Option<PathAnswer> {
     let (from, _) = named(world, question.from(), false)?;
     let (to, _) = named(world, question.to(), false)?;
-    let neighbours = |at: usize| {
+    let neighbours = |at: usize, direction: Direction| {
         let ends = world
-            .relations
-            .iter()
-            .filter_map(move |edge| other_end(edge, at, question.direction(), question.rel_types()));
-        ends.filter(|other| is_seen(world, *other, false))
-            .collect::<Vec<_>>()
+            .edges(at)
+            .filter_map(move |edge| other_end(edge, at, direction, question.rel_types()));
+        let ends: BTreeSet<usize> = ends.filter(|other| is_seen(world, *other, false)).collect();
+        ends
     };
     let mut distance: HashMap<usize, u8> = HashMap::from([(to, 0)]);
+    let mut frontier = vec![to];
     for hops in 1..=question.max_hops() {
-        for at in 0..world.cis.len() {
-            let next = neighbours(at)
-                .into_iter()
-                .any(|other| distance.get(&other) == Some(&(hops - 1)));
-            if next && is_seen(world, at, false) {
-                distance.entry(at).or_insert(hops);
-            }
-        }
+        let beside: BTreeSet<usize> = frontier
+            .iter()
+            .flat_map(|at| neighbours(*at, back(question.direction())))
+            .collect();
+        frontier = beside
+            .into_iter()
+            .filter(|at| !distance.contains_key(at))
+            .collect();
+        distance.extend(frontier.iter().map(|at| (*at, hops)));
     }
     let Some(hops) = distance.get(&from).copied() else {
         return Some(PathAnswer::NoPath);
     };
-    let (mut items, mut relations, mut at) = (vec![world.cis[from].summary.clone()], Vec::new(), from);
+    let most = usize::from(question.most());
+    // The first ways by code of each length, one more than are wanted.
+    let mut ways = vec![vec![from]];
     for left in (0..hops).rev() {
-        let next = neighbours(at)
-            .into_iter()
-            .filter(|other| distance.get(other) == Some(&left))
-            .min_by_key(|other| world.cis[*other].summary.ci_code.clone())?;
-        let step = world
-            .relations
-            .iter()
-            .filter(|edge| other_end(edge, at, question.direction(), question.rel_types()) == Some(next))
-            .min_by_key(|edge| (edge.2.clone(), edge.0 != at))?;
-        relations.push(relation(world, step));
-        items.push(world.cis[next].summary.clone());
-        at = next;
+        let mut longer = Vec::new();
+        for way in &ways {
+            let Some(at) = way.last() else { continue };
+            let mut next: Vec<usize> = neighbours(*at, question.direction())
+                .into_iter()
+                .filter(|other| distance.get(other) == Some(&left))
+                .collect();
+            next.sort_by(|a, b| world.cis[*a].summary.ci_code.cmp(&world.cis[*b].summary.ci_code));
+            longer.extend(next.into_iter().map(|next| [way.as_slice(), &[next]].concat()));
+        }
+        longer.truncate(most + 1);
+        ways = longer;
     }
-    Some(PathAnswer::Found(Route {
-        items,
-        relations,
-        hops,
-    }))
+    let truncated = ways.len() > most;
+    let mut items: Vec<Route> = ways
+        .iter()
+        .take(most)
+        .map(|way| route(world, question, way))
+        .collect();
+    if most > 1 {
+        return Some(PathAnswer::Several(Routes { items, truncated }));
+    }
+    items.pop().map(PathAnswer::Found)
+}
+
+fn route(world: &World, question: &Path, way: &[usize]) -> Route {
+    let step = |pair: &[usize]| {
+        let follows = |edge: &&Edge| {
+            other_end(edge, pair[0], question.direction(), question.rel_types()) == Some(pair[1])
+        };
+        let best = world
+            .edges(pair[0])
+            .filter(follows)
+            .min_by_key(|edge| (edge.2.clone(), edge.0 != pair[0]));
+        relation(world, best.expect("a relation between two CIs of a way"))
+    };
+    Route {
+        items: way.iter().map(|at| world.cis[*at].summary.clone()).collect(),
+        relations: way.windows(2).map(step).collect(),
+        hops: u8::try_from(way.len() - 1).expect("a few steps"),
+    }
+}
+
+/// The way against a direction.
+fn back(direction: Direction) -> Direction {
+    match direction {
+        Direction::Out => Direction::In,
+        Direction::In => Direction::Out,
+        Direction::Both => Direction::Both,
+    }
 }

@@ -126,6 +126,8 @@ pub struct World {
     pub relations: Vec<Edge>,
     /// The rows of `cis` as predicates see them, made when they are first asked for.
     images: OnceLock<Vec<Image>>,
+    /// For each of `cis` the positions of its relations, made when they are first asked for.
+    ends: OnceLock<Vec<Vec<usize>>>,
 }
 
 /// A relation by position of its ends, and its type.
@@ -154,6 +156,7 @@ impl World {
             cis,
             relations,
             images: OnceLock::new(),
+            ends: OnceLock::new(),
         }
     }
 
@@ -186,9 +189,24 @@ impl World {
             .get_or_init(|| self.cis.iter().map(Image::from).collect())
     }
 
-    /// Forgets what was made of rows that have changed.
+    /// The relations with one end at a CI, in the order of `relations`. Whoever changes those afterwards says so by
+    /// [`World::changed`].
+    pub fn edges(&self, at: usize) -> impl Iterator<Item = &Edge> {
+        let ends = self.ends.get_or_init(|| {
+            let mut ends = vec![Vec::new(); self.cis.len()];
+            for (place, (from, to, _)) in self.relations.iter().enumerate() {
+                ends[*from].push(place);
+                ends[*to].push(place);
+            }
+            ends
+        });
+        ends[at].iter().map(|place| &self.relations[*place])
+    }
+
+    /// Forgets what was made of rows and relations that have changed.
     pub fn changed(&mut self) {
         self.images = OnceLock::new();
+        self.ends = OnceLock::new();
     }
 
     /// Adds a relation unless it is there, leads to itself or crosses a tenant.
@@ -202,6 +220,7 @@ impl World {
             && !self.relations.contains(&relation)
         {
             self.relations.push(relation);
+            self.ends = OnceLock::new();
         }
     }
 

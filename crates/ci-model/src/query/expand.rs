@@ -1,12 +1,15 @@
-//! Expand: the graph around a CI, by a view, bounded.
+//! Expand: the graph around one or several CIs, by a view, bounded.
 
-use crate::{CiRef, Direction, Error, RelationType, View, limits, text};
+use crate::{CiRef, Direction, Error, Filter, RelationType, Selection, View, limits, text};
 
-/// Asks for the CIs that are reached from one CI in at most `depth` steps, level by level, and for the relations that
-/// were followed.
+/// Asks for the CIs that are reached from one or several CIs in at most `depth` steps, level by level, and for the
+/// relations that were followed.
 ///
 /// What the answer holds, exactly, so that every store gives the same one:
-/// - level 0 is the root; level n+1 holds the neighbours of level n that were not reached before, ordered by code;
+/// - level 0 holds the roots that are there, ordered by code; a CI that is named twice, by id and by code, counts once.
+///   Roots that are not there are left out and named; when none is there, there is no answer;
+/// - level n+1 holds the neighbours of level n that were not reached before, ordered by code;
+/// - a CI that a filter does not admit is not there, and nothing is reached through it; roots need not be admitted;
 /// - when they are more than `max_nodes` allows, the first by code stay and the answer says so;
 /// - relations: every one between a CI of a level that was expanded and a neighbour that is in the answer, once, in
 ///   the order in which they were met: by level, then by from-code, to-code and type; when they are more than
@@ -14,34 +17,37 @@ use crate::{CiRef, Direction, Error, RelationType, View, limits, text};
 /// - soft-deleted CIs are not there, unless asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Expand {
-    root: CiRef,
+    /// Ascending, each once; at least one.
+    roots: Vec<CiRef>,
     view: View,
     depth: u8,
     direction: Direction,
     rel_types: Vec<RelationType>,
     max_nodes: u32,
     max_edges: u32,
-    include_deleted: bool,
+    /// Without keywords.
+    admitted: Selection,
 }
 
 impl Expand {
-    /// Starts an expansion of one CI by a view.
+    /// Starts an expansion of a CI by a view; [`ExpandBuilder::roots`] adds others.
     pub fn builder(root: impl Into<CiRef>, view: View) -> ExpandBuilder {
         ExpandBuilder {
-            root: root.into(),
+            roots: vec![root.into()],
             view,
             depth: None,
             direction: None,
             rel_types: Vec::new(),
             max_nodes: limits::NODES_DEFAULT,
             max_edges: limits::EDGES_DEFAULT,
+            filters: Vec::new(),
             include_deleted: false,
         }
     }
 
-    /// Where it starts.
-    pub fn root(&self) -> &CiRef {
-        &self.root
+    /// Where it starts: 1 to 16 references, ascending, each once, whatever order they were given in.
+    pub fn roots(&self) -> &[CiRef] {
+        &self.roots
     }
 
     /// The view that it was asked by.
@@ -49,7 +55,7 @@ impl Expand {
         self.view
     }
 
-    /// Most steps from the root; at least 1.
+    /// Most steps from a root; at least 1.
     pub fn depth(&self) -> u8 {
         self.depth
     }
@@ -64,7 +70,7 @@ impl Expand {
         &self.rel_types
     }
 
-    /// Most CIs in the answer, the root included.
+    /// Most CIs in the answer, the roots included.
     pub fn max_nodes(&self) -> u32 {
         self.max_nodes
     }
@@ -74,26 +80,51 @@ impl Expand {
         self.max_edges
     }
 
+    /// Which CIs may be reached: the filters, all of which must hold, and whether soft-deleted ones are there. Of the roots
+    /// only the latter is asked.
+    pub fn admitted(&self) -> &Selection {
+        &self.admitted
+    }
+
     /// Whether soft-deleted CIs are there.
     pub fn includes_deleted(&self) -> bool {
-        self.include_deleted
+        self.admitted.include_deleted()
     }
 }
 
 /// Collects the parts of an [`Expand`].
 #[derive(Debug, Clone)]
 pub struct ExpandBuilder {
-    root: CiRef,
+    roots: Vec<CiRef>,
     view: View,
     depth: Option<u8>,
     direction: Option<Direction>,
     rel_types: Vec<String>,
     max_nodes: u32,
     max_edges: u32,
+    filters: Vec<Filter>,
     include_deleted: bool,
 }
 
 impl ExpandBuilder {
+    /// Adds CIs to start at: at most 16 in all, in any order.
+    pub fn roots<R: Into<CiRef>>(mut self, roots: impl IntoIterator<Item = R>) -> Self {
+        self.roots.extend(roots.into_iter().map(Into::into));
+        self
+    }
+
+    /// Reaches only CIs for which this filter holds, and goes on from no other; the roots are not asked.
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filters.push(filter);
+        self
+    }
+
+    /// Adds several filters, all of which must hold.
+    pub fn filters(mut self, filters: impl IntoIterator<Item = Filter>) -> Self {
+        self.filters.extend(filters);
+        self
+    }
+
     /// Sets the most steps: 1 to the view's largest depth; the view's default when not called.
     pub fn depth(mut self, depth: u8) -> Self {
         self.depth = Some(depth);
@@ -112,7 +143,7 @@ impl ExpandBuilder {
         self
     }
 
-    /// Sets the most CIs, the root included: 1 to 2,000, 200 when not called.
+    /// Sets the most CIs, the roots included: the number of roots to 2,000, 200 when not called.
     pub fn max_nodes(mut self, nodes: u32) -> Self {
         self.max_nodes = nodes;
         self
@@ -146,20 +177,25 @@ impl ExpandBuilder {
         let policy = self.view.policy();
         let depth = u32::from(self.depth.unwrap_or(policy.default_depth));
         text::in_range("depth", depth, 1, policy.max_depth.into())?;
+        text::at_most("roots", self.roots.len(), limits::ROOTS)?;
+        let mut roots = self.roots;
+        roots.sort_unstable();
+        roots.dedup();
+        let fewest = u32::try_from(roots.len()).unwrap_or(u32::MAX);
         let rel_types = if self.rel_types.is_empty() {
             RelationType::set(policy.rel_types)?
         } else {
             RelationType::set(&self.rel_types)?
         };
         Ok(Expand {
-            root: self.root,
+            roots,
             view: self.view,
             depth: self.depth.unwrap_or(policy.default_depth),
             direction: self.direction.unwrap_or(policy.direction),
             rel_types,
-            max_nodes: text::in_range("max_nodes", self.max_nodes, 1, limits::NODES)?,
+            max_nodes: text::in_range("max_nodes", self.max_nodes, fewest, limits::NODES)?,
             max_edges: text::in_range("max_edges", self.max_edges, 0, limits::EDGES)?,
-            include_deleted: self.include_deleted,
+            admitted: Selection::new::<&str>(&[], self.filters, self.include_deleted)?,
         })
     }
 }
@@ -208,5 +244,41 @@ mod tests {
                 .build()
                 .is_err()
         );
+    }
+
+    #[test]
+    fn roots_and_filters_have_one_form_and_bounds() {
+        let code = |n: usize| CiRef::from(CiCode::new(format!("db-{n}")).unwrap());
+        let of = |others: &[usize]| {
+            let filters = ["status=active", "owner=x"].map(|filter| Filter::parse(filter).unwrap());
+            Expand::builder(code(2), View::Impact)
+                .roots(others.iter().map(|n| code(*n)))
+                .filters(filters)
+        };
+        let expand = of(&[3, 1, 2]).build().unwrap();
+        assert_eq!(expand.roots(), [code(1), code(2), code(3)]);
+        assert_eq!(
+            expand,
+            of(&[1, 3])
+                .filter(Filter::parse("owner=x").unwrap())
+                .build()
+                .unwrap()
+        );
+        assert_eq!(expand.admitted().filters().len(), 2);
+        let all: Vec<usize> = (0..limits::ROOTS).collect();
+        assert!(of(&all[1..]).build().is_ok());
+        assert!(matches!(
+            of(&all).build(),
+            Err(Error::TooMany { what: "roots", .. })
+        ));
+        assert!(of(&[1]).max_nodes(2).build().is_ok());
+        assert!(matches!(
+            of(&[1]).max_nodes(1).build(),
+            Err(Error::OutOfRange {
+                what: "max_nodes",
+                min: 2,
+                ..
+            })
+        ));
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ci_model::{
-    CiCode, CiDetail, CiId, CiSummary, Criticality, Document, Graph, Group, GroupValue, Groups, ListPage,
-    Node, PathAnswer, Relation, RelationType, Route, TenantId, Timestamp,
+    CiCode, CiDetail, CiId, CiRef, CiSummary, Criticality, Document, Graph, Group, GroupValue, Groups,
+    ListPage, Node, PathAnswer, Relation, RelationType, Route, Routes, TenantId, Timestamp,
 };
 use serde_json::{Number, Value};
 
@@ -46,20 +46,23 @@ pub(super) fn write(to: &mut Writer, answer: &Reply) {
                 to.list(&graph.relations, relation);
                 to.flag(graph.nodes_truncated);
                 to.flag(graph.edges_truncated);
+                to.list(&graph.missing, reference);
             });
         }
         Reply::Path(path) => {
             to.byte(5);
             to.option(path.as_deref(), |to, path| {
-                let route = match path {
-                    PathAnswer::Found(route) => Some(route),
-                    PathAnswer::NoPath => None,
-                };
-                to.option(route, |to, route| {
+                match path {
+                    PathAnswer::NoPath => to.byte(0),
+                    PathAnswer::Found(_) => to.byte(1),
+                    PathAnswer::Several(_) => to.byte(2),
+                }
+                to.list(path.routes(), |to, route| {
                     to.list(&route.items, summary);
                     to.list(&route.relations, relation);
                     to.byte(route.hops);
                 });
+                to.flag(path.is_truncated());
             });
         }
     }
@@ -291,18 +294,50 @@ fn read_graph(from: &mut Reader<'_>) -> Option<Graph> {
         relations: from.list(read_relation)?,
         nodes_truncated: from.flag()?,
         edges_truncated: from.flag()?,
+        missing: from.list(read_reference)?,
     })
 }
 
+fn reference(to: &mut Writer, ci: &CiRef) {
+    match ci {
+        CiRef::Id(of) => {
+            to.byte(0);
+            id(to, *of);
+        }
+        CiRef::Code(code) => {
+            to.byte(1);
+            to.text(code.as_str());
+        }
+    }
+}
+
+fn read_reference(from: &mut Reader<'_>) -> Option<CiRef> {
+    match from.byte()? {
+        0 => read_id(from).map(CiRef::from),
+        1 => read_code(from).map(CiRef::from),
+        _ => None,
+    }
+}
+
 fn read_path(from: &mut Reader<'_>) -> Option<PathAnswer> {
-    let route = from.option(|from| {
+    let kind = from.byte()?;
+    let mut routes = from.list(|from| {
         Some(Route {
             items: from.list(read_summary)?,
             relations: from.list(read_relation)?,
             hops: from.byte()?,
         })
     })?;
-    Some(route.map_or(PathAnswer::NoPath, PathAnswer::Found))
+    let truncated = from.flag()?;
+    match (kind, routes.len()) {
+        (0, 0) => Some(PathAnswer::NoPath),
+        (1, 1) => routes.pop().map(PathAnswer::Found),
+        (2, 1..) => Some(PathAnswer::Several(Routes {
+            items: routes,
+            truncated,
+        })),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

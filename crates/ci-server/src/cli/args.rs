@@ -254,11 +254,16 @@ pub(crate) struct Expand {
     /// Most relations, 0 to 4000
     #[arg(long, default_value_t = ci_model::limits::EDGES_DEFAULT)]
     pub(crate) max_edges: u32,
+    /// Reach only CIs for which this holds, as of a search; repeatable
+    #[arg(long = "filter", value_name = "FIELD=VALUE", value_parser = parse_filter)]
+    pub(crate) filters: Vec<Filter>,
     /// Also follow to soft-deleted CIs
     #[arg(long)]
     pub(crate) include_deleted: bool,
     /// Code or id of the CI to start at
     pub(crate) code: String,
+    /// Further CIs to start at, 15 at most
+    pub(crate) others: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -272,6 +277,9 @@ pub(crate) struct Path {
     /// Most steps, 1 to 6
     #[arg(long, default_value_t = ci_model::limits::HOPS)]
     pub(crate) max_hops: u8,
+    /// Most paths, 1 to 25; all have as many steps as the shortest
+    #[arg(long, default_value_t = 1)]
+    pub(crate) most: u8,
     /// Code or id of the start
     pub(crate) from: String,
     /// Code or id of the end

@@ -197,10 +197,18 @@ pub(crate) async fn expand(arguments: args::Expand, output: &mut Output) -> Resu
         depth,
         max_nodes,
         max_edges,
+        filters,
         include_deleted,
         code,
+        others,
     } = arguments;
+    let others: Vec<CiRef> = others
+        .iter()
+        .map(|code| CiRef::parse(code))
+        .collect::<Result<_, _>>()?;
     let mut expand = ci_model::Expand::builder(CiRef::parse(&code)?, view)
+        .roots(others)
+        .filters(filters)
         .rel_types(follow.types)
         .max_nodes(max_nodes)
         .max_edges(max_edges)
@@ -228,6 +236,9 @@ pub(crate) async fn expand(arguments: args::Expand, output: &mut Output) -> Resu
         graph.items.len(),
         graph.relations.len()
     ))?;
+    for root in &graph.missing {
+        output.line(format_args!("{root} is not there"))?;
+    }
     if graph.nodes_truncated {
         output.line("CIs were cut by --max-nodes")?;
     }
@@ -243,11 +254,13 @@ pub(crate) async fn path(arguments: args::Path, output: &mut Output) -> Result<(
         truth,
         follow,
         max_hops,
+        most,
         from,
         to,
     } = arguments;
     let mut path = ci_model::Path::builder(CiRef::parse(&from)?, CiRef::parse(&to)?)
         .max_hops(max_hops)
+        .most(most)
         .rel_types(follow.types);
     if let Some(direction) = follow.direction {
         path = path.direction(direction);
@@ -272,13 +285,22 @@ pub(crate) async fn path(arguments: args::Path, output: &mut Output) -> Result<(
     let Some(hops) = route.hops else {
         return output.line(format_args!("no path of at most {max_hops} steps"));
     };
-    output.line(table::cis(route.items, output.width()))?;
-    output.line("")?;
-    output.line(table::relations(route.relations, output.width()))?;
-    output.line(format_args!(
-        "\n{hops} {}",
-        if hops == 1 { "step" } else { "steps" }
-    ))
+    for route in answer.routes() {
+        output.line(table::cis(&route.items, output.width()))?;
+        output.line("")?;
+        output.line(table::relations(&route.relations, output.width()))?;
+        output.line("")?;
+    }
+    let more = if answer.is_truncated() {
+        ", more were cut by --most"
+    } else {
+        ""
+    };
+    let steps = if hops == 1 { "step" } else { "steps" };
+    match answer.routes().len() {
+        1 => output.line(format_args!("{hops} {steps}{more}")),
+        paths => output.line(format_args!("{paths} paths of {hops} {steps}{more}")),
+    }
 }
 
 /// What the database holds for a tenant.

@@ -10,7 +10,7 @@ use super::params::Params;
 use super::problem::{FindProblems, Problem};
 use crate::wire::RouteBody;
 
-/// Expands the graph around a CI by a view, bounded.
+/// Expands the graph around a CI by a view, bounded; or around several at once.
 #[utoipa::path(
     get,
     path = "/v1/{tenant}/cis/{id_or_code}/graph",
@@ -24,6 +24,10 @@ use crate::wire::RouteBody;
         ("direction" = Option<String>, Query, description = "out, in or both, instead of the view's"),
         ("type" = Option<Vec<String>>, Query, explode = true,
             description = "Relation types, instead of the view's; repeatable or separated by commas"),
+        ("root" = Option<Vec<String>>, Query, explode = true,
+            description = "Another CI to start at, by id or code; repeatable, 15 at most. Level 0 holds those that are there"),
+        ("filter" = Option<Vec<String>>, Query, explode = true,
+            description = "Reach only CIs for which this holds, as of a search; repeatable. The roots are not asked"),
         ("max_nodes" = Option<u32>, Query, minimum = 1, maximum = 2000, description = "Most CIs; 200 by default"),
         ("max_edges" = Option<u32>, Query, maximum = 4000, description = "Most relations; 400 by default"),
         ("include_deleted" = Option<bool>, Query, description = "Also follow to soft-deleted CIs"),
@@ -46,6 +50,8 @@ pub(crate) async fn expand(segments: Segments, RawQuery(query): RawQuery) -> Res
         "depth",
         "direction",
         "type",
+        "root",
+        "filter",
         "max_nodes",
         "max_edges",
         "include_deleted",
@@ -55,6 +61,13 @@ pub(crate) async fn expand(segments: Segments, RawQuery(query): RawQuery) -> Res
     let graph_view = params.word("view")?.unwrap_or(View::Summary);
     let mut expand = Expand::builder(CiRef::parse(segments.target()?)?, graph_view)
         .rel_types(params.names("type"))
+        .roots(
+            params
+                .all("root")
+                .map(CiRef::parse)
+                .collect::<Result<Vec<_>, _>>()?,
+        )
+        .filters(params.filters()?)
         .include_deleted(params.flag("include_deleted")?);
     if let Some(depth) = params.number("depth")? {
         expand = expand.depth(depth);
@@ -74,7 +87,7 @@ pub(crate) async fn expand(segments: Segments, RawQuery(query): RawQuery) -> Res
     Ok(Read { body, origin }.into_response())
 }
 
-/// Finds a shortest path between two CIs.
+/// Finds a shortest path between two CIs, or several.
 #[utoipa::path(
     get,
     path = "/v1/{tenant}/paths",
@@ -87,6 +100,8 @@ pub(crate) async fn expand(segments: Segments, RawQuery(query): RawQuery) -> Res
         ("direction" = Option<String>, Query, description = "out, in or both (default)"),
         ("type" = Option<Vec<String>>, Query, explode = true,
             description = "Only these relation types; repeatable or separated by commas"),
+        ("most" = Option<u8>, Query, minimum = 1, maximum = 25,
+            description = "Most paths; 1 by default. All have as many steps as the shortest, the first by codes come first"),
         ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
         ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
         ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
@@ -101,7 +116,7 @@ pub(crate) async fn expand(segments: Segments, RawQuery(query): RawQuery) -> Res
     ),
 )]
 pub(crate) async fn path(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
-    const PARAMS: &[&str] = &["from", "to", "max_hops", "direction", "type"];
+    const PARAMS: &[&str] = &["from", "to", "max_hops", "direction", "type", "most"];
     let params = Params::of_question(query.as_deref(), PARAMS)?;
     let view = segments.view(&params)?;
     let from = CiRef::parse(params.required("from")?)?;
@@ -109,6 +124,9 @@ pub(crate) async fn path(segments: Segments, RawQuery(query): RawQuery) -> Resul
     let mut path = Path::builder(from, to).rel_types(params.names("type"));
     if let Some(hops) = params.number("max_hops")? {
         path = path.max_hops(hops);
+    }
+    if let Some(most) = params.number("most")? {
+        path = path.most(most);
     }
     if let Some(direction) = params.word("direction")? {
         path = path.direction(direction);

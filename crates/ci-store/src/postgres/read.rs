@@ -20,7 +20,7 @@ use super::{PostgresStore, connect, feed};
 use crate::source::{Cells, Source};
 use crate::sql::{Argument, Dialect, Statement};
 use crate::store::one_by_one;
-use crate::{Error, Found, PathTrace, Result, Snapshot, answers, graph, together};
+use crate::{Error, Found, PathTrace, Result, Snapshot, answers, graph, path, together};
 
 /// The state is that of the first read, so one is made at once, in the same round trip. The tables are locked before (as every
 /// reading locks them, against being dropped or emptied), because TRUNCATE spares no older snapshot:
@@ -195,7 +195,7 @@ impl Snapshot for PostgresSnapshot {
     }
 
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
-        graph::path(self, tenant, path).await
+        path::path(self, tenant, path).await
     }
 
     async fn ask_all(&mut self, tenant: &TenantId, questions: &[Question]) -> Result<Vec<Found>> {

@@ -31,11 +31,12 @@
 //! for each CI of the frontier in SQLite, and what it guards is not read when it does not hold; it stands where the rows come
 //! from, because SQLite fills a subquery before it looks at the conditions around it.
 
-use ci_model::{CiRef, Direction, Expand};
+use ci_model::{CiRef, Direction, Expand, Filter};
 use uuid::Uuid;
 
+use super::field::{condition, is_document};
 use super::graph::{looked_up, types};
-use super::select::SUMMARY;
+use super::select::{SUMMARY, split};
 use super::{Argument, Binder, Dialect};
 
 /// From so many relations of a frontier on, CIs are walked in the order of codes.
@@ -62,7 +63,7 @@ const IN: Way = Way {
 /// Where an expansion goes on from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum From<'a> {
-    /// The beginning: the root is not known yet.
+    /// The beginning: the roots are not known yet.
     Root,
     /// A level whose CIs are to be expanded.
     Level {
@@ -86,12 +87,12 @@ pub(crate) fn levels(dialect: Dialect, left: u8) -> u8 {
 /// What every level is written with.
 struct Writer<'a> {
     binder: &'a Binder,
-    /// Whether the first level is the root's.
+    /// Whether the first level is the roots'.
     from_root: bool,
     direction: Direction,
-    /// Conditions on the type of a relation `r`, and on a CI `c`; each begins with AND, or is empty.
+    /// Conditions on the type of a relation `r`, and on a CI `c` that is reached; each begins with AND, or is empty.
     types: String,
-    live: &'static str,
+    admitted: String,
     max_nodes: String,
     max_edges: String,
 }
@@ -115,7 +116,7 @@ pub(crate) struct Reading<'a> {
 /// Reads the next levels of an expansion, as many as [`levels`] says of those that are left: rows of kind 0 are CIs (kind, level,
 /// no id, short columns), rows of kind 1 relations (kind, level, `to_id`, `from_id` in the place of `ci_id` and the type in the
 /// place of `ci_type`), in no order; of each level one more of either than fits when there are more. Levels are counted from where
-/// it goes on; the root comes as a CI of level 0. No row at all when the root is not there. In full, the other columns of the CIs
+/// it goes on; roots come as CIs of level 0. No row at all when none is there. In full, the other columns of the CIs
 /// come after the short ones.
 pub(crate) fn expansion(binder: &mut Binder, reading: Reading<'_>) -> String {
     let Reading {
@@ -133,15 +134,17 @@ pub(crate) fn expansion(binder: &mut Binder, reading: Reading<'_>) -> String {
     let max_edges = i64::from(expand.max_edges()) - i64::try_from(met).unwrap_or(i64::MAX);
     let max_edges = binder.integer(max_edges.max(0));
     let (kept, past) = beginning(binder, expand, from);
+    let live = if expand.includes_deleted() {
+        ""
+    } else {
+        " AND c.deleted_at IS NULL"
+    };
+    let admitted = format!("{live}{}", filtered(binder, expand.admitted().filters()));
     let writer = Writer {
         from_root: matches!(from, From::Root),
         direction: expand.direction(),
         types,
-        live: if expand.includes_deleted() {
-            ""
-        } else {
-            " AND c.deleted_at IS NULL"
-        },
+        admitted,
         max_nodes,
         max_edges,
         binder,
@@ -152,7 +155,6 @@ pub(crate) fn expansion(binder: &mut Binder, reading: Reading<'_>) -> String {
             "AS MATERIALIZED (SELECT c.ci_id, {code} AS ci_code FROM ci AS c WHERE {own} AND {wanted}{live})",
             code = writer.binder.bytes("c.ci_code"),
             own = writer.binder.own("c"),
-            live = writer.live,
         )
     };
     let mut tables = vec![format!("kept0 {}", table(&kept))];
@@ -232,7 +234,7 @@ impl Columns {
 
 /// The conditions of the CIs to be expanded first, and of those before them.
 fn beginning(binder: &mut Binder, expand: &Expand, from: From<'_>) -> (String, Option<String>) {
-    match (from, expand.root()) {
+    match (from, expand.roots()) {
         (From::Level { frontier, past, .. }, _) => {
             let frontier = binder.bind(Argument::Ids(frontier.to_vec()));
             let past = binder.bind(Argument::Ids(past.to_vec()));
@@ -241,15 +243,50 @@ fn beginning(binder: &mut Binder, expand: &Expand, from: From<'_>) -> (String, O
                 Some(binder.is_in("c.ci_id", &past)),
             )
         }
-        (From::Root, CiRef::Id(id)) => {
+        (From::Root, [CiRef::Id(id)]) => {
             let list = binder.bind(Argument::Ids(vec![id.0]));
             (binder.is_in("c.ci_id", &list), None)
         }
-        (From::Root, CiRef::Code(code)) => {
+        (From::Root, [CiRef::Code(code)]) => {
             let code = binder.bind(Argument::Text(code.as_str().to_owned()));
             (format!("{} = {code}", binder.bytes("c.ci_code")), None)
         }
+        // The same text for any number of ids and codes.
+        (From::Root, roots) => {
+            let (ids, codes) = split(roots.iter());
+            let (ids, codes) = (
+                binder.bind(Argument::Ids(ids)),
+                binder.bind(Argument::Texts(codes)),
+            );
+            let (by_id, by_code) = (
+                binder.is_in("c.ci_id", &ids),
+                binder.is_in(&binder.bytes("c.ci_code"), &codes),
+            );
+            (format!("({by_id} OR {by_code})"), None)
+        }
     }
+}
+
+/// The conditions that all filters hold for a CI `c`; begins with AND, or is empty. Documents are looked up by a subquery, so that
+/// it can stand wherever there is a CI.
+fn filtered(binder: &mut Binder, filters: &[Filter]) -> String {
+    let (mut columns, mut documents) = (String::new(), Vec::new());
+    for filter in filters {
+        let holds = condition(filter, binder);
+        if is_document(filter.field()) {
+            documents.push(holds);
+        } else {
+            columns = format!("{columns} AND {holds}");
+        }
+    }
+    if documents.is_empty() {
+        return columns;
+    }
+    // A CI without documents has no row of them, and one row of nothing here.
+    format!(
+        "{columns} AND EXISTS (SELECT 1 FROM (SELECT 1 AS one) AS w LEFT JOIN ci_ext AS e ON e.ci_id = c.ci_id WHERE {})",
+        documents.join(" AND ")
+    )
 }
 
 impl Writer<'_> {
@@ -397,7 +434,7 @@ impl Writer<'_> {
         format!(
             "SELECT c.ci_id, c.ci_code FROM ci AS c {related} AND {own}{live} AND {code} <= {end} \
              AND c.ci_id NOT IN (SELECT ci_id FROM {known}) ORDER BY {code} LIMIT (SELECT n + 1 FROM left{level})",
-            live = self.live,
+            live = self.admitted,
         )
     }
 
@@ -412,7 +449,7 @@ impl Writer<'_> {
                 edges = self.edges(level, guard)
             );
             let columns = format!("c.ci_id, {} AS ci_code", self.binder.bytes("c.ci_code"));
-            looked_up(&others, &columns, "", self.live, self.binder)
+            looked_up(&others, &columns, "", &self.admitted, self.binder)
         };
         let all = look_up(&format!(" AND {left} > 0 AND NOT ({enough})"), "DISTINCT ");
         let any = look_up(&format!(" AND {left} <= 0"), "");

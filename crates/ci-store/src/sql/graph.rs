@@ -50,10 +50,12 @@ pub(crate) struct Step<'a> {
     pub(crate) frontier: &'a [Uuid],
     /// The only CIs that matter, when this is the last step.
     pub(crate) only: Option<&'a [Uuid]>,
+    /// Whether a neighbour comes once for each CI of the frontier that it is a neighbour of, not for the first alone.
+    pub(crate) each: bool,
 }
 
 /// Reads a step: the live neighbours of the frontier, each once, with the position (from 0) of the first CI of the
-/// frontier that it is a neighbour of, and its code.
+/// frontier that it is a neighbour of, and its code. Or once for each such CI, with the position of that one.
 pub(crate) fn step(binder: &mut Binder, step: &Step<'_>) -> String {
     let frontier = binder.bind(Argument::Ids(step.frontier.to_vec()));
     let types = types(step.rel_types, binder);
@@ -78,8 +80,13 @@ pub(crate) fn step(binder: &mut Binder, step: &Step<'_>) -> String {
     if step.direction != Direction::Out {
         branches.push(branch("to_id", "from_id"));
     }
+    let (place, and_place) = if step.each {
+        ("n.place", ", n.place")
+    } else {
+        ("min(n.place)", "")
+    };
     let others = format!(
-        "SELECT n.other, min(n.place) - 1 AS place FROM ({}) AS n GROUP BY n.other",
+        "SELECT n.other, {place} - 1 AS place FROM ({}) AS n GROUP BY n.other{and_place}",
         branches.join(" UNION ALL ")
     );
     let conditions = format!(" AND c.deleted_at IS NULL{}", only.unwrap_or_default());

@@ -205,7 +205,7 @@ pub(crate) fn summaries<'a>(
     by_refs(binder, ids, codes, include_deleted, SUMMARY, false)
 }
 
-fn split<'a>(targets: impl Iterator<Item = &'a CiRef>) -> (Vec<Uuid>, Vec<String>) {
+pub(super) fn split<'a>(targets: impl Iterator<Item = &'a CiRef>) -> (Vec<Uuid>, Vec<String>) {
     let (mut ids, mut codes) = (Vec::new(), Vec::new());
     for target in targets {
         match target {
@@ -295,9 +295,12 @@ mod tests {
             .unwrap();
         let tenant = tenant(word);
         let get = Get::new(ci_model::CiCode::new(word).unwrap());
-        let graph = Expand::builder(get.target().clone(), View::Impact)
-            .build()
-            .unwrap();
+        let graph = Expand::builder(get.target().clone(), View::Impact);
+        let filtered = graph
+            .clone()
+            .filters(filters())
+            .roots([ci_model::CiId(Uuid::nil())]);
+        let (graph, filtered) = (graph.build().unwrap(), filtered.build().unwrap());
         let reading = Reading {
             expand: &graph,
             from: From::Root,
@@ -311,6 +314,10 @@ mod tests {
             write(&|binder| aggregate(binder, &groups)),
             write(&|binder| get_many(binder, [&get].into_iter())),
             write(&|binder| expansion(binder, reading)),
+            write(&|binder| {
+                let expand = &filtered;
+                expansion(binder, Reading { expand, ..reading })
+            }),
         ]
     }
 

@@ -21,7 +21,7 @@ use crate::decode::corrupt;
 use crate::source::{Cells, Source};
 use crate::sql::{Argument, Dialect, Statement};
 use crate::store::one_by_one;
-use crate::{Error, Found, PathTrace, Result, Snapshot, answers, graph, together};
+use crate::{Error, Found, PathTrace, Result, Snapshot, answers, graph, path, together};
 
 /// The state is that of the first read, so one is made at once.
 const BEGIN: &str = "BEGIN; SELECT 1 FROM ci_meta LIMIT 1";
@@ -224,7 +224,7 @@ impl Snapshot for SqliteSnapshot {
     }
 
     async fn path(&mut self, tenant: &TenantId, path: &Path) -> Result<PathTrace> {
-        graph::path(self, tenant, path).await
+        path::path(self, tenant, path).await
     }
 
     async fn ask_all(&mut self, tenant: &TenantId, questions: &[Question]) -> Result<Vec<Found>> {

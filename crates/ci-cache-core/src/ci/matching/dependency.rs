@@ -22,7 +22,7 @@ pub enum Answered<'a> {
     Page(&'a ListPage),
     /// Of an aggregate.
     Groups(&'a Groups),
-    /// Of an expansion; none when its root is not there.
+    /// Of an expansion; none when no root is there.
     Graph(Option<&'a Graph>),
     /// Of a path question; none when one of the ends is not there.
     Path {
@@ -54,7 +54,7 @@ pub(super) enum Footprint {
     Question,
     Window(Window),
     Page(Ids),
-    /// None when the root was not there.
+    /// None when no root was there.
     Graph(Option<Expanded>),
     /// None when an end was not there.
     Path(Option<Searched>),
@@ -67,6 +67,8 @@ pub(super) struct Expanded {
     pub(super) inner: Ids,
     /// The CIs of the last level.
     pub(super) outer: Ids,
+    /// The CIs of the first level where the question filters, which roots need not pass; otherwise empty.
+    pub(super) roots: Ids,
     /// Whether CIs are missing.
     pub(super) cut: bool,
 }
@@ -81,11 +83,15 @@ pub(super) enum Searched {
         visited: Ids,
         /// The CIs of the answer; empty when there is no path.
         route: Ids,
+        /// Whether there are more paths than the answer has.
+        cut: bool,
     },
     /// More than can be kept.
     Everywhere {
         /// The CIs of the answer; empty when there is no path.
         route: Ids,
+        /// Whether there are more paths than the answer has.
+        cut: bool,
     },
 }
 
@@ -133,7 +139,10 @@ impl Expanded {
     fn new(expand: &Expand, graph: &Graph) -> Self {
         let (inner, outer): (Vec<_>, Vec<_>) =
             graph.items.iter().partition(|node| node.level < expand.depth());
+        let filters = !expand.admitted().filters().is_empty();
+        let roots = graph.items.iter().filter(|node| filters && node.level == 0);
         Self {
+            roots: roots.map(|node| node.ci.ci_id).collect(),
             inner: inner.iter().map(|node| node.ci.ci_id).collect(),
             outer: outer.iter().map(|node| node.ci.ci_id).collect(),
             cut: graph.nodes_truncated,
@@ -147,21 +156,24 @@ impl Expanded {
 
 impl Searched {
     fn new(answer: &PathAnswer, visited: Option<&[CiId]>) -> Self {
-        let route: &[CiSummary] = match answer {
-            PathAnswer::Found(route) => &route.items,
-            PathAnswer::NoPath => &[],
-        };
-        if let [only] = route {
+        let routes = answer.routes();
+        if let Some([only]) = routes.first().map(|route| &*route.items) {
             return Self::Itself(only.ci_id);
         }
-        let route: Ids = route.iter().map(|ci| ci.ci_id).collect();
+        let route: Ids = routes
+            .iter()
+            .flat_map(|route| &route.items)
+            .map(|ci| ci.ci_id)
+            .collect();
+        let cut = answer.is_truncated();
         match visited {
             Some(visited) if visited.len() <= MOST_VISITED => Self::Visited {
                 // The route is on the way whatever the search says.
                 visited: visited.iter().copied().chain(route.iter()).collect(),
                 route,
+                cut,
             },
-            _ => Self::Everywhere { route },
+            _ => Self::Everywhere { route, cut },
         }
     }
 }

@@ -21,7 +21,7 @@ const RARE: u64 = 8;
 pub(super) fn file(anchors: Anchors, dependency: &Dependency, rarity: &Rarity, out: &mut Vec<Anchor>) {
     match (&*dependency.question, &dependency.footprint) {
         (Question::Get(get), _) => out.push(reference(anchors, get.target())),
-        (Question::Expand(_), Footprint::Graph(Some(graph))) => {
+        (Question::Expand(expand), Footprint::Graph(Some(graph))) => {
             out.extend(
                 graph
                     .inner
@@ -30,8 +30,18 @@ pub(super) fn file(anchors: Anchors, dependency: &Dependency, rarity: &Rarity, o
                     .map(|id| anchors.id(id)),
             );
             out.push(anchors.unknown_neighbours());
+            // One that is not there may come. One alone is there, or there is no graph.
+            if let roots @ [_, _, ..] = expand.roots() {
+                out.extend(roots.iter().map(|root| reference(anchors, root)));
+            }
+            // What comes to pass the filters by other columns than those that neighbours are told of.
+            if !expand.admitted().filters().is_empty() {
+                Choice::best(anchors, expand.admitted(), rarity, out);
+            }
         }
-        (Question::Expand(expand), _) => out.push(reference(anchors, expand.root())),
+        (Question::Expand(expand), _) => {
+            out.extend(expand.roots().iter().map(|root| reference(anchors, root)));
+        }
         (Question::Path(path), Footprint::Path(searched)) => {
             route(anchors, path, searched.as_ref(), out);
         }
@@ -115,7 +125,7 @@ fn route(anchors: Anchors, path: &Path, searched: Option<&Searched>, out: &mut V
             out.extend(visited.iter().map(|id| anchors.id(id)));
             out.push(anchors.unknown_neighbours());
         }
-        Some(Searched::Everywhere { route }) => {
+        Some(Searched::Everywhere { route, .. }) => {
             out.extend(route.iter().map(|id| anchors.id(id)));
             out.push(anchors.every_turn());
             if path.rel_types().is_empty() {

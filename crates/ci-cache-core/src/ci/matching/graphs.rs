@@ -4,7 +4,8 @@
 //! CIs at their other ends can be seen and how their codes sort, and from the columns of the CIs that are shown. As long
 //! as none of that changes, every step reads the same.
 //!
-//! A path is the first, by codes, of the shortest ones. What goes leaves it the first, unless it is part of it. What
+//! A path is the first, by codes, of the shortest ones, or the first few. What goes leaves them the first, unless it is part of
+//! them; but where there are more, which the answer says, it may be part of those. What
 //! comes makes a better one only if it is reached from an end within the question's hops: the search had come `a` steps
 //! from one end and `b` from the other, `a + b` being the length of the answer (or the most hops that are asked for), so
 //! a way through something new that touches no CI of the `a` and `b` steps has at least `a + 1` steps before it, `b + 1`
@@ -22,6 +23,7 @@ use super::ids::Ids;
 use super::reason::Reason;
 use super::rows::{is_named, named, seen, stays};
 use super::rules::Rule;
+use super::verdict::{Verdict, judge};
 
 /// Most neighbours that a change's are compared one by one; a hub with more counts as beside everything.
 const MOST_NEIGHBOURS: usize = 4_096;
@@ -92,9 +94,21 @@ pub(super) fn turns(change: &CiChange) -> bool {
 }
 
 pub(super) fn expand_ci(expand: &Expand, seen: Option<&Expanded>, change: &CiChange) -> Option<Reason> {
+    let mut roots = expand.roots().iter();
+    let mut named = || roots.find_map(|root| renames(root, change, expand.includes_deleted()));
     let Some(graph) = seen else {
-        return renames(expand.root(), change, expand.includes_deleted());
+        return named();
     };
+    // Of several roots some may be missing. One alone is in the graph.
+    if expand.roots().len() > 1
+        && !Rule::MissingRootsCome.is_broken()
+        && let Some(reason) = named()
+    {
+        return Some(reason);
+    }
+    if !expand.admitted().filters().is_empty() {
+        return filtered_ci(expand, graph, change);
+    }
     let turn = turn(change, expand.includes_deleted());
     if graph.has(change.id) {
         return match turn {
@@ -110,6 +124,48 @@ pub(super) fn expand_ci(expand: &Expand, seen: Option<&Expanded>, change: &CiCha
         Turn::Went | Turn::Renamed if !cut => None,
         Turn::Came | Turn::Went | Turn::Renamed => is_beside(&graph.inner, change),
     }
+}
+
+/// The same where only CIs that pass filters are reached.
+///
+/// The feed tells neighbours where a CI comes, goes or is renamed, not where another column changes: whether one that comes to pass
+/// a filter by such a change is beside the graph is not known, so it counts as beside.
+fn filtered_ci(expand: &Expand, graph: &Expanded, change: &CiChange) -> Option<Reason> {
+    // Of a root it is only asked that it can be seen.
+    let is_root = graph.roots.has(change.id);
+    let verdict = |row: &Option<Image>| match row {
+        Some(row) if is_root && (expand.includes_deleted() || !row.deleted) => Verdict::Yes,
+        Some(_) if is_root => Verdict::No,
+        row => judge(expand.admitted(), row.as_ref()),
+    };
+    let (before, after) = (verdict(&change.old), verdict(&change.new));
+    if graph.has(change.id) {
+        return match (after, &change.old, &change.new) {
+            (Verdict::No, ..) if Rule::FiltersRefuse.is_broken() && !turns(change) => None,
+            (Verdict::No, ..) => Some(Reason::Member),
+            (Verdict::Yes, Some(old), Some(new)) if stays(old, new) => None,
+            (Verdict::Yes, ..) => Some(Reason::ColumnsOfRow),
+            (Verdict::Maybe, ..) => Some(Reason::Unknown),
+        };
+    }
+    let comes = before != Verdict::Yes && after != Verdict::No;
+    // As without filters, one that can be seen and is not in the graph was cut off.
+    let moves = before != Verdict::No
+        && (after != Verdict::Yes || renamed(change))
+        && graph.cut
+        && !Rule::CutsDependOnOrder.is_broken();
+    if !comes && !moves {
+        return None;
+    }
+    if turns(change) {
+        return is_beside(&graph.inner, change);
+    }
+    (!Rule::FiltersAdmit.is_broken()).then_some(Reason::Unknown)
+}
+
+/// Tells whether a CI that was there and is has another code.
+fn renamed(change: &CiChange) -> bool {
+    matches!((&change.old, &change.new), (Some(old), Some(new)) if old.code != new.code)
 }
 
 pub(super) fn expand_relation(
@@ -168,21 +224,28 @@ pub(super) fn path_ci(path: &Path, seen: Option<&Searched>, change: &CiChange) -
     };
     match seen? {
         Searched::Itself(id) => shown(*id == change.id),
-        Searched::Visited { visited, route } => shown(route.has(change.id)).or_else(|| match turn {
+        Searched::Visited { visited, route, cut } => shown(route.has(change.id)).or_else(|| match turn {
             // Codes decide between ways; where there is none they do not.
             Turn::Renamed => (visited.has(change.id) && route.len() > 0 && !Rule::CodesBreakTies.is_broken())
                 .then_some(Reason::Order),
             Turn::Came if visited.has(change.id) => Some(Reason::Member),
             Turn::Came => is_beside(visited, change),
-            // Not of the route: what goes makes no way better.
-            Turn::Unseen | Turn::Stayed(..) | Turn::Went => None,
+            // Not of the route: what goes makes no way better, but it may take one of those that are not shown.
+            Turn::Went => (is_cut(*cut) && visited.has(change.id)).then_some(Reason::Member),
+            Turn::Unseen | Turn::Stayed(..) => None,
         }),
-        Searched::Everywhere { route } => shown(route.has(change.id)).or(match turn {
-            Turn::Unseen | Turn::Stayed(..) | Turn::Went => None,
+        Searched::Everywhere { route, cut } => shown(route.has(change.id)).or(match turn {
+            Turn::Unseen | Turn::Stayed(..) => None,
+            Turn::Went => is_cut(*cut).then_some(Reason::Unknown),
             Turn::Renamed => (route.len() > 0).then_some(Reason::Unknown),
             Turn::Came => Some(Reason::Unknown),
         }),
     }
+}
+
+/// Tells whether there are more paths than shown, any of which may go.
+fn is_cut(cut: bool) -> bool {
+    cut && !Rule::OtherWaysGo.is_broken()
 }
 
 pub(super) fn path_relation(path: &Path, seen: Option<&Searched>, change: &RelationChange) -> Option<Reason> {
@@ -199,7 +262,7 @@ pub(super) fn path_relation(path: &Path, seen: Option<&Searched>, change: &Relat
     };
     match seen? {
         Searched::Itself(_) => None,
-        Searched::Visited { visited, route } => {
+        Searched::Visited { visited, route, cut } => {
             let near = if Rule::VisitedMatter.is_broken() {
                 route
             } else {
@@ -209,11 +272,13 @@ pub(super) fn path_relation(path: &Path, seen: Option<&Searched>, change: &Relat
             let leads_on = came.is_some_and(|relation| {
                 near.has(relation.from) || (near.has(relation.to) && !Rule::BothEnds.is_broken())
             });
-            (leads_on || was_shown(route)).then_some(Reason::Expansion)
+            let was_there = is_cut(*cut) && was_shown(visited);
+            (leads_on || was_there || was_shown(route)).then_some(Reason::Expansion)
         }
-        Searched::Everywhere { route } => {
+        Searched::Everywhere { route, cut } => {
             let shown = was_shown(route).then_some(Reason::Expansion);
-            shown.or(came.map(|_| Reason::Unknown))
+            let other = came.or(went.filter(|_| is_cut(*cut)));
+            shown.or(other.map(|_| Reason::Unknown))
         }
     }
 }

@@ -10,11 +10,11 @@
 //! | search | a row of the result leaves it or shows other columns; another one matches and sorts before the last row of a full result, or the result is not full |
 //! | list | a row joins or leaves the selection, moves in the order, or shows other columns on the page |
 //! | aggregate | a row joins or leaves the selection, or has another group's or distinct value |
-//! | expand | a CI of the graph leaves it or shows other columns; one beside an expanded CI appears, or, in a graph that was cut, moves |
-//! | path | a CI of the route leaves it or shows other columns; one that was visited sorts elsewhere; one beside those appears |
+//! | expand | a CI of the graph leaves it or shows other columns; one beside an expanded CI appears, or, in a graph that was cut, moves; a root that was missing comes. With filters, any CI that comes to pass them by a change that does not tell its neighbours |
+//! | path | a CI of the route leaves it or shows other columns; one that was visited sorts elsewhere; one beside those appears; where there are more paths than shown, one that was visited goes |
 //!
 //! A change of a relation matters to an expansion when it leads from a CI that was expanded, the way that is followed; to
-//! a path when one comes at a CI that was visited or one goes between two of the route; to nothing else.
+//! a path when one comes at a CI that was visited or one goes between two of the route, or of those that were visited where there are more paths than shown; to nothing else.
 //!
 //! Whoever says no must leave the *footprint* true as well as the answer: changes are judged one by one by what was
 //! true when the answer was loaded.

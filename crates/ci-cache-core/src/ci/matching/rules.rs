@@ -61,12 +61,20 @@ pub enum Rule {
     CodesBreakTies,
     /// A path depends on all that the search visited, not on the route alone.
     VisitedMatter,
+    /// A root that is not there may come.
+    MissingRootsCome,
+    /// A CI that comes to pass the filters of an expansion is reached.
+    FiltersAdmit,
+    /// A CI of a graph that does not pass its filters any more leaves it.
+    FiltersRefuse,
+    /// Where there are more paths than the answer has, one of the others may go.
+    OtherWaysGo,
 }
 
 impl Rule {
     /// Every rule, for tests that break one after the other.
     #[cfg(feature = "planted")]
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::WindowKeepsTheFirst,
         Self::OpenWindowTakesAll,
         Self::AbsentLast,
@@ -92,6 +100,10 @@ impl Rule {
         Self::ExpandedLevels,
         Self::CodesBreakTies,
         Self::VisitedMatter,
+        Self::MissingRootsCome,
+        Self::FiltersAdmit,
+        Self::FiltersRefuse,
+        Self::OtherWaysGo,
     ];
 
     /// Tells whether this thread broke the rule: never in what ships.

@@ -278,6 +278,7 @@ fn a_list_counts_and_an_aggregate_groups() {
 fn graph(cut: bool) -> Graph {
     Graph {
         root: id(1),
+        missing: Vec::new(),
         items: (1..=3)
             .map(|number| Node {
                 ci: summary(number),
