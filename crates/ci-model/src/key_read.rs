@@ -297,6 +297,8 @@ mod tests {
                 .build()
                 .unwrap()
                 .into(),
+            List::builder().build().unwrap().into(),
+            Path::builder(code("a"), code("b")).build().unwrap().into(),
             List::builder().order(ListOrder::Updated).build().unwrap().into(),
             Path::builder(code("a"), code("b"))
                 .most(5)
@@ -356,10 +358,16 @@ mod tests {
     #[test]
     fn nothing_else_is_read() {
         let tenant = TenantId::new("acme").unwrap();
+        let keys: Vec<Key> = questions()
+            .iter()
+            .map(|question| Key::new(&tenant, question))
+            .collect();
         for question in questions() {
             let bytes = Key::new(&tenant, &question).as_bytes().to_vec();
             for end in 0..bytes.len() {
-                assert!(Key::read(&bytes[..end]).is_none());
+                // What is optional is at the end: without it, it is the key of a question of its own.
+                let other = keys.iter().any(|key| key.as_bytes() == &bytes[..end]);
+                assert!(other || Key::read(&bytes[..end]).is_none());
             }
             for bit in 0..bytes.len() * 8 {
                 let mut other = bytes.clone();

@@ -395,6 +395,7 @@ mod tests {
             root: CiId(uuid::Uuid::from_u128(1)),
             items: vec![Node { ci: ci(1), level: 0 }, Node { ci: ci(2), level: 1 }],
             relations: vec![relation.clone()],
+            missing: vec![CiCode::new("gone").unwrap().into()],
             nodes_truncated: true,
             edges_truncated: false,
         };
