@@ -78,12 +78,14 @@ impl Shown {
     fn is_short(&self) -> bool {
         match self {
             Self::Id | Self::Code | Self::Name => true,
-            Self::DeletedAt | Self::Tags | Self::Attributes => false,
+            Self::DeletedAt
+            | Self::Tags
+            | Self::Attributes
+            | Self::Field(Field::Tag(_) | Field::Attribute(_)) => false,
             Self::Field(Field::Column(column)) => !matches!(
                 column,
                 Column::Criticality | Column::CreatedAt | Column::UpdatedAt
             ),
-            Self::Field(Field::Tag(_) | Field::Attribute(_)) => false,
         }
     }
 
