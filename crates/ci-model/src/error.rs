@@ -92,6 +92,11 @@ pub enum Error {
         /// The form that is expected.
         expected: &'static str,
     },
+    /// A cursor is sound, but was made for another search.
+    #[error(
+        "accept the cursor: it was made for another search; ask with the keywords, filters and order that it came with"
+    )]
+    ForeignCursor,
 }
 
 impl Error {

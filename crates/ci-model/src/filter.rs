@@ -6,9 +6,10 @@ use std::fmt;
 use crate::field::split_expression;
 use crate::{Criticality, Error, Field, FieldKind, Timestamp, fold::fold, limits, text};
 
-const TEXT_OPERATORS: &str = "=, !=, contains, in, exists";
-const ORDERED_OPERATORS: &str = "=, !=, in, exists, <, <=, >, >=";
-const ALL_OPERATORS: &str = "=, !=, contains, in, exists, <, <=, >, >=";
+const ORDERED_OPERATORS: &str = "=, !=, in, not in, exists, <, <=, >, >=";
+const ALL_OPERATORS: &str = "=, !=, contains, not contains, in, not in, exists, <, <=, >, >=";
+/// Numbers below this are the same in binary floating point, so that every database compares them alike.
+const EXACT: i64 = 1 << 53;
 
 /// A condition's operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +32,10 @@ pub enum Operator {
     Gt,
     /// `>=`
     Ge,
+    /// `not contains`: there is a text, and it does not have the value in it, in any case.
+    NotContains,
+    /// `not in`: another value than each of several; an absent value is neither in nor not in.
+    NotIn,
 }
 
 impl Operator {
@@ -59,15 +64,26 @@ impl Operator {
             Self::Le => "<=",
             Self::Gt => ">",
             Self::Ge => ">=",
+            Self::NotContains => "not contains",
+            Self::NotIn => "not in",
         }
     }
 
     /// Reads an operator; `field` only for the error's text.
     fn parse(word: &str, field: &str) -> Result<Self, Error> {
+        let mut words = word.split_whitespace();
+        if let (Some("not"), Some(second), None) = (words.next(), words.next(), words.next()) {
+            return match second {
+                "in" => Ok(Self::NotIn),
+                "contains" => Ok(Self::NotContains),
+                _ => Err(Error::operator(word, field, ALL_OPERATORS)),
+            };
+        }
         Ok(match word {
             "=" | "==" => Self::Eq,
             "!=" => Self::Ne,
             "contains" | "~" => Self::Contains,
+            "!~" => Self::NotContains,
             "in" => Self::In,
             "exists" => Self::Exists,
             "<" => Self::Lt,
@@ -80,10 +96,14 @@ impl Operator {
 
     fn fits(self, kind: FieldKind) -> bool {
         match self {
-            Self::Eq | Self::Ne | Self::In | Self::Exists => true,
-            Self::Contains => kind == FieldKind::Text,
-            Self::Lt | Self::Le | Self::Gt | Self::Ge => kind != FieldKind::Text,
+            Self::Contains | Self::NotContains => kind == FieldKind::Text,
+            _ => true,
         }
+    }
+
+    /// Tells whether it asks for an order.
+    pub fn is_ordered(self) -> bool {
+        matches!(self, Self::Lt | Self::Le | Self::Gt | Self::Ge)
     }
 }
 
@@ -96,9 +116,31 @@ pub enum Value {
     Criticality(Criticality),
     /// A moment.
     Moment(Timestamp),
+    /// A whole number that the numbers in a document are compared with; its absolute value is below 2^53.
+    Number(i64),
 }
 
 impl Value {
+    /// Reads what a field's order is asked of. In a document numbers are compared with numbers and texts with texts: a whole number
+    /// is a number, everything else and what is in double quotes a text.
+    fn parse_ordered(field: &Field, value: &str) -> Result<Self, Error> {
+        let trimmed = value.trim();
+        if matches!(field, Field::Column(_)) {
+            return Self::parse(field, value);
+        }
+        match trimmed.parse::<i64>() {
+            Ok(number) if number.unsigned_abs() < EXACT.unsigned_abs() => Ok(Self::Number(number)),
+            Err(_) if trimmed.parse::<f64>().is_err() => {
+                let quoted = trimmed.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+                Self::parse(field, quoted.unwrap_or(value))
+            }
+            _ => Err(Error::value(
+                &field.to_string(),
+                "a whole number below 2^53, or a text (in double quotes where it looks like a number)",
+            )),
+        }
+    }
+
     fn parse(field: &Field, value: &str) -> Result<Self, Error> {
         match field.kind() {
             FieldKind::Text => {
@@ -121,6 +163,9 @@ impl Value {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Condition {
     /// Compared with one value; `Operator` is one of `=`, `!=`, `<`, `<=`, `>`, `>=`.
+    ///
+    /// The order of texts is that of their bytes. In a document only texts have an order with a text, and only numbers with a
+    /// number. Fractions are compared as the database holds them: PostgreSQL keeps every digit, SQLite some sixteen.
     Compare(Operator, Value),
     /// The text has this folded text in it; never empty.
     Contains(String),
@@ -128,6 +173,10 @@ pub enum Condition {
     In(BTreeSet<Value>),
     /// There is a value (true) or none (false). A JSON null is no value; an array or object is one.
     Exists(bool),
+    /// There is a text, and it does not have this folded text in it; never empty.
+    NotContains(String),
+    /// There is a value, and it is none of these; at least one.
+    NotIn(BTreeSet<Value>),
 }
 
 /// One field and one condition on it.
@@ -140,7 +189,7 @@ pub struct Filter {
 impl Filter {
     /// Makes a filter from its three parts: a field's name, an operator's text and the values.
     ///
-    /// `in` takes one or more values, `exists` none (there is a value) or one of `true` and `false`, every other
+    /// `in` and `not in` take one or more values, `exists` none (there is a value) or one of `true` and `false`, every other
     /// operator exactly one.
     ///
     /// # Errors
@@ -150,17 +199,17 @@ impl Filter {
         let parsed: Field = field.parse()?;
         let operator = Operator::parse(operator, field)?;
         if !operator.fits(parsed.kind()) {
-            let allowed = if parsed.kind() == FieldKind::Text {
-                TEXT_OPERATORS
-            } else {
-                ORDERED_OPERATORS
-            };
-            return Err(Error::operator(operator.as_str(), field, allowed));
+            return Err(Error::operator(operator.as_str(), field, ORDERED_OPERATORS));
         }
         let condition = match operator {
             Operator::Exists => Condition::Exists(parse_exists(field, values)?),
             Operator::In => Condition::In(parse_in(&parsed, values)?),
+            Operator::NotIn => Condition::NotIn(parse_in(&parsed, values)?),
             Operator::Contains => Condition::Contains(parse_contains(single(field, values)?)?),
+            Operator::NotContains => Condition::NotContains(parse_contains(single(field, values)?)?),
+            _ if operator.is_ordered() => {
+                Condition::Compare(operator, Value::parse_ordered(&parsed, single(field, values)?)?)
+            }
             _ => Condition::Compare(operator, Value::parse(&parsed, single(field, values)?)?),
         };
         Ok(Self {
@@ -169,8 +218,9 @@ impl Filter {
         })
     }
 
-    /// Reads an expression: `ci_type=SW`, `status!=retired`, `owner contains ops` (or `owner~ops`),
-    /// `criticality>=4`, `location in a,b` (or `in ["a","b"]` as JSON), `tags.role exists`, `owner exists false`.
+    /// Reads an expression: `ci_type=SW`, `status!=retired`, `owner contains ops` (or `owner~ops`), `owner not contains ops` (or
+    /// `owner!~ops`), `criticality>=4`, `attributes.cpu>=8`, `location in a,b` (or `in ["a","b"]` as JSON), `location not in a,b`,
+    /// `tags.role exists`, `owner exists false`.
     ///
     /// The value is everything after the operator, spaces included; after a word operator one space is cut.
     ///
@@ -179,8 +229,9 @@ impl Filter {
     pub fn parse(expression: &str) -> Result<Self, Error> {
         let (field, rest) = split_expression(expression.trim_start());
         let (operator, value) = split_operator(rest);
+        let is_list = operator.split_whitespace().next_back() == Some("in");
         match operator {
-            "in" => Self::new(field, operator, &split_values(field, value)?),
+            _ if is_list => Self::new(field, operator, &split_values(field, value)?),
             "exists" if value.trim().is_empty() => Self::new::<&str>(field, operator, &[]),
             _ => Self::new(field, operator, &[value]),
         }
@@ -205,10 +256,15 @@ fn split_operator(rest: &str) -> (&str, &str) {
         .unwrap_or(rest.len());
     // At most two: `=` may be followed by a value that begins with such a character, as in `tags.a=>b`.
     let length = match rest.as_bytes() {
-        [b'!' | b'<' | b'>' | b'=', b'=', ..] => 2,
+        [b'!' | b'<' | b'>' | b'=', b'=', ..] | [b'!', b'~', ..] => 2,
         _ if symbols > 0 => 1,
         _ => {
-            let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            let mut end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            if &rest[..end] == "not" {
+                let second = rest.len() - rest[end..].trim_start().len();
+                let length = rest[second..].find(char::is_whitespace);
+                end = length.map_or(rest.len(), |length| second + length);
+            }
             let (word, value) = rest.split_at(end);
             return (word, value.strip_prefix(char::is_whitespace).unwrap_or(value));
         }
@@ -268,6 +324,7 @@ impl fmt::Display for Value {
             Self::Text(text) => f.write_str(text),
             Self::Criticality(value) => write!(f, "{}", value.get()),
             Self::Moment(moment) => moment.fmt(f),
+            Self::Number(number) => number.fmt(f),
         }
     }
 }
@@ -309,6 +366,34 @@ mod tests {
                 "location",
                 Condition::In([text("a,b")].into()),
             ),
+            (
+                "owner not contains OPS",
+                "owner",
+                Condition::NotContains("ops".into()),
+            ),
+            ("owner!~OPS", "owner", Condition::NotContains("ops".into())),
+            (
+                "location not  in b,a",
+                "location",
+                Condition::NotIn([text("a"), text("b")].into()),
+            ),
+            ("owner>=m", "owner", compare(Operator::Ge, "m")),
+            ("owner<10", "owner", compare(Operator::Lt, "10")),
+            (
+                "tags.until<2026-01",
+                "tags.until",
+                compare(Operator::Lt, "2026-01"),
+            ),
+            (
+                r#"tags.until>"2026""#,
+                "tags.until",
+                compare(Operator::Gt, "2026"),
+            ),
+            (
+                "tags.n > -8",
+                "tags.n",
+                Condition::Compare(Operator::Gt, Value::Number(-8)),
+            ),
             ("owner exists", "owner", Condition::Exists(true)),
             ("owner exists false", "owner", Condition::Exists(false)),
             (r#"tags."a=b"=c"#, r#"tags."a=b""#, compare(Operator::Eq, "c")),
@@ -329,8 +414,15 @@ mod tests {
             ("colour=red", "colour"),
             ("ci_type", "operator ``"),
             ("ci_type like x", "operator `like`"),
-            ("ci_type>A", "`>` on `ci_type`: allowed are =, !=, contains"),
-            ("criticality contains 1", "`contains` on `criticality`"),
+            ("ci_type not like x", "operator `not like`"),
+            ("ci_type not", "operator `not`"),
+            (
+                "criticality contains 1",
+                "`contains` on `criticality`: allowed are =, !=, in, not in",
+            ),
+            ("created_at !~ 1", "`not contains` on `created_at`"),
+            ("tags.n>=1.5", "a whole number"),
+            ("tags.n<9007199254740992", "a whole number"),
             ("criticality=6", "6 is outside 1 to 5"),
             ("criticality=high", "whole number"),
             ("created_at>soon", "created_at"),

@@ -15,7 +15,7 @@ use crate::filter::{Condition, Filter, Value};
 use crate::{
     Aggregate, CiRef, Direction, Expand, Field, Get, List, ListOrder, Path, Question, RelationType, Search,
 };
-use crate::{KeywordMode, Order, Selection, TenantId};
+use crate::{KeywordMode, Order, Ranking, Selection, TenantId, sealed};
 
 /// Version of the byte format; a change makes every older key another key.
 const FORMAT: u8 = 1;
@@ -68,10 +68,8 @@ impl Key {
 
     /// Eight hexadecimal digits for people to tell entries apart: the same in every process, not unique.
     pub fn short(&self) -> String {
-        // FNV-1a, 64 bits, folded to 32 (Fowler, Noll, Vo); for display only.
-        let hash = self.0.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        // 64 bits, folded to 32; for display only.
+        let hash = sealed::checksum(&self.0);
         format!("{:08x}", (hash >> 32) ^ (hash & 0xffff_ffff))
     }
 }
@@ -87,6 +85,16 @@ impl AsRef<[u8]> for Key {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// A number that tells what a search finds and in which order, its limit and start apart: the same in every process and for every
+/// tenant.
+pub(crate) fn fingerprint(search: &Search) -> u64 {
+    let mut writer = Writer(Vec::with_capacity(96));
+    writer.byte(FORMAT);
+    writer.found(search);
+    writer.ranking(search.ranking());
+    sealed::checksum(&writer.0)
 }
 
 struct Writer(Vec<u8>);
@@ -159,6 +167,10 @@ impl Writer {
                 self.byte(2);
                 self.0.extend_from_slice(&moment.as_micros().to_le_bytes());
             }
+            Value::Number(number) => {
+                self.byte(3);
+                self.0.extend_from_slice(&number.to_le_bytes());
+            }
         }
     }
 
@@ -182,6 +194,15 @@ impl Writer {
             Condition::Exists(yes) => {
                 self.byte(3);
                 self.byte(u8::from(*yes));
+            }
+            Condition::NotContains(text) => {
+                self.byte(4);
+                self.text(text);
+            }
+            Condition::NotIn(values) => {
+                self.byte(5);
+                self.length(values.len());
+                values.iter().for_each(|value| self.value(value));
             }
         }
     }
@@ -208,12 +229,36 @@ impl Writer {
         self.reference(get.target());
     }
 
-    fn search(&mut self, search: &Search) {
+    fn found(&mut self, search: &Search) {
         self.selection(search.selection());
         self.byte(search.sort().column as u8);
         self.byte(u8::from(search.sort().order == Order::Descending));
+    }
+
+    fn ranking(&mut self, ranking: &Ranking) {
+        match ranking {
+            Ranking::Plain => self.length(0),
+            Ranking::ExactFirst(first) => self.texts(first),
+            // After no identifiers, so that the keys of other searches stayed as they were before there was this.
+            Ranking::ByMatch(text) => {
+                self.length(0);
+                self.byte(1);
+                self.text(text);
+            }
+        }
+    }
+
+    fn search(&mut self, search: &Search) {
+        self.found(search);
         self.number(search.limit());
-        self.texts(search.exact_first());
+        self.ranking(search.ranking());
+        if let Some(start) = search.start() {
+            self.byte(2);
+            self.byte(start.rank());
+            self.byte(u8::from(start.value().is_some()));
+            self.text(start.value().unwrap_or_default());
+            self.0.extend_from_slice(start.id().0.as_bytes());
+        }
     }
 
     fn list(&mut self, list: &List) {
@@ -295,6 +340,23 @@ mod tests {
             .into()
     }
 
+    /// What comes after a row.
+    fn after(search: crate::SearchBuilder, code: &str, subtype: Option<&str>) -> Question {
+        let row = crate::CiSummary {
+            ci_id: crate::CiId::derived(&tenant("t"), &CiCode::new(code).unwrap()),
+            ci_code: CiCode::new(code).unwrap(),
+            ci_name: "n".into(),
+            ci_type: "SW".into(),
+            ci_subtype: subtype.map(Into::into),
+            ci_category: None,
+            status: None,
+            location: None,
+            owner: None,
+        };
+        let search = search.build().unwrap();
+        search.after(&search.cursor_at(&row)).unwrap().into()
+    }
+
     #[test]
     fn the_same_question_has_one_key() {
         let a = Key::new(&tenant("t"), &search(&["ERP", "db "], &["owner=x", "status=y"]));
@@ -309,6 +371,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of questions")]
     fn everything_that_decides_the_answer_is_in_the_key() {
         let code = |code: &str| CiRef::from(CiCode::new(code).unwrap());
         let builder = || Search::builder().keyword("a");
@@ -321,6 +384,11 @@ mod tests {
             search(&[], &["owner!=a"]),
             search(&[], &["owner contains a"]),
             search(&[], &["owner in a"]),
+            search(&[], &["owner not contains a"]),
+            search(&[], &["owner not in a"]),
+            search(&[], &["tags.owner>1"]),
+            search(&[], &["tags.owner>=1"]),
+            search(&[], &["tags.owner>\"1\""]),
             search(&[], &["status=a"]),
             search(&[], &["tags.owner=a"]),
             search(&[], &["attributes.owner=a"]),
@@ -334,6 +402,16 @@ mod tests {
                 .unwrap()
                 .into(),
             builder().exact_first(["a"]).build().unwrap().into(),
+            builder().ranked().build().unwrap().into(),
+            builder().rank_by("b").build().unwrap().into(),
+            builder().exact_first(["a", "b"]).build().unwrap().into(),
+            after(builder(), "x", None),
+            after(builder(), "y", None),
+            after(builder().ranked(), "x", None),
+            after(builder().exact_first(["a"]), "x", None),
+            after(builder().sort("ci_subtype".parse().unwrap()), "x", None),
+            after(builder().sort("ci_subtype".parse().unwrap()), "x", Some("")),
+            after(builder().sort("ci_subtype".parse().unwrap()), "x", Some("s")),
             builder().include_deleted(true).build().unwrap().into(),
             Search::builder()
                 .keyword("aa-bb")

@@ -41,9 +41,11 @@ mod key_read;
 pub mod limits;
 mod outcome;
 mod predicate;
+mod projection;
 mod query;
 mod question;
 mod relation;
+mod sealed;
 mod selection;
 mod tenant;
 mod text;
@@ -60,9 +62,10 @@ pub use filter::Filter;
 pub use json::Document;
 pub use key::Key;
 pub use outcome::{CiOutcome, Effect, Rejection, RelationOutcome};
+pub use projection::{Projection, Row};
 pub use query::{
-    Aggregate, AggregateBuilder, Distinct, Expand, ExpandBuilder, Get, List, ListBuilder, ListOrder, Order,
-    Path, PathBuilder, Search, SearchBuilder, Sort, SortColumn,
+    Aggregate, AggregateBuilder, Cursor, Distinct, Expand, ExpandBuilder, Get, List, ListBuilder, ListOrder,
+    Order, Path, PathBuilder, Place, Ranking, Search, SearchBuilder, Sort, SortColumn,
 };
 pub use question::{Question, QuestionKind};
 pub use relation::{Direction, Relation, RelationDraft, RelationRecord, RelationType};

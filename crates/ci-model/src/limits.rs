@@ -46,6 +46,10 @@ pub const GROUPS: u32 = 200;
 pub const GROUPS_DEFAULT: u32 = 50;
 /// Most fields to group by.
 pub const GROUP_FIELDS: usize = 4;
+/// Most facets of a search.
+pub const FACETS: usize = 16;
+/// Most fields that a projection shows.
+pub const SHOWN_FIELDS: usize = 64;
 /// Most CIs of one batch get.
 pub const BATCH_GET: usize = 1_000;
 /// Most roots of an expansion.

@@ -5,6 +5,8 @@
 //! counts as matching, so that a selection may match too much but never too little.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use crate::change::Image;
 use crate::filter::{Condition, Filter, Operator, Value};
@@ -45,15 +47,37 @@ enum Found<'a> {
     /// An array or object: there, but never equal or unequal to anything.
     Opaque,
     Text(Cow<'a, str>),
+    /// A number or truth value of a document, with its text.
+    Scalar(&'a serde_json::Value, String),
     Criticality(u8),
     Moment(Timestamp),
 }
 
 impl Found<'_> {
+    /// The text, for conditions without an order.
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Scalar(_, text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Tells whether the value is one of several; nothing where there is no value that could be.
+    fn is_one_of(&self, values: &BTreeSet<Value>) -> Option<bool> {
+        let is = |value: &Value| self.compare(Operator::Eq, value) == Some(Ordering::Equal);
+        let comparable = values
+            .first()
+            .is_some_and(|value| self.compare(Operator::Eq, value).is_some());
+        comparable.then(|| values.iter().any(is))
+    }
+
     /// Tells whether the two are of one kind and how they compare.
-    fn compare(&self, value: &Value) -> Option<std::cmp::Ordering> {
+    fn compare(&self, operator: Operator, value: &Value) -> Option<Ordering> {
         match (self, value) {
             (Self::Text(text), Value::Text(value)) => Some(text.as_ref().cmp(value)),
+            (Self::Scalar(_, text), Value::Text(value)) if !operator.is_ordered() => Some(text.cmp(value)),
+            (Self::Scalar(scalar, _), Value::Number(number)) => compare_numbers(scalar, *number),
             (Self::Criticality(number), Value::Criticality(value)) => Some(number.cmp(&value.get())),
             (Self::Moment(moment), Value::Moment(value)) => Some(moment.cmp(value)),
             _ => None,
@@ -68,19 +92,34 @@ impl Filter {
         match (self.condition(), &found) {
             (_, Found::Unknown) => true,
             (Condition::Exists(yes), found) => *yes != matches!(found, Found::Absent),
-            (Condition::Contains(part), Found::Text(text)) => fold(text).contains(part.as_str()),
-            (Condition::Compare(operator, value), found) => {
-                found.compare(value).is_some_and(|order| holds(*operator, order))
-            }
-            (Condition::In(values), found) => values
-                .iter()
-                .any(|value| found.compare(value) == Some(std::cmp::Ordering::Equal)),
-            (Condition::Contains(_), _) => false,
+            (Condition::Contains(part), found) => found
+                .text()
+                .is_some_and(|text| fold(text).contains(part.as_str())),
+            (Condition::NotContains(part), found) => found
+                .text()
+                .is_some_and(|text| !fold(text).contains(part.as_str())),
+            (Condition::Compare(operator, value), found) => found
+                .compare(*operator, value)
+                .is_some_and(|order| holds(*operator, order)),
+            (Condition::In(values), found) => found.is_one_of(values) == Some(true),
+            (Condition::NotIn(values), found) => found.is_one_of(values) == Some(false),
         }
     }
 }
 
-fn holds(operator: Operator, order: std::cmp::Ordering) -> bool {
+/// How a number of a document compares with a whole one below 2^53, exactly: an integer as it is, another in floating point, which
+/// such a number is the same in.
+#[expect(clippy::cast_precision_loss, reason = "whole numbers below 2^53 are exact")]
+fn compare_numbers(value: &serde_json::Value, number: i64) -> Option<Ordering> {
+    match (value.as_i64(), value.as_u64()) {
+        (Some(integer), _) => Some(integer.cmp(&number)),
+        // Beyond what is signed.
+        (None, Some(_)) => Some(Ordering::Greater),
+        (None, None) => value.as_f64()?.partial_cmp(&(number as f64)),
+    }
+}
+
+fn holds(operator: Operator, order: Ordering) -> bool {
     match operator {
         Operator::Eq => order.is_eq(),
         Operator::Ne => order.is_ne(),
@@ -89,7 +128,9 @@ fn holds(operator: Operator, order: std::cmp::Ordering) -> bool {
         Operator::Gt => order.is_gt(),
         Operator::Ge => order.is_ge(),
         // These have conditions of their own and never stand in a comparison.
-        Operator::Contains | Operator::In | Operator::Exists => false,
+        Operator::Contains | Operator::NotContains | Operator::In | Operator::NotIn | Operator::Exists => {
+            false
+        }
     }
 }
 
@@ -124,7 +165,7 @@ fn document_value<'a>(document: Option<&'a Document>, path: &[String]) -> Found<
     match value {
         None | Some(serde_json::Value::Null) => Found::Absent,
         Some(serde_json::Value::String(text)) => Found::Text(text.as_str().into()),
-        Some(value) => scalar_text(value).map_or(Found::Opaque, |text| Found::Text(text.into())),
+        Some(value) => scalar_text(value).map_or(Found::Opaque, |text| Found::Scalar(value, text)),
     }
 }
 
@@ -179,6 +220,25 @@ mod tests {
             ("tags.net.ip in 10.0.0.1,b", true),
             ("tags.env.deeper exists", false),
             ("attributes.env exists", false),
+            ("owner not contains OP", false),
+            ("owner not contains x", true),
+            ("location not contains x", false),
+            ("tags.n not contains 7", true),
+            ("owner not in Ops,x", false),
+            ("owner not in ops", true),
+            ("location not in x", false),
+            ("tags.list not in x", false),
+            ("tags.none not in x", false),
+            ("criticality not in 1,2", true),
+            ("owner>=Op", true),
+            ("owner<O", false),
+            ("tags.n>=8", true),
+            ("tags.n>8", false),
+            ("tags.n<100", true),
+            (r#"tags.n<"9""#, false),
+            ("tags.env<q", true),
+            ("tags.env>1", false),
+            ("tags.none<=1", false),
             ("criticality>=4", true),
             ("criticality<4", false),
             ("created_at<2026-02-01", true),

@@ -16,7 +16,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::Error;
+use crate::{Error, sealed};
 
 /// What a token may be at most, in bytes of text: room for some thousand transactions in progress.
 const TOKEN_BYTES: usize = 64 << 10;
@@ -222,11 +222,7 @@ impl fmt::Display for Token {
                 }
             }
         }
-        let sum = checksum(&bytes).to_le_bytes();
-        bytes
-            .iter()
-            .chain(&sum)
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        sealed::write(f, &bytes)
     }
 }
 
@@ -249,18 +245,10 @@ fn refused() -> Error {
 }
 
 fn decode(text: &str) -> Option<Token> {
-    if text.len() > TOKEN_BYTES || !text.is_ascii() {
+    if text.len() > TOKEN_BYTES {
         return None;
     }
-    let pairs = text.as_bytes().chunks(2).map(|pair| {
-        let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?;
-        u8::from_str_radix(pair, 16).ok()
-    });
-    let bytes = pairs.collect::<Option<Vec<u8>>>()?;
-    let (body, sum) = bytes.split_last_chunk::<8>()?;
-    if checksum(body) != u64::from_le_bytes(*sum) {
-        return None;
-    }
+    let body = sealed::read(text)?;
     let (format, body) = body.split_first()?;
     let (epoch, body) = body.split_first_chunk::<8>()?;
     let (kind, mut rest) = body.split_first()?;
@@ -311,13 +299,6 @@ fn take(bytes: &mut &[u8]) -> Option<u64> {
         }
     }
     None
-}
-
-/// FNV-1a in 64 bits (Fowler, Noll, Vo): each step is a bijection of the state, so no change within one byte is missed.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]

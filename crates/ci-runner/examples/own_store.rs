@@ -1,7 +1,7 @@
 //! A store of your own behind the runner: CIs in memory, with a change feed. `cargo run -p ci-runner --example own_store`
 //!
 //! The traits [`Store`], [`Snapshot`] and [`Feed`] say what an implementor owes. This one keeps its promises by keeping little: gets,
-//! searches in the order of codes, and writes of CIs whose ids it derives. It has no relations, lists, groups or other orders, and says
+//! searches, and writes of CIs whose ids it derives. It has no relations, lists or groups, and says
 //! so with an error: an empty answer would be cached as the truth. Nothing outlives the process, and every write copies
 //! all CIs: a store for tests, and a pattern for one of yours.
 
@@ -10,11 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use ci_model::fold::fold;
 use ci_model::{
     Aggregate, Change, CiChange, CiCode, CiDetail, CiDraft, CiOutcome, CiRecord, CiRef, CiSummary, Effect,
     Epoch, Event, Expand, Get, Graph, Groups, Image, List, ListPage, Origin, Path, Rejection,
-    RelationOutcome, RelationRecord, Search, Sort, TenantId, Timestamp, Token, Version,
+    RelationOutcome, RelationRecord, Search, TenantId, Timestamp, Token, Version,
 };
 use ci_runner::{FeedState, Runner, Source};
 use ci_store::{
@@ -293,22 +292,20 @@ struct View {
 #[async_trait]
 impl Snapshot for View {
     async fn search(&mut self, tenant: &TenantId, search: &Search) -> Result<Vec<CiSummary>> {
-        if search.sort() != Sort::default() {
-            return Err(refused("order but that of codes"));
-        }
         self.statements += 1;
-        let is_exact = |ci: &CiDetail| {
-            let names = [fold(ci.summary.ci_code.as_str()), fold(&ci.summary.ci_name)];
-            names.iter().any(|name| search.exact_first().contains(name))
-        };
-        // The model's own predicate: what it says is what the cache matches changes by.
-        let found = self
+        // The model's own predicate and order: what they say is what the cache matches changes by.
+        let mut found: Vec<CiSummary> = self
             .state
             .of(tenant)
-            .filter(|ci| search.selection().matches(&image(ci)));
-        let (exact, others): (Vec<_>, Vec<_>) = found.partition(|ci| is_exact(ci));
-        let ordered = exact.into_iter().chain(others).take(search.limit() as usize);
-        Ok(ordered.map(|ci| ci.summary.clone()).collect())
+            .filter(|ci| search.selection().matches(&image(ci)))
+            .map(|ci| ci.summary.clone())
+            .collect();
+        if let Some(start) = search.start() {
+            found.retain(|ci| search.compare(&search.place_of(ci), start).is_gt());
+        }
+        found.sort_by(|a, b| search.compare(&search.place_of(a), &search.place_of(b)));
+        found.truncate(search.limit() as usize);
+        Ok(found)
     }
 
     async fn get_many(&mut self, tenant: &TenantId, gets: &[Get]) -> Result<Vec<Option<CiDetail>>> {

@@ -1,6 +1,6 @@
 //! Search: strict first, then by recovered identifiers, then broad.
 
-use ci_model::{Question, QuestionKind, Search, Sort};
+use ci_model::{Question, QuestionKind, Ranking, Search, Sort};
 
 use crate::answer::{Answer, Cached, SearchMode, SearchResult};
 use crate::observe::{Told, observed};
@@ -12,7 +12,7 @@ impl Tenant {
     /// In this order, until something is found: the question as asked; if identifiers are not all there is in its
     /// keywords (whole sentences, or their words), the identifiers alone, with exact matches of code or name first; the
     /// broad search for any of the keywords or their parts. Each step is an entry of its own in the cache, so a repeated question needs no database whichever
-    /// step answered it.
+    /// step answered it. What comes after a cursor has no fallback: finding nothing there means that there is no more.
     ///
     /// Cost: a hit is a key and a look-up per step; a miss one statement per step. Cancel safe: a load goes on for
     /// those who wait for it.
@@ -36,7 +36,8 @@ impl Tenant {
 
     /// Finds the CIs that a sentence is about: identifiers in it if there are any, otherwise its words.
     ///
-    /// A CI whose code or name is one of the identifiers, in any case, comes first. At most `limit` results (1 to 500).
+    /// Identifiers are found in sentences of any language, without the particles that it puts behind them. A CI whose code or name is
+    /// one of them, in any case, comes first. At most `limit` results (1 to 500).
     /// The first 16 identifiers or words count.
     ///
     /// # Errors
@@ -56,16 +57,16 @@ impl Tenant {
 
     async fn ask_steps(&self, text: &str, limit: u32) -> Result<Answer<SearchResult>> {
         let identifiers = recover::identifiers(text);
-        let (keywords, mode) = if identifiers.is_empty() {
-            (recover::words(text), SearchMode::Strict)
+        let (keywords, exact, mode) = if identifiers.is_empty() {
+            let words = recover::words(text);
+            (words.clone(), words, SearchMode::Strict)
         } else {
-            (identifiers, SearchMode::Recovered)
+            (identifiers, recover::exact(text), SearchMode::Recovered)
         };
         if keywords.is_empty() {
             // Without a keyword every CI would be found, and a text about nothing is not about every CI.
             return Err(ci_model::Error::Empty { what: "text" }.into());
         }
-        let exact = keywords.clone();
         let narrow = Search::builder()
             .keywords(keywords)
             .exact_first(exact)
@@ -179,18 +180,24 @@ impl Tenant {
 
 /// The question between strict and broad: for the identifiers among and inside the keywords, if there is any other
 /// keyword or text to leave out.
-fn recovered(search: &Search) -> Result<Option<Search>> {
+pub(crate) fn recovered(search: &Search) -> Result<Option<Search>> {
+    if search.start().is_some() {
+        return Ok(None);
+    }
     let keywords = search.selection().keywords();
-    let identifiers = recover::identifiers(&keywords.join(" "));
+    let text = keywords.join(" ");
+    let identifiers = recover::identifiers(&text);
     if identifiers.is_empty() || identifiers == keywords {
         return Ok(None);
     }
-    // An order that was asked for is the order of every step: the sort alone, unless exact matches were to come first.
-    let is_plain = search.exact_first().is_empty() && search.sort() != Sort::default();
-    let exact = if is_plain { Vec::new() } else { identifiers.clone() };
-    let question = Search::builder()
+    // An order that was asked for is the order of every step: the sort alone, unless matches were to come first.
+    let ordered = match (search.ranking(), identifiers.first()) {
+        (Ranking::ByMatch(_), Some(first)) => Search::builder().rank_by(first),
+        (Ranking::Plain, _) if search.sort() != Sort::default() => Search::builder(),
+        _ => Search::builder().exact_first(recover::exact(&text)),
+    };
+    let question = ordered
         .keywords(identifiers)
-        .exact_first(exact)
         .filters(search.selection().filters().iter().cloned())
         .sort(search.sort())
         .limit(search.limit())

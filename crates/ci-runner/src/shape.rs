@@ -7,7 +7,8 @@ use std::fmt;
 
 use ci_model::filter::Condition;
 use ci_model::{
-    Aggregate, CiRef, Direction, Expand, Filter, KeywordMode, List, Path, Question, Search, Selection,
+    Aggregate, CiRef, Direction, Expand, Filter, KeywordMode, List, Path, Question, Ranking, Search,
+    Selection,
 };
 
 /// Writes a question's shape, such as `search: 2 keywords, owner =, tags.env exists; limit 20`.
@@ -56,6 +57,8 @@ fn operator(filter: &Filter) -> &'static str {
         Condition::Compare(operator, _) => operator.as_str(),
         Condition::Contains(_) => "contains",
         Condition::In(_) => "in",
+        Condition::NotContains(_) => "not contains",
+        Condition::NotIn(_) => "not in",
         Condition::Exists(true) => "exists",
         Condition::Exists(false) => "exists not",
     }
@@ -63,8 +66,13 @@ fn operator(filter: &Filter) -> &'static str {
 
 fn search(f: &mut fmt::Formatter<'_>, search: &Search) -> fmt::Result {
     selection(f, search.selection())?;
-    if !search.exact_first().is_empty() {
-        f.write_str("; exact matches first")?;
+    match search.ranking() {
+        Ranking::ExactFirst(_) => f.write_str("; exact matches first")?,
+        Ranking::ByMatch(_) => f.write_str("; best matches first")?,
+        _ => {}
+    }
+    if search.start().is_some() {
+        f.write_str("; after a cursor")?;
     }
     write!(f, "; limit {}", search.limit())
 }

@@ -21,7 +21,7 @@ const COLUMNS: &[&str] = &[
 ];
 const SORTS: &[&str] = &["ci_code", "ci_name", "ci_type", "ci_subtype", "ci_category"];
 
-/// A search with up to three keywords, up to two filters, any order, mostly the largest limit.
+/// A search with up to three keywords, up to two filters, any order, half with the largest limit, some after a cursor.
 ///
 /// # Panics
 /// Never: what it asks is allowed.
@@ -30,14 +30,17 @@ pub fn search(random: &mut ChaCha8Rng, world: &World) -> Search {
     let sort: Sort = format!("{}:{order}", one_of(random, SORTS))
         .parse()
         .expect("a sort");
+    // Few filters where ranks decide, so that they have something to decide about.
+    let ranked = below(random, 2) == 0;
+    let most = if ranked { 2 } else { 4 };
     let mut search = Search::builder()
         .keywords(
-            (0..below(random, 4))
+            (0..below(random, most))
                 .map(|_| keyword(random, world))
                 .collect::<Vec<_>>(),
         )
         .filters(
-            (0..below(random, 3))
+            (0..below(random, most.min(3)))
                 .map(|_| filter(random, world))
                 .collect::<Vec<_>>(),
         )
@@ -48,7 +51,7 @@ pub fn search(random: &mut ChaCha8Rng, world: &World) -> Search {
         } else {
             limits::SEARCH_RESULTS
         });
-    if below(random, 3) == 0 {
+    if !ranked && below(random, 2) == 0 {
         let ci = any(random, world);
         let name = if below(random, 2) == 0 {
             ci.summary.ci_code.as_str()
@@ -57,11 +60,31 @@ pub fn search(random: &mut ChaCha8Rng, world: &World) -> Search {
         };
         search = search.exact_first([name.to_uppercase(), text(random, 1)]);
     }
+    search = match below(random, 5) {
+        _ if !ranked => search,
+        0 => search.ranked(),
+        // Often the same as a code or a name, or the beginning of one.
+        _ => {
+            let ci = any(random, world);
+            let name = if below(random, 2) == 0 {
+                ci.summary.ci_code.as_str()
+            } else {
+                &ci.summary.ci_name
+            };
+            let most = [1, 1, 2, 200][below(random, 4)];
+            search.rank_by(name.chars().take(most).collect::<String>().to_uppercase())
+        }
+    };
     let search = search.build().expect("a search");
-    match search.broadened() {
+    let search = match search.broadened() {
         Some(broad) if below(random, 3) == 0 => broad,
         _ => search,
+    };
+    if below(random, 3) > 0 {
+        return search;
     }
+    let row = &any(random, world).summary;
+    search.after(&search.cursor_at(row)).expect("its own cursor")
 }
 
 fn any<'a>(random: &mut ChaCha8Rng, world: &'a World) -> &'a CiDetail {
@@ -100,9 +123,12 @@ pub fn filter(random: &mut ChaCha8Rng, world: &World) -> Filter {
             let value = (1 + below(random, 5)).to_string();
             Filter::new("criticality", operator, &[value]).expect("a filter")
         }
-        1 => Filter::new("criticality", "in", &["1", "3"]).expect("a filter"),
+        1 => {
+            let operator = one_of(random, &["in", "not in"]);
+            Filter::new("criticality", operator, &["1", "3"]).expect("a filter")
+        }
         2 => {
-            let operator = one_of(random, &["=", "!=", "<", "<=", ">", ">=", "in"]);
+            let operator = one_of(random, &["=", "!=", "<", "<=", ">", ">=", "in", "not in"]);
             let field = one_of(random, &["created_at", "updated_at"]);
             Filter::new(field, operator, &[moment(random).to_string()]).expect("a filter")
         }
@@ -121,16 +147,29 @@ fn text_filter(random: &mut ChaCha8Rng, world: &World) -> Filter {
         path(random)
     };
     let value = value(random, world, &field);
-    match below(random, 5) {
+    match below(random, 8) {
+        5 => Filter::new(&field, "not in", &[value, text(random, 1)]),
+        6 => {
+            // A number for numbers, anything else for texts.
+            let operator = one_of(random, &["<", "<=", ">", ">="]);
+            let number = ["-2", "-1", "0", "1", "2", "3", "9007199254740991"][below(random, 7)];
+            let value = match value.parse::<f64>() {
+                _ if below(random, 3) == 0 => number.to_owned(),
+                Ok(_) => format!("\"{value}\""),
+                Err(_) => value,
+            };
+            Filter::new(&field, operator, &[value])
+        }
         0 => Filter::new(&field, "=", &[value]),
         1 => Filter::new(&field, "!=", &[value]),
         2 => Filter::new(&field, "in", &[value, text(random, 1), "server".into()]),
         3 => Filter::new(&field, "exists", &[one_of(random, &["true", "false"])]),
-        _ => {
+        operator => {
+            let operator = if operator == 7 { "not contains" } else { "contains" };
             let part: String = value.chars().take(1 + below(random, 3)).collect();
             Filter::new(
                 &field,
-                "contains",
+                operator,
                 &[if part.is_empty() {
                     "a".into()
                 } else {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use ci_model::{
     Aggregate, CiDetail, CiId, CiRef, CiSummary, Column, Direction, Expand, Field, Get, Graph, Group,
-    GroupValue, Groups, List, ListOrder, ListPage, Node, Order, Path, PathAnswer, Relation, RelationType,
-    Route, Routes, Search, Selection, SortColumn, fold::fold, json::scalar_text,
+    GroupValue, Groups, List, ListOrder, ListPage, Node, Order, Path, PathAnswer, Ranking, Relation,
+    RelationType, Route, Routes, Search, Selection, SortColumn, fold::fold, json::scalar_text,
 };
 
 use super::World;
@@ -60,19 +60,36 @@ pub fn search(world: &World, question: &Search) -> Vec<CiSummary> {
         SortColumn::CiSubtype => ci.ci_subtype.clone(),
         SortColumn::CiCategory => ci.ci_category.clone(),
     };
-    let is_exact = |ci: &CiSummary| {
-        let first = question.exact_first();
-        first.contains(&fold(ci.ci_code.as_str())) || first.contains(&fold(&ci.ci_name))
+    let rank = |ci: &CiSummary| {
+        let (code, name) = (fold(ci.ci_code.as_str()), fold(&ci.ci_name));
+        match question.ranking() {
+            Ranking::ExactFirst(first) => i32::from(!first.contains(&code) && !first.contains(&name)),
+            Ranking::ByMatch(text) if code == *text => 0,
+            Ranking::ByMatch(text) if name == *text => 1,
+            Ranking::ByMatch(text) if code.find(text) == Some(0) => 2,
+            Ranking::ByMatch(text) if name.find(text) == Some(0) => 3,
+            Ranking::ByMatch(_) => 4,
+            _ => 0,
+        }
+    };
+    let order = |a: (i32, Option<&str>, CiId), b: (i32, Option<&str>, CiId)| {
+        let by_value = absent_last(a.1, b.1, question.sort().order);
+        a.0.cmp(&b.0).then(by_value).then(a.2.cmp(&b.2))
     };
     let mut found: Vec<CiSummary> = selected(world, question.selection())
         .map(|ci| ci.summary.clone())
         .collect();
     found.sort_by(|a, b| {
-        is_exact(b)
-            .cmp(&is_exact(a))
-            .then_with(|| absent_last(column(a).as_deref(), column(b).as_deref(), question.sort().order))
-            .then_with(|| a.ci_id.cmp(&b.ci_id))
+        let (value, other) = (column(a), column(b));
+        order(
+            (rank(a), value.as_deref(), a.ci_id),
+            (rank(b), other.as_deref(), b.ci_id),
+        )
     });
+    if let Some(start) = question.start() {
+        let start = (i32::from(start.rank()), start.value(), start.id());
+        found.retain(|ci| order((rank(ci), column(ci).as_deref(), ci.ci_id), start).is_gt());
+    }
     found.truncate(question.limit() as usize);
     found
 }

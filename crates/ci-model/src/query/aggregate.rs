@@ -61,9 +61,17 @@ pub struct AggregateBuilder {
     distinct: Option<String>,
     limit: Option<u32>,
     include_deleted: bool,
+    selection: Option<Selection>,
 }
 
 impl AggregateBuilder {
+    /// Counts the CIs of a selection that there is already, such as a search's ([`Search::selection`](crate::Search::selection)), in
+    /// place of those of keywords and filters.
+    pub fn selection(mut self, selection: Selection) -> Self {
+        self.selection = Some(selection);
+        self
+    }
+
     /// Adds a field to group by, by name. Moments cannot be grouped by.
     pub fn group_by(mut self, field: impl Into<String>) -> Self {
         self.group_by.push(field.into());
@@ -115,8 +123,12 @@ impl AggregateBuilder {
             return Err(Error::value("group_by", "each field once"));
         }
         let limit = self.limit.unwrap_or(limits::GROUPS_DEFAULT);
+        let selection = match self.selection {
+            Some(selection) => selection,
+            None => Selection::new(&self.keywords, self.filters, self.include_deleted)?,
+        };
         Ok(Aggregate {
-            selection: Selection::new(&self.keywords, self.filters, self.include_deleted)?,
+            selection,
             group_by,
             distinct: self.distinct.as_deref().map(groupable).transpose()?.map(Distinct),
             limit: text::in_range("limit", limit, 1, limits::GROUPS)?,
@@ -137,6 +149,14 @@ fn groupable(name: &str) -> Result<Field, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_search_finds_can_be_counted() {
+        let search = crate::Search::builder().keyword("app-erp").build().unwrap();
+        let broad = search.broadened().unwrap();
+        let counted = Aggregate::builder().selection(broad.selection().clone());
+        assert_eq!(counted.build().unwrap().selection(), broad.selection());
+    }
 
     #[test]
     fn wrong_fields_and_limits_are_refused() {

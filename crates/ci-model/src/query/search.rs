@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use crate::{Error, Filter, Selection, fold::fold, limits, text};
+use super::{Cursor, Place, Ranking};
+use crate::{Error, Filter, Selection, key, limits, text};
 
 /// A column that results may be sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +41,11 @@ impl SortColumn {
             Self::CiSubtype => "ci_subtype",
             Self::CiCategory => "ci_category",
         }
+    }
+
+    /// Tells whether a CI may be without a value.
+    pub fn may_be_absent(self) -> bool {
+        matches!(self, Self::CiSubtype | Self::CiCategory)
     }
 }
 
@@ -89,13 +95,14 @@ impl FromStr for Sort {
     }
 }
 
-/// Asks for the CIs of a selection, at most 500, sorted.
+/// Asks for the CIs of a selection, at most 500: by [`Ranking`], then sorted; from the first on, or after a [`Cursor`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Search {
     selection: Selection,
     sort: Sort,
     limit: u32,
-    exact_first: Vec<String>,
+    ranking: Ranking,
+    pub(super) start: Option<Place>,
 }
 
 impl Search {
@@ -119,14 +126,36 @@ impl Search {
         self.limit
     }
 
-    /// Folded identifiers, ascending: a CI whose code or name is one of them, in any case, comes before all others.
-    /// Empty for a plain sort.
-    pub fn exact_first(&self) -> &[String] {
-        &self.exact_first
+    /// What comes before the sort.
+    pub fn ranking(&self) -> &Ranking {
+        &self.ranking
     }
 
-    /// The broad form, for when the strict search found nothing; see [`Selection::broadened`].
+    /// Folded identifiers, ascending: a CI whose code or name is one of them, in any case, comes before all others.
+    /// Empty for a plain sort, and for a ranking by a text.
+    pub fn exact_first(&self) -> &[String] {
+        match &self.ranking {
+            Ranking::ExactFirst(first) => first,
+            Ranking::Plain | Ranking::ByMatch(_) => &[],
+        }
+    }
+
+    /// The place after which the results begin; none for those from the first on.
+    pub fn start(&self) -> Option<&Place> {
+        self.start.as_ref()
+    }
+
+    /// What a cursor belongs to: everything but the limit and the start.
+    pub(super) fn fingerprint(&self) -> u64 {
+        key::fingerprint(self)
+    }
+
+    /// The broad form, for when the strict search found nothing; see [`Selection::broadened`]. None for what comes after a cursor:
+    /// finding nothing there means that there is no more.
     pub fn broadened(&self) -> Option<Self> {
+        if self.start.is_some() {
+            return None;
+        }
         let selection = self.selection.broadened()?;
         Some(Self {
             selection,
@@ -142,8 +171,23 @@ pub struct SearchBuilder {
     filters: Vec<Filter>,
     sort: Option<Sort>,
     limit: Option<u32>,
-    exact_first: Vec<String>,
+    ranking: Ranked,
+    after: Option<Cursor>,
     include_deleted: bool,
+}
+
+/// What to rank by, as it was said last.
+#[derive(Debug, Clone)]
+enum Ranked {
+    Identifiers(Vec<String>),
+    FirstKeyword,
+    Text(String),
+}
+
+impl Default for Ranked {
+    fn default() -> Self {
+        Self::Identifiers(Vec::new())
+    }
 }
 
 impl SearchBuilder {
@@ -183,9 +227,35 @@ impl SearchBuilder {
         self
     }
 
-    /// Puts CIs whose code or name is one of these, in any case, before all others.
+    /// Puts CIs whose code or name is one of these, in any case, before all others ([`Ranking::ExactFirst`]).
     pub fn exact_first<S: Into<String>>(mut self, identifiers: impl IntoIterator<Item = S>) -> Self {
-        self.exact_first.extend(identifiers.into_iter().map(Into::into));
+        let mut all = match self.ranking {
+            Ranked::Identifiers(before) => before,
+            Ranked::FirstKeyword | Ranked::Text(_) => Vec::new(),
+        };
+        all.extend(identifiers.into_iter().map(Into::into));
+        self.ranking = Ranked::Identifiers(all);
+        self
+    }
+
+    /// Ranks by the first keyword that is not blank, as they were given, before the sort ([`Ranking::ByMatch`]): its code, its name,
+    /// codes and names that begin with it, the others. A plain sort when there are no keywords. Takes the place of identifiers that
+    /// come first.
+    pub fn ranked(mut self) -> Self {
+        self.ranking = Ranked::FirstKeyword;
+        self
+    }
+
+    /// Ranks by a text of up to 200 characters, such as all that somebody typed; otherwise as [`ranked`](Self::ranked). A plain sort
+    /// by a blank one.
+    pub fn rank_by(mut self, text: impl Into<String>) -> Self {
+        self.ranking = Ranked::Text(text.into());
+        self
+    }
+
+    /// Begins after a cursor of the same search (its limit may be another); from the first on when not called.
+    pub fn after(mut self, cursor: Cursor) -> Self {
+        self.after = Some(cursor);
         self
     }
 
@@ -198,27 +268,30 @@ impl SearchBuilder {
     /// Checks everything.
     ///
     /// # Errors
-    /// The first part that does not fit, with what is allowed.
+    /// The first part that does not fit, with what is allowed; [`Error::ForeignCursor`] for another search's cursor.
     pub fn build(self) -> Result<Search, Error> {
         // First: callers who pass their keywords as identifiers, too, are to read of keywords.
         let selection = Selection::new(&self.keywords, self.filters, self.include_deleted)?;
-        let mut exact_first = Vec::with_capacity(self.exact_first.len());
-        text::at_most("identifiers", self.exact_first.len(), limits::KEYWORDS)?;
-        for identifier in &self.exact_first {
-            let identifier = text::bounded("identifier", identifier.trim(), limits::KEYWORD_CHARS)?;
-            if !identifier.is_empty() {
-                exact_first.push(fold(identifier));
+        let ranking = match &self.ranking {
+            Ranked::Identifiers(first) => Ranking::exact_first(first)?,
+            Ranked::Text(text) => Ranking::by_match(text)?,
+            Ranked::FirstKeyword => {
+                let mut keywords = self.keywords.iter().map(|keyword| keyword.trim());
+                Ranking::by_match(keywords.find(|keyword| !keyword.is_empty()).unwrap_or_default())?
             }
-        }
-        exact_first.sort_unstable();
-        exact_first.dedup();
+        };
         let limit = self.limit.unwrap_or(limits::SEARCH_DEFAULT);
-        Ok(Search {
+        let search = Search {
             selection,
             sort: self.sort.unwrap_or_default(),
             limit: text::in_range("limit", limit, 1, limits::SEARCH_RESULTS)?,
-            exact_first,
-        })
+            ranking,
+            start: None,
+        };
+        match self.after {
+            Some(cursor) => search.after(&cursor),
+            None => Ok(search),
+        }
     }
 }
 
@@ -242,6 +315,21 @@ mod tests {
             ));
         }
         assert_eq!(Search::builder().build().unwrap().limit(), 10);
+    }
+
+    #[test]
+    fn what_was_said_last_ranks() {
+        let builder = || Search::builder().keywords([" ", "ERP", "db"]);
+        let ranking = |builder: SearchBuilder| builder.build().unwrap().ranking().clone();
+        assert_eq!(ranking(builder()), Ranking::Plain);
+        assert_eq!(ranking(builder().ranked()), Ranking::ByMatch("erp".into()));
+        assert_eq!(
+            ranking(builder().exact_first(["x"]).rank_by("ERP db")),
+            Ranking::ByMatch("erp db".into())
+        );
+        let first = builder().ranked().exact_first(["y"]).exact_first(["X"]);
+        assert_eq!(ranking(first), Ranking::ExactFirst(vec!["x".into(), "y".into()]));
+        assert_eq!(ranking(Search::builder().ranked()), Ranking::Plain);
     }
 
     #[test]

@@ -96,6 +96,7 @@ fn bind(values: Vec<Argument>) -> Result<PgArguments> {
     for value in values {
         let added = match value {
             Argument::Text(text) => arguments.add(text),
+            Argument::Id(id) => arguments.add(id),
             Argument::Integer(number) => arguments.add(number),
             Argument::Moment(moment) => arguments.add(Moment(moment)),
             Argument::Texts(texts) => arguments.add(texts),

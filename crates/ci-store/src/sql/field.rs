@@ -107,14 +107,29 @@ pub(crate) fn condition(filter: &Filter, binder: &mut Binder) -> String {
     match filter.condition() {
         Condition::Exists(yes) => exists(filter.field(), *yes, binder),
         Condition::Compare(operator, operand) => {
-            let value = value(filter.field(), binder);
+            let value = if operator.is_ordered() {
+                ordered(filter.field(), operand, binder)
+            } else {
+                value(filter.field(), binder)
+            };
             let operand = binder.bind(argument(operand));
             format!("{value} {} {operand}", symbol(*operator))
         }
         Condition::Contains(part) => {
             let value = value(filter.field(), binder);
             let part = binder.bind(Argument::Text(part.clone()));
-            contains_folded(&value, &part, binder)
+            format!("{} > 0", place_folded(&value, &part, binder))
+        }
+        Condition::NotContains(part) => {
+            let value = value(filter.field(), binder);
+            let part = binder.bind(Argument::Text(part.clone()));
+            format!("{} = 0", place_folded(&value, &part, binder))
+        }
+        Condition::NotIn(values) => {
+            let value = value(filter.field(), binder);
+            let list = binder.bind(list(filter.field().kind(), values.iter()));
+            // Of no value neither this nor its contrary is true.
+            format!("NOT ({})", binder.is_in(&value, &list))
         }
         Condition::In(values) => {
             let value = value(filter.field(), binder);
@@ -133,13 +148,45 @@ fn exists(field: &Field, yes: bool, binder: &mut Binder) -> String {
     }
 }
 
-/// The condition that a text, folded here, has a folded part in it.
-fn contains_folded(text: &str, part: &str, binder: &Binder) -> String {
+/// A field's value where it has an order with an operand: in a document a number with a number, a text with a text.
+fn ordered(field: &Field, operand: &Value, binder: &mut Binder) -> String {
+    let is_number = matches!(operand, Value::Number(_));
+    let Some(document) = Document::new(field, binder) else {
+        return value(field, binder);
+    };
+    match (binder.dialect, is_number) {
+        (Dialect::Postgres, false) => {
+            let (json, text) = (document.jsonb(), document.text(binder.dialect));
+            binder.bytes(&format!(
+                "(CASE jsonb_typeof({json}) WHEN 'string' THEN {text} END)"
+            ))
+        }
+        (Dialect::Sqlite, false) => {
+            let text = document.text(binder.dialect);
+            let kind = document.json("json_type");
+            binder.bytes(&format!("(CASE {kind} WHEN 'text' THEN {text} END)"))
+        }
+        (Dialect::Postgres, true) => {
+            let json = document.jsonb();
+            format!("(CASE jsonb_typeof({json}) WHEN 'number' THEN ({json})::numeric END)")
+        }
+        (Dialect::Sqlite, true) => {
+            let (kind, path) = (document.json("json_type"), document.keys.concat());
+            format!(
+                "(CASE WHEN {kind} IN ('integer', 'real') THEN {} ->> {path} END)",
+                document.column
+            )
+        }
+    }
+}
+
+/// Where a folded part is in a text that is folded here, from 1; 0 where it is not.
+fn place_folded(text: &str, part: &str, binder: &Binder) -> String {
     match binder.dialect {
-        Dialect::Postgres => format!("strpos(ci_fold({text}), {part}) > 0"),
+        Dialect::Postgres => format!("strpos(ci_fold({text}), {part})"),
         Dialect::Sqlite => {
             format!(
-                "(SELECT instr({}, {part}) FROM (SELECT {text} AS text) AS v) > 0",
+                "(SELECT instr({}, {part}) FROM (SELECT {text} AS text) AS v)",
                 sqlite_fold("v.text")
             )
         }
@@ -154,7 +201,12 @@ fn symbol(operator: Operator) -> &'static str {
         Operator::Gt => ">",
         Operator::Ge => ">=",
         // The other operators are conditions of their own and never stand in a comparison.
-        Operator::Eq | Operator::Contains | Operator::In | Operator::Exists => "=",
+        Operator::Eq
+        | Operator::Contains
+        | Operator::NotContains
+        | Operator::In
+        | Operator::NotIn
+        | Operator::Exists => "=",
     }
 }
 
@@ -163,6 +215,7 @@ fn argument(value: &Value) -> Argument {
         Value::Text(text) => Argument::Text(text.clone()),
         Value::Criticality(criticality) => Argument::Integer(criticality.get().into()),
         Value::Moment(moment) => Argument::Moment(*moment),
+        Value::Number(number) => Argument::Integer(*number),
     }
 }
 
@@ -174,6 +227,7 @@ fn list<'a>(kind: FieldKind, values: impl Iterator<Item = &'a Value>) -> Argumen
             Value::Text(text) => texts.push(text.clone()),
             Value::Criticality(criticality) => integers.push(i64::from(criticality.get())),
             Value::Moment(moment) => moments.push(*moment),
+            Value::Number(number) => integers.push(*number),
         }
     }
     match kind {

@@ -9,6 +9,7 @@ pub(crate) mod field;
 pub(crate) mod fold;
 pub(crate) mod graph;
 pub(crate) mod keyword;
+pub(crate) mod place;
 pub(crate) mod select;
 pub(crate) mod together;
 
@@ -33,6 +34,7 @@ pub(crate) enum Dialect {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Argument {
     Text(String),
+    Id(Uuid),
     Integer(i64),
     Moment(Timestamp),
     Texts(Vec<String>),

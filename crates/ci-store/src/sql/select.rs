@@ -1,9 +1,9 @@
 //! Search, get, list and aggregate as statements.
 
-use ci_model::{Aggregate, CiRef, Get, List, ListOrder, Order, Search, Selection, SortColumn};
+use ci_model::{Aggregate, CiRef, Get, List, ListOrder, Search, Selection};
 use uuid::Uuid;
 
-use super::fold::sqlite_fold;
+use super::place::Placed;
 use super::{Argument, Binder, Dialect, field, keyword};
 
 /// The nine short columns of `c`, in the order in which they are read.
@@ -81,48 +81,16 @@ fn sqlite_rows(selection: &Selection, binder: &mut Binder) -> (String, Vec<Strin
 /// The CIs of a search: the short columns.
 pub(crate) fn search(binder: &mut Binder, search: &Search) -> String {
     let rows = rows(search.selection(), [], binder);
-    let sort = search.sort();
-    let descending = if sort.order == Order::Descending {
-        " DESC"
-    } else {
-        ""
-    };
-    let column = binder.bytes(&format!("c.{}", sort.column.as_str()));
-    // Said only where a value can be absent: it would keep PostgreSQL from reading an index backwards.
-    let absent_last = match sort.column {
-        SortColumn::CiSubtype | SortColumn::CiCategory => " NULLS LAST",
-        SortColumn::CiCode | SortColumn::CiName | SortColumn::CiType => "",
-    };
-    let exact = exact_first(search, binder);
+    let placed = Placed::new(search, binder);
+    let after = placed
+        .after
+        .map_or(String::new(), |after| format!(" AND {after}"));
     let limit = binder.integer(search.limit());
     format!(
-        "SELECT {SUMMARY} FROM {from} WHERE {conditions} ORDER BY {exact}{column}{descending}{absent_last}, c.ci_id \
-         LIMIT {limit}",
+        "SELECT {SUMMARY} FROM {from} WHERE {conditions}{after} ORDER BY {order} LIMIT {limit}",
         from = rows.from,
         conditions = rows.conditions,
-    )
-}
-
-/// The first part of the order: whether code or name is one of the identifiers.
-fn exact_first(search: &Search, binder: &mut Binder) -> String {
-    if search.exact_first().is_empty() {
-        return String::new();
-    }
-    let list = binder.bind(Argument::Texts(search.exact_first().to_vec()));
-    let [code, name] = match binder.dialect {
-        Dialect::Postgres => [1, 2].map(|part| format!("split_part(c.search_text, chr(31), {part})")),
-        // Folding every row that matches would cost more than finding it, so where the search text is at hand, its
-        // first two parts are taken: the folded code and name.
-        Dialect::Sqlite if !search.selection().keywords().is_empty() => {
-            let after_code = "substr(s.text, instr(s.text, char(31)) + 1)";
-            ["s.text", after_code].map(|text| format!("substr({text}, 1, instr({text}, char(31)) - 1)"))
-        }
-        Dialect::Sqlite => ["c.ci_code", "c.ci_name"].map(sqlite_fold),
-    };
-    format!(
-        "({} OR {}) DESC, ",
-        binder.is_in(&code, &list),
-        binder.is_in(&name, &list)
+        order = placed.order,
     )
 }
 
@@ -259,7 +227,7 @@ mod tests {
         expansion::{From, Reading, expansion},
     };
     use super::*;
-    use ci_model::{Expand, Filter, TenantId, View};
+    use ci_model::{CiSummary, Expand, Filter, TenantId, View};
 
     fn tenant(name: &str) -> TenantId {
         TenantId::new(name).unwrap()
@@ -287,6 +255,22 @@ mod tests {
             .exact_first([word])
             .build()
             .unwrap();
+        let by = || Search::builder().keyword(word).rank_by(word);
+        let ranked = [by(), by().sort("ci_subtype:desc".parse().unwrap())].map(|search| {
+            let search = search.build().unwrap();
+            let row = CiSummary {
+                ci_id: "0189d7a4-1111-4222-8333-444455556666".parse().unwrap(),
+                ci_code: ci_model::CiCode::new(word).unwrap(),
+                ci_name: word.to_owned(),
+                ci_type: word.to_owned(),
+                ci_subtype: Some(word.to_owned()),
+                ci_category: None,
+                status: None,
+                location: None,
+                owner: None,
+            };
+            search.after(&search.cursor_at(&row)).unwrap()
+        });
         let page = List::builder().filters(filters()).build().unwrap();
         let groups = Aggregate::builder()
             .filters(filters())
@@ -310,6 +294,8 @@ mod tests {
         let write = |text: &dyn Fn(&mut Binder) -> String| Statement::write(dialect, &tenant, text);
         vec![
             write(&|binder| search(binder, &question)),
+            write(&|binder| search(binder, &ranked[0])),
+            write(&|binder| search(binder, &ranked[1])),
             write(&|binder| list(binder, &page)),
             write(&|binder| aggregate(binder, &groups)),
             write(&|binder| get_many(binder, [&get].into_iter())),

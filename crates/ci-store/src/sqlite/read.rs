@@ -152,6 +152,7 @@ fn bind(values: Vec<Argument>) -> Result<SqliteArguments> {
     for value in values {
         let added = match value {
             Argument::Text(text) => arguments.add(text),
+            Argument::Id(id) => arguments.add(id.hyphenated().to_string()),
             Argument::Integer(number) => arguments.add(number),
             Argument::Moment(moment) => arguments.add(moment.to_string()),
             Argument::Texts(texts) => arguments.add(json(&texts)),

@@ -180,7 +180,7 @@ fn by_filter(anchors: Anchors, filter: &Filter, rarity: &Rarity) -> Option<Choic
     let all = |anchor: &dyn Fn(&str) -> Anchor| {
         let texts = values.iter().map(|value| match value {
             Value::Text(text) => Some(anchor(text)),
-            Value::Criticality(_) | Value::Moment(_) => None,
+            Value::Criticality(_) | Value::Moment(_) | Value::Number(_) => None,
         });
         texts.collect::<Option<Vec<Anchor>>>()
     };
@@ -197,7 +197,7 @@ fn by_filter(anchors: Anchors, filter: &Filter, rarity: &Rarity) -> Option<Choic
         Field::Column(Column::Criticality) => {
             let each = values.iter().map(|value| match value {
                 Value::Criticality(value) => Some(anchors.criticality(value.get())),
-                Value::Text(_) | Value::Moment(_) => None,
+                Value::Text(_) | Value::Moment(_) | Value::Number(_) => None,
             });
             each.collect::<Option<_>>()
                 .map(|found| Choice::new(rarity, COMMON, found))

@@ -7,7 +7,7 @@
 //! | answer | a change of a CI matters when |
 //! |---|---|
 //! | get | the CI is, or takes, or loses the id or code that is asked for |
-//! | search | a row of the result leaves it or shows other columns; another one matches and sorts before the last row of a full result, or the result is not full |
+//! | search | a row of the result leaves it or shows other columns; another one matches and sorts before the last row of a full result, or the result is not full; behind the cursor, where there is one |
 //! | list | a row joins or leaves the selection, moves in the order, or shows other columns on the page |
 //! | aggregate | a row joins or leaves the selection, or has another group's or distinct value |
 //! | expand | a CI of the graph leaves it or shows other columns; one beside an expanded CI appears, or, in a graph that was cut, moves; a root that was missing comes. With filters, any CI that comes to pass them by a change that does not tell its neighbours |

@@ -4,7 +4,8 @@
 //! that did not matter the next one is judged by what is still true.
 
 use ci_model::{
-    Aggregate, CiChange, CiId, CiRef, Column, Field, Get, Image, List, ListOrder, Question, Selection,
+    Aggregate, CiChange, CiId, CiRef, Column, Field, Get, Image, List, ListOrder, Question, Ranking,
+    Selection,
 };
 
 use super::dependency::Dependency;
@@ -95,11 +96,12 @@ fn verdict(dependency: &Dependency, row: Option<&Image>) -> Verdict {
 /// Whether a row that is not in the answer gets into it. Its place first: that is a comparison, and most sort behind.
 fn enters(dependency: &Dependency, window: &Window, change: &CiChange) -> Option<Reason> {
     let row = change.new.as_ref()?;
-    let exact_first = || match &*dependency.question {
-        Question::Search(search) => search.exact_first(),
-        _ => &[],
+    let ranking = || match &*dependency.question {
+        Question::Search(search) => search.ranking(),
+        // No dependency is made like that.
+        _ => &Ranking::Plain,
     };
-    if !window.admits(exact_first, change.id, row) {
+    if !window.admits(ranking, change.id, row) {
         return None;
     }
     let back = change.old.as_ref().is_some_and(|old| old.deleted) && !row.deleted;

@@ -21,6 +21,14 @@ pub enum Rule {
     AbsentLastDescending,
     /// The identifiers that come first come first.
     ExactFirst,
+    /// Ranks by a match come before the sort.
+    RanksComeFirst,
+    /// What begins with the text that is ranked by comes before what has it elsewhere.
+    PrefixesRank,
+    /// Of equal matches, a code's comes before a name's.
+    CodesBeforeNames,
+    /// A window after a cursor takes what sorts behind it, not before.
+    CursorsAreBefore,
     /// Equal sort values are ordered by id.
     IdsBreakTies,
     /// A row of the result that changes a column matters.
@@ -74,12 +82,16 @@ pub enum Rule {
 impl Rule {
     /// Every rule, for tests that break one after the other.
     #[cfg(feature = "planted")]
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::WindowKeepsTheFirst,
         Self::OpenWindowTakesAll,
         Self::AbsentLast,
         Self::AbsentLastDescending,
         Self::ExactFirst,
+        Self::RanksComeFirst,
+        Self::PrefixesRank,
+        Self::CodesBeforeNames,
+        Self::CursorsAreBefore,
         Self::IdsBreakTies,
         Self::ColumnsMatter,
         Self::TrigramsAreFolded,
