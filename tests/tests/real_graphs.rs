@@ -68,7 +68,7 @@ fn expansion(random: &mut ChaCha8Rng, world: &World, hubs: &[usize], at: usize) 
     let mut expand = Expand::builder(root().ci_code, view)
         .depth(u8::try_from(depth).unwrap())
         .direction(DIRECTIONS[(at / 15) % 3]);
-    if at % 4 == 0 {
+    if at.is_multiple_of(4) {
         expand = expand.roots([root().ci_id, root().ci_id]);
     }
     if below(random, 3) == 0 {

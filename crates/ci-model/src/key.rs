@@ -242,10 +242,9 @@ impl Writer {
     }
 
     fn expand(&mut self, expand: &Expand) {
-        let (first, others) = match expand.roots() {
-            [first, others @ ..] => (first, others),
+        let [first, others @ ..] = expand.roots() else {
             // Nobody can ask for that.
-            [] => return,
+            return;
         };
         self.reference(first);
         // The view itself is left out: the answer depends only on what the view stands for.

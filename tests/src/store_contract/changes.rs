@@ -289,7 +289,12 @@ impl Teller<'_> {
         let at = self.any();
         let owner = self.world.cis[at].tenant_id.clone();
         // The last few stay: a world without any has nothing that could change.
-        let left = self.world.cis.iter().filter(|ci| ci.tenant_id == tenant()).count();
+        let left = self
+            .world
+            .cis
+            .iter()
+            .filter(|ci| ci.tenant_id == tenant())
+            .count();
         if owner == to || (owner == tenant() && left <= FEWEST) {
             return;
         }
