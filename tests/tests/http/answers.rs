@@ -83,6 +83,46 @@ async fn lists_are_items_of_flat_cis() {
         .await
         .json();
     assert_eq!(none, json!({"items": [], "relations": [], "hops": null}));
+    // One root and one path have the members that they always had.
+    assert!(
+        graph.get("missing").is_none() && path.get("others").is_none() && path.get("truncated").is_none()
+    );
+}
+
+#[tokio::test]
+async fn graphs_of_several_roots_are_filtered_and_paths_are_several() {
+    let fixture = Fixture::sqlite();
+    let service = Service::estate(&fixture).await;
+    let several = format!("/v1/acme/cis/{APP}/graph?view=NEIGHBORS&root=sys-iam-login-01&root=nowhere");
+    let graph = service.get(&several).await.json();
+    let levels = |graph: &Value, level: u64| -> Vec<String> {
+        let items = graph["items"].as_array().unwrap().iter();
+        let of_level = items.filter(|item| item["level"] == level);
+        of_level
+            .map(|item| item["ci_type"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(graph["items"][0]["ci_code"], APP);
+    assert_eq!(graph["items"][1]["ci_code"], "sys-iam-login-01");
+    assert_eq!(
+        (levels(&graph, 0).len(), &graph["missing"]),
+        (2, &json!(["nowhere"]))
+    );
+    let all = levels(&graph, 1);
+    let refused = all.first().unwrap();
+    let filtered = service
+        .get(&format!("{several}&filter=ci_type!={refused}"))
+        .await
+        .json();
+    assert!(levels(&filtered, 1).iter().all(|kind| kind != refused));
+    assert_eq!(levels(&filtered, 0), levels(&graph, 0), "roots are not asked");
+    let paths = format!("/v1/acme/paths?from=sys-iam-login-01&to={APP}&most=5");
+    let paths = service.get(&paths).await.json();
+    assert_eq!((&paths["hops"], &paths["truncated"]), (&json!(1), &json!(false)));
+    assert!(
+        paths.get("others").is_none(),
+        "two that are related have one path of one step"
+    );
 }
 
 #[tokio::test]

@@ -85,6 +85,11 @@ async fn limits_hold_at_their_edge() {
             1,
             6,
         ),
+        (
+            "/v1/acme/paths?from=app-iam-login-01-1&to=db-iam-login-01-1&most=",
+            1,
+            25,
+        ),
         ("/v1/cache/entries?limit=", 1, 1_000),
     ] {
         for fits in [least, most - 1, most] {

@@ -370,6 +370,38 @@ fn an_expansion_sees_its_cis_their_relations_and_who_appears_beside_them() {
 }
 
 #[test]
+fn a_filtered_expansion_sees_who_comes_to_pass_and_its_roots_come_when_they_are_missing() {
+    let filter = Filter::parse("status=new").unwrap();
+    let filtered = expand().filter(filter).build().unwrap();
+    let filtered = depends(filtered, Answered::Graph(Some(&graph(false))));
+    let new = |row: &mut Image| row.status = Some("new".into());
+    let old = |row: &mut Image| row.status = Some("old".into());
+    for (change, expected) in [
+        // Neighbours are told where a CI comes, not where it changes.
+        (ci(9, row(9, old), row(9, new), Some(&[])), Some(Reason::Unknown)),
+        (ci(9, None, row(9, new), Some(&[2])), Some(Reason::Neighbour)),
+        (ci(9, None, row(9, new), Some(&[3])), None),
+        (ci(9, None, row(9, old), Some(&[2])), None),
+        (ci(9, row(9, new), row(9, old), Some(&[])), None),
+        (ci(2, row(2, new), row(2, old), Some(&[])), Some(Reason::Member)),
+        (ci(1, row(1, old), row(1, old), Some(&[])), None),
+        (
+            ci(1, row(1, new), row(1, old), Some(&[])),
+            Some(Reason::ColumnsOfRow),
+        ),
+    ] {
+        assert_eq!(judged(&change, &filtered), expected, "{change:?}");
+    }
+    let several = expand().roots([id(8)]).build().unwrap();
+    let several = depends(several, Answered::Graph(Some(&graph(false))));
+    assert_eq!(
+        judged(&ci(8, None, row(8, same), Some(&[])), &several),
+        Some(Reason::Id)
+    );
+    assert_eq!(judged(&ci(9, None, row(9, same), Some(&[])), &several), None);
+}
+
+#[test]
 fn a_path_sees_what_was_visited() {
     let path = || {
         Path::builder(id(1), CiCode::new("app-03").unwrap())
