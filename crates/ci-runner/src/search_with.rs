@@ -24,7 +24,7 @@ impl Tenant {
     /// plain searches share, and a write drops those that it changes. Fields are a view of the rows, or where those do not have
     /// them of the CIs, each the entry of a get by id.
     ///
-    /// Cost: look-ups when all is in memory. Otherwise one statement for what is missing (two for more than 15 facets), one
+    /// Cost: look-ups when all is in memory. Otherwise one statement for what is missing (two for more than 14 facets), one
     /// more when the search finds nothing and falls back, and one more for fields that the short form does not have. Cancel safe: a load
     /// goes on, and is kept.
     ///
