@@ -96,7 +96,7 @@ impl RunnerBuilder {
     }
 
     /// Serves an answer whose time to live is over for so long while it is loaded again in the background; the answer says so
-    /// ([`Answer::stale`](crate::Answer::stale)). Off when not called.
+    /// ([`Answer::stale`](field@crate::Answer::stale)). Off when not called.
     ///
     /// What a change has dropped is never served, so with a feed such an answer is as true as any: what is saved is the wait of whoever
     /// comes first after the time to live. Over a store without a feed it may be as old as both times together.
@@ -106,7 +106,7 @@ impl RunnerBuilder {
     }
 
     /// Serves an answer whose time to live is over for so long if loading it again fails; the answer says so
-    /// ([`Answer::stale`](crate::Answer::stale)). Off when not called.
+    /// ([`Answer::stale`](field@crate::Answer::stale)). Off when not called.
     ///
     /// Only where memory may answer at all: with a feed that is behind its bound, or whose triggers are gone, the error is given. What a
     /// change has dropped is never served.
