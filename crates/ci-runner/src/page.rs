@@ -76,7 +76,7 @@ impl Tenant {
         let looked = inner.look_up_all(&mark, self.id(), &questions);
         if looked.is_whole {
             let lag = inner.follow.has_feed().then(|| inner.lag(&mark));
-            return Ok(page_at(&mark, &looked.entries, Source::Hit, lag));
+            return Ok(page_at(&mark, &looked.hits, Source::Hit, lag));
         }
         let alone = looked.leads.len() == questions.len();
         if !alone && !inner.follow.has_feed() {
@@ -84,14 +84,18 @@ impl Tenant {
             drop(looked);
             return self.page_past(questions).await;
         }
-        let source = if looked.leads.is_empty() {
-            Source::Coalesced
-        } else {
-            Source::Miss
+        let source = match (looked.leads.is_empty(), looked.waits.is_empty()) {
+            (false, _) => Source::Miss,
+            (true, false) => Source::Coalesced,
+            // All is there, some of it newer than the mark.
+            (true, true) => Source::Hit,
         };
         let places: Vec<usize> = looked.leads.iter().map(|(at, _)| *at).collect();
         let loaded = load_leads(inner, self.id(), &questions, looked.leads).await?;
         let mut fresh: Vec<Option<Entry>> = vec![None; questions.len()];
+        for (at, entry) in looked.hits {
+            fresh[at] = Some(entry);
+        }
         let own = loaded.map(|(entries, loaded)| {
             for (at, entry) in places.into_iter().zip(entries) {
                 fresh[at] = Some(entry);
@@ -132,7 +136,7 @@ impl Tenant {
             let looked = inner.look_up_all(&mark, self.id(), &questions);
             if looked.is_whole {
                 let lag = Some(inner.lag(&mark));
-                return Ok(page_at(&mark, &looked.entries, source, lag));
+                return Ok(page_at(&mark, &looked.hits, source, lag));
             }
         }
         self.page_past(questions).await
@@ -152,9 +156,9 @@ impl Tenant {
 
 /// What a page's look-ups found.
 struct Looked {
-    /// Entries that are true at the mark, in the order of their questions.
-    entries: Vec<Entry>,
-    /// Whether every question has one.
+    /// Entries, with the places of their questions, in their order.
+    hits: Vec<(usize, Entry)>,
+    /// Whether every question has one, and all are true at the mark.
     is_whole: bool,
     /// Places of the questions to be loaded, with the duty to do so.
     leads: Vec<(usize, Lead)>,
@@ -179,14 +183,16 @@ impl Inner {
     /// An entry is true from its own version up to the mark of the moment at which it was found. So all are true at `mark` if
     /// none was loaded beyond it, whatever the feed applies meanwhile: what is dropped between two look-ups is not found.
     fn look_up_all(&self, mark: &Mark<Version>, tenant: &TenantId, questions: &[Question]) -> Looked {
-        let (mut entries, mut leads, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut hits, mut leads, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+        let mut at_mark = 0;
         for (at, question) in questions.iter().enumerate() {
             match self.cache.lookup(tenant, &Key::new(tenant, question), question) {
                 Lookup::Hit(found) => {
                     let entry = found.value;
-                    if entry.epoch() == mark.epoch() && mark.version().includes(entry.version()) {
-                        entries.push(entry);
-                    }
+                    let is_at_mark =
+                        entry.epoch() == mark.epoch() && mark.version().includes(entry.version());
+                    at_mark += usize::from(is_at_mark);
+                    hits.push((at, entry));
                 }
                 Lookup::Lead(leader) | Lookup::Stale(_, Some(leader)) => leads.push((at, leader)),
                 Lookup::Wait(waiter) => waits.push((at, waiter)),
@@ -194,8 +200,8 @@ impl Inner {
             }
         }
         Looked {
-            is_whole: entries.len() == questions.len(),
-            entries,
+            is_whole: at_mark == questions.len(),
+            hits,
             leads,
             waits,
         }
@@ -209,10 +215,10 @@ fn is_one_state(entries: &[Entry]) -> bool {
     first.is_some_and(|first| entries.iter().all(|entry| state(entry) == first))
 }
 
-fn page_at(mark: &Mark<Version>, entries: &[Entry], source: Source, lag: Option<Duration>) -> Page {
-    let answer = |entry: &Entry| entry.value().answer().clone();
+fn page_at(mark: &Mark<Version>, hits: &[(usize, Entry)], source: Source, lag: Option<Duration>) -> Page {
+    let answer = |(_, entry): &(usize, Entry)| entry.value().answer().clone();
     Page {
-        answers: entries.iter().map(answer).collect(),
+        answers: hits.iter().map(answer).collect(),
         source,
         as_of: Inner::token(mark.epoch(), mark.version()),
         lag,
