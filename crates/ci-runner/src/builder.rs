@@ -99,7 +99,8 @@ impl RunnerBuilder {
     /// ([`Answer::stale`](field@crate::Answer::stale)). Off when not called.
     ///
     /// What a change has dropped is never served, so with a feed such an answer is as true as any: what is saved is the wait of whoever
-    /// comes first after the time to live. Over a store without a feed it may be as old as both times together.
+    /// comes first after the time to live. Over a store without a feed it may be as old as both times together. Single questions only:
+    /// batches and pages, and what is made of pages, load what is past its time.
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.config = self.config.stale_while_revalidate(window);
         self
@@ -108,7 +109,7 @@ impl RunnerBuilder {
     /// Serves an answer whose time to live is over for so long if loading it again fails; the answer says so
     /// ([`Answer::stale`](field@crate::Answer::stale)). Off when not called.
     ///
-    /// Only where memory may answer at all: with a feed that is behind its bound, or whose triggers are gone, the error is given. What a
+    /// Single questions and batches only: pages, and what is made of pages, give the error. And only where memory may answer at all: with a feed that is behind its bound, or whose triggers are gone, the error is given. What a
     /// change has dropped is never served.
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.config = self.config.stale_if_error(window);
