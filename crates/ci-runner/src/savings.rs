@@ -156,8 +156,8 @@ impl Runner {
     /// Reports what the cache saved, by kind of question: whether it pays, and for which kinds it does not.
     ///
     /// Counters are read one by one while requests go on, so that sums may be off by those under way. Cost: a read of some hundred
-    /// counters for each tenant that is counted apart ([`tenants_apart`](crate::RunnerBuilder::tenants_apart)); takes no lock
-    /// that a request takes.
+    /// counters for each tenant that is counted apart ([`tenants_apart`](crate::RunnerBuilder::tenants_apart)); takes a
+    /// lock that making a new tenant's first handle ([`tenant`](Self::tenant)) waits for, and no request.
     pub fn savings(&self) -> Savings {
         let inner = self.inner();
         let mut requests = [Requests::default(); KINDS];
