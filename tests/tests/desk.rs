@@ -49,8 +49,11 @@ async fn a_dashboard_takes_one_statement_cold_and_none_warm() {
         let latest = List::builder()
             .order(ListOrder::Updated)
             .limit(10)
+            .total(false)
             .build()
             .unwrap();
+        let all = Aggregate::builder().build().unwrap();
+        assert_eq!(cold.total, reference::aggregate(&world, &all).items[0].count);
         assert_eq!(*cold.recent, reference::list(&world, &latest));
         let mut critical: Vec<_> = world
             .cis

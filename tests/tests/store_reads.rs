@@ -383,6 +383,7 @@ async fn a_snapshot_keeps_its_state_and_the_next_sees_the_change() {
                 .await
                 .unwrap()
                 .total
+                .unwrap()
         };
         let mut before = store.snapshot().await.unwrap();
         fixture
@@ -475,7 +476,7 @@ async fn a_missing_database_and_a_wrong_address_are_typed_errors() {
             .await
             .unwrap()
             .total,
-        0
+        Some(0)
     );
     memory.ping().await.unwrap();
     memory.close().await;

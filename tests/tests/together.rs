@@ -1,7 +1,7 @@
 //! Several questions in one statement, and expansions of hubs: the same answers as by the naive reference.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use ci_model::{Direction, Expand, Question, View};
+use ci_model::{Aggregate, Direction, Expand, Question, View};
 use ci_store::{Found, Snapshot};
 use ci_tests::fixture::on_both;
 use ci_tests::store_contract::world::{below, seeded, tenant};
@@ -100,6 +100,48 @@ async fn questions_asked_together_are_answered_as_one_by_one() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn aggregates_of_one_selection_are_counted_together_as_one_by_one() {
+    let world = World::random(23, 150, 60);
+    on_both(async |fixture| {
+        let store = fixture.open().await;
+        fixture.execute(&world.sql(fixture.is_sqlite())).await;
+        let mut random = seeded(23);
+        let mut snapshot = store.snapshot().await.unwrap();
+        for round in 0..60 {
+            // Two selections, so that there are two tables of counts; of all CIs now and then.
+            let several = [(); 2].map(|()| questions::aggregate(&mut random, &world));
+            let mut asked = Vec::new();
+            for one in &several {
+                for _ in 0..=below(&mut random, 5) {
+                    let other = questions::aggregate(&mut random, &world);
+                    let mut like = Aggregate::builder().limit(other.limit());
+                    if round % 4 > 0 {
+                        like = like.selection(one.selection().clone());
+                    }
+                    for field in other.group_by() {
+                        like = like.group_by(&field.to_string());
+                    }
+                    if let Some(distinct) = other.distinct() {
+                        like = like.distinct(&distinct.field().to_string());
+                    }
+                    asked.push(Question::Aggregate(like.build().unwrap()));
+                }
+            }
+            let before = snapshot.statements();
+            let found = snapshot.ask_all(&tenant(), &asked).await.unwrap();
+            assert_eq!(snapshot.statements() - before, 1);
+            for (question, answer) in asked.iter().zip(&found) {
+                let right = expected(&world, question);
+                assert_eq!(*answer, right, "{question:?} on {}", store.backend());
+            }
+        }
+        drop(snapshot);
+        store.close().await;
+    })
+    .await;
 }
 
 /// A world with two hubs: the one has relations with CIs all over the order of codes, the other with the last ones alone, so far

@@ -11,8 +11,9 @@ use crate::{CiId, CiRef, CiSummary, Relation};
 pub struct ListPage {
     /// The CIs of the page, newest first.
     pub items: Vec<CiSummary>,
-    /// How many CIs there are in all pages.
-    pub total: u64,
+    /// How many CIs there are in all pages; none where that was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
 }
 
 /// The value that a group has in one field.

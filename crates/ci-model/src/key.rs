@@ -21,6 +21,10 @@ use crate::{KeywordMode, Order, Ranking, Selection, TenantId, sealed};
 const FORMAT: u8 = 1;
 /// Where the tenant's length stands, after the format.
 const TENANT_AT: usize = 1;
+/// What a list's last byte says: that it is in the order of changes,
+pub(crate) const UPDATED: u8 = 1;
+/// and that its total is not wanted.
+pub(crate) const NO_TOTAL: u8 = 2;
 const LENGTH_BYTES: usize = 4;
 
 /// The canonical key of one tenant's question. Cloning copies a pointer; comparing compares all bytes.
@@ -265,10 +269,14 @@ impl Writer {
         self.selection(list.selection());
         self.number(list.limit());
         self.number(list.offset());
-        // At the end, so that the keys of lists in the usual order stayed as they were before there was another.
-        match list.order() {
-            ListOrder::Created => {}
-            ListOrder::Updated => self.byte(1),
+        // At the end, so that the keys of usual lists stayed as they were before there were others.
+        let order = match list.order() {
+            ListOrder::Created => 0,
+            ListOrder::Updated => UPDATED,
+        };
+        let flags = order | if list.has_total() { 0 } else { NO_TOTAL };
+        if flags != 0 {
+            self.byte(flags);
         }
     }
 
@@ -424,6 +432,7 @@ mod tests {
             List::builder().build().unwrap().into(),
             List::builder().offset(10).build().unwrap().into(),
             List::builder().order(ListOrder::Updated).build().unwrap().into(),
+            List::builder().total(false).build().unwrap().into(),
             List::builder().limit(10).build().unwrap().into(),
             Aggregate::builder().group_by("owner").build().unwrap().into(),
             Aggregate::builder()

@@ -4,6 +4,7 @@
 //! compared with the one that was read, so it is that very question.
 
 use crate::filter::{Filter, Operator};
+use crate::key::{NO_TOTAL, UPDATED};
 use crate::{
     Aggregate, CiCode, CiId, CiRef, Column, Criticality, Direction, DocumentPath, Expand, Field, Get, Key,
     List, ListOrder, Order, Path, Question, RelationType, Search, Sort, SortColumn, TenantId, Timestamp,
@@ -180,13 +181,19 @@ impl Reader<'_> {
         let (_, filters, include_deleted) = self.selection()?;
         let list = List::builder().filters(filters).include_deleted(include_deleted);
         let list = list.limit(self.number()?).offset(self.number()?);
-        let list = if self.0.is_empty() {
-            list
+        if self.0.is_empty() {
+            return list.build().ok();
+        }
+        let flags = self.byte()?;
+        if flags == 0 || flags & !(UPDATED | NO_TOTAL) != 0 {
+            return None;
+        }
+        let order = if flags & UPDATED == 0 {
+            ListOrder::Created
         } else {
-            self.0 = self.0.get(1..)?;
-            list.order(ListOrder::Updated)
+            ListOrder::Updated
         };
-        list.build().ok()
+        list.order(order).total(flags & NO_TOTAL == 0).build().ok()
     }
 
     fn aggregate(&mut self) -> Option<Aggregate> {
@@ -300,6 +307,13 @@ mod tests {
             List::builder().build().unwrap().into(),
             Path::builder(code("a"), code("b")).build().unwrap().into(),
             List::builder().order(ListOrder::Updated).build().unwrap().into(),
+            List::builder().total(false).build().unwrap().into(),
+            List::builder()
+                .order(ListOrder::Updated)
+                .total(false)
+                .build()
+                .unwrap()
+                .into(),
             Path::builder(code("a"), code("b"))
                 .most(5)
                 .build()

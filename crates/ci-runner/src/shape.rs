@@ -79,7 +79,8 @@ fn search(f: &mut fmt::Formatter<'_>, search: &Search) -> fmt::Result {
 
 fn list(f: &mut fmt::Formatter<'_>, list: &List) -> fmt::Result {
     selection(f, list.selection())?;
-    write!(f, "; limit {}, offset {}", list.limit(), list.offset())
+    write!(f, "; limit {}, offset {}", list.limit(), list.offset())?;
+    f.write_str(if list.has_total() { "" } else { ", no total" })
 }
 
 fn aggregate(f: &mut fmt::Formatter<'_>, aggregate: &Aggregate) -> fmt::Result {

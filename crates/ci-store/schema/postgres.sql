@@ -59,6 +59,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS ci_tenant_id ON ci (tenant_id, ci_id);
 CREATE INDEX IF NOT EXISTS ci_newest ON ci (tenant_id COLLATE "C", created_at DESC, ci_id, deleted_at);
 -- For lists of what was changed last.
 CREATE INDEX IF NOT EXISTS ci_changed ON ci (tenant_id COLLATE "C", updated_at DESC, ci_id, deleted_at);
+-- For the most critical CIs, by code.
+CREATE INDEX IF NOT EXISTS ci_critical ON ci (tenant_id COLLATE "C", criticality, ci_code COLLATE "C", deleted_at);
 CREATE INDEX IF NOT EXISTS ci_search_trigrams ON ci USING gin (search_text @TRIGRAMS@.gin_trgm_ops);
 
 CREATE TABLE IF NOT EXISTS ci_relation (

@@ -31,6 +31,10 @@ CREATE UNIQUE INDEX IF NOT EXISTS ci_tenant_id ON ci (tenant_id, ci_id);
 CREATE INDEX IF NOT EXISTS ci_newest ON ci (tenant_id, created_at DESC, ci_id, deleted_at);
 -- For lists of what was changed last.
 CREATE INDEX IF NOT EXISTS ci_changed ON ci (tenant_id, updated_at DESC, ci_id, deleted_at);
+-- For aggregates by these columns: read in the order of the groups, without the rows.
+CREATE INDEX IF NOT EXISTS ci_counted ON ci (tenant_id, ci_type, status, location, owner, deleted_at);
+-- For the most critical CIs, by code.
+CREATE INDEX IF NOT EXISTS ci_critical ON ci (tenant_id, criticality, ci_code, deleted_at);
 
 CREATE TABLE IF NOT EXISTS ci_relation (
     tenant_id TEXT NOT NULL,

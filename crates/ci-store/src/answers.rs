@@ -10,6 +10,7 @@ use ci_model::{
 use crate::Result;
 use crate::decode::{corrupt, detail, present, summary};
 use crate::source::{Cells, Source};
+use crate::sql::groups::aggregate as groups_of;
 use crate::sql::{Statement, select};
 
 /// Position of the total in a row of a list, after the short columns.
@@ -33,11 +34,11 @@ pub(crate) fn summaries(rows: &[impl Cells]) -> Result<Vec<CiSummary>> {
 /// See [`crate::Snapshot::list`].
 pub(crate) async fn list<S: Source>(source: &mut S, tenant: &TenantId, list: &List) -> Result<ListPage> {
     let statement = Statement::write(S::DIALECT, tenant, |binder| select::list(binder, list));
-    page(&source.rows(statement).await?)
+    page(&source.rows(statement).await?, list)
 }
 
 /// The page of a list's rows.
-pub(crate) fn page(rows: &[impl Cells]) -> Result<ListPage> {
+pub(crate) fn page(rows: &[impl Cells], list: &List) -> Result<ListPage> {
     let total = rows.first().map(|row| row.integer(TOTAL)).transpose()?.flatten();
     let mut items = Vec::with_capacity(rows.len());
     for row in rows {
@@ -48,7 +49,11 @@ pub(crate) fn page(rows: &[impl Cells]) -> Result<ListPage> {
     }
     Ok(ListPage {
         items,
-        total: count(total)?,
+        total: if list.has_total() {
+            Some(count(total)?)
+        } else {
+            None
+        },
     })
 }
 
@@ -58,7 +63,7 @@ pub(crate) async fn aggregate<S: Source>(
     tenant: &TenantId,
     question: &Aggregate,
 ) -> Result<Groups> {
-    let statement = Statement::write(S::DIALECT, tenant, |binder| select::aggregate(binder, question));
+    let statement = Statement::write(S::DIALECT, tenant, |binder| groups_of(binder, question));
     groups(&source.rows(statement).await?, question)
 }
 

@@ -103,7 +103,8 @@ async fn grown<'a, S: Source>(
     mut growth: Growth<'a>,
 ) -> Result<Growth<'a>> {
     while growth.goes_on() {
-        let statement = Statement::write(S::DIALECT, tenant, |binder| growth.next(binder));
+        let statement = Statement::write(S::DIALECT, tenant, |binder| growth.next(binder))
+            .planned_once(growth.has_one_plan());
         growth.take(&source.rows(statement).await?, tenant, S::DIALECT)?;
     }
     Ok(growth)
@@ -140,6 +141,11 @@ impl<'a> Growth<'a> {
     /// Tells whether there is more to read.
     pub(crate) fn goes_on(&self) -> bool {
         self.left > 0
+    }
+
+    /// Whether one plan is as good for all values as a plan for each: a filter's may leave many CIs or few.
+    pub(crate) fn has_one_plan(&self) -> bool {
+        self.expand.admitted().filters().is_empty()
     }
 
     /// Writes the next statement.

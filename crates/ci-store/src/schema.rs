@@ -5,7 +5,7 @@ use ci_model::fold::FOLD_VERSION;
 use crate::{Error, Result};
 
 /// Version of the tables. A database with a lower one is migrated, one with a higher one is left alone.
-pub(crate) const SCHEMA_VERSION: u32 = 3;
+pub(crate) const SCHEMA_VERSION: u32 = 4;
 /// `ci_meta` key of [`SCHEMA_VERSION`].
 pub(crate) const SCHEMA_KEY: &str = "schema_version";
 /// `ci_meta` key of the folding table's version: search texts are made again when it differs.

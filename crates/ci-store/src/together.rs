@@ -13,6 +13,7 @@ use crate::decode::{corrupt, present};
 use crate::graph::Growth;
 use crate::source::{Cells, Source};
 use crate::sql::expansion::WIDTH;
+use crate::sql::groups::{self as aggregates, Counts};
 use crate::sql::together::{Part, together};
 use crate::sql::{Binder, Dialect, Statement, select};
 use crate::{Found, Result, path};
@@ -95,14 +96,32 @@ enum Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn part(&self, binder: &mut Binder) -> Part {
+    /// Whether one plan is as good for all values as a plan for each.
+    fn has_one_plan(&self) -> bool {
+        match self {
+            Self::Gets(_) => true,
+            Self::Expand(_, growth) => growth.has_one_plan(),
+            // The first rows of an index. A total reads all, and behind an offset the planner counts on reading far.
+            Self::List(_, list) => {
+                list.selection().filters().is_empty() && list.offset() == 0 && !list.has_total()
+            }
+            // How many rows a keyword or a filter leaves is another matter for each value.
+            Self::Search(..) | Self::Aggregate(..) => false,
+        }
+    }
+
+    fn part(&self, binder: &mut Binder, counts: Option<&Counts<'_>>) -> Part {
         let (text, width) = match self {
             Self::Gets(gets) => (select::get_many(binder, gets.iter().map(|(_, get)| *get)), DETAIL),
             Self::Search(_, search) => (select::search(binder, search), SUMMARY),
             Self::List(_, list) => (select::list(binder, list), LIST),
             Self::Aggregate(_, aggregate) => {
                 let width = aggregate.group_by().len() + 1 + usize::from(aggregate.distinct().is_some());
-                (select::aggregate(binder, aggregate), width)
+                let text = match counts {
+                    Some(counts) => aggregates::aggregate_of(binder, aggregate, counts),
+                    None => aggregates::aggregate(binder, aggregate),
+                };
+                (text, width)
             }
             Self::Expand(_, growth) => (growth.next(binder), WIDTH),
         };
@@ -126,7 +145,7 @@ impl<'a> Asked<'a> {
                 return Ok(None);
             }
             Self::Search(at, _) => (at, Found::Rows(summaries(rows)?)),
-            Self::List(at, _) => (at, Found::List(page(rows)?)),
+            Self::List(at, list) => (at, Found::List(page(rows, list)?)),
             Self::Aggregate(at, aggregate) => (at, Found::Groups(groups(rows, aggregate)?)),
             Self::Expand(at, mut growth) => {
                 growth.take(rows, tenant, dialect)?;
@@ -141,12 +160,61 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// The aggregates among some parts, those of one selection together.
+struct Counted<'a>(Vec<(&'a Aggregate, Option<Counts<'a>>)>);
+
+impl<'a> Counted<'a> {
+    fn of(parts: &[Asked<'a>]) -> Self {
+        let mut alike: Vec<Vec<&'a Aggregate>> = Vec::new();
+        for part in parts {
+            let Asked::Aggregate(_, aggregate) = part else {
+                continue;
+            };
+            let known = alike
+                .iter_mut()
+                .find(|known| known[0].selection() == aggregate.selection());
+            match known {
+                Some(known) => known.push(aggregate),
+                None => alike.push(vec![aggregate]),
+            }
+        }
+        let counts = alike.iter().enumerate();
+        Self(
+            counts
+                .map(|(at, alike)| (alike[0], Counts::new(at, alike)))
+                .collect(),
+        )
+    }
+
+    /// The tables of counts.
+    fn tables(&self, binder: &mut Binder) -> Vec<String> {
+        let counted = self.0.iter();
+        let counted = counted.filter_map(|(one, counts)| Some(counts.as_ref()?.table(binder, one)));
+        counted.collect()
+    }
+
+    /// The counts that a part adds up.
+    fn counts(&self, part: &Asked<'_>) -> Option<&Counts<'a>> {
+        let Asked::Aggregate(_, aggregate) = part else {
+            return None;
+        };
+        let alike = |(one, _): &&(&Aggregate, _)| one.selection() == aggregate.selection();
+        self.0.iter().find(alike)?.1.as_ref()
+    }
+}
+
 /// Reads the rows of several parts by one statement.
 async fn read<S: Source>(source: &mut S, tenant: &TenantId, parts: &[Asked<'_>]) -> Result<Vec<Vec<Row>>> {
     let statement = Statement::write(S::DIALECT, tenant, |binder| {
-        let parts: Vec<Part> = parts.iter().map(|one| one.part(binder)).collect();
-        together(binder, &parts)
+        let counted = Counted::of(parts);
+        let shared = counted.tables(binder);
+        let parts = parts.iter().map(|one| one.part(binder, counted.counts(one)));
+        let parts: Vec<Part> = parts.collect();
+        together(binder, &shared, &parts)
     });
+    // Only with an expansion is planning worth a round trip more.
+    let has_expansion = parts.iter().any(|part| matches!(part, Asked::Expand(..)));
+    let statement = statement.planned_once(has_expansion && parts.iter().all(Asked::has_one_plan));
     let mut rows: Vec<Vec<Row>> = parts.iter().map(|_| Vec::new()).collect();
     for row in source.rows(statement).await? {
         let part = present(row.integer(0)?, "part")?;

@@ -216,6 +216,7 @@ pub fn list(random: &mut ChaCha8Rng, world: &World) -> List {
         .limit(u32::try_from(1 + below(random, 20)).unwrap_or(1))
         .offset(u32::try_from(below(random, 4) * below(random, 30)).unwrap_or(0))
         .order([ListOrder::Created, ListOrder::Updated][below(random, 2)])
+        .total(below(random, 3) > 0)
         .build()
         .expect("a list")
 }

@@ -107,7 +107,7 @@ pub fn list(world: &World, question: &List) -> ListPage {
             .then_with(|| a.summary.ci_id.cmp(&b.summary.ci_id))
     });
     ListPage {
-        total: found.len() as u64,
+        total: question.has_total().then_some(found.len() as u64),
         items: found
             .into_iter()
             .skip(question.offset() as usize)

@@ -1,4 +1,4 @@
-//! List: page by page, newest or last changed first, with the total.
+//! List: page by page, newest or last changed first, with the total unless it is not wanted.
 
 use crate::{Error, Filter, Selection, limits, text};
 
@@ -13,13 +13,15 @@ pub enum ListOrder {
     Updated,
 }
 
-/// Asks for one page of the CIs of a selection, newest or last changed first (then by id), and for how many there are in all.
+/// Asks for one page of the CIs of a selection, newest or last changed first (then by id), and unless told otherwise for how many
+/// there are in all.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct List {
     selection: Selection,
     order: ListOrder,
     limit: u32,
     offset: u32,
+    total: bool,
 }
 
 impl List {
@@ -47,16 +49,35 @@ impl List {
     pub fn offset(&self) -> u32 {
         self.offset
     }
+
+    /// Whether it asks how many there are in all.
+    pub fn has_total(&self) -> bool {
+        self.total
+    }
 }
 
 /// Collects the parts of a [`List`].
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ListBuilder {
     filters: Vec<Filter>,
     order: ListOrder,
     limit: Option<u32>,
     offset: u32,
+    total: bool,
     include_deleted: bool,
+}
+
+impl Default for ListBuilder {
+    fn default() -> Self {
+        Self {
+            filters: Vec::new(),
+            order: ListOrder::default(),
+            limit: None,
+            offset: 0,
+            total: true,
+            include_deleted: false,
+        }
+    }
 }
 
 impl ListBuilder {
@@ -84,6 +105,13 @@ impl ListBuilder {
         self
     }
 
+    /// Sets whether to ask how many there are in all; yes when not called. The database counts them one by one: on a large selection
+    /// that takes longer than the page.
+    pub fn total(mut self, yes: bool) -> Self {
+        self.total = yes;
+        self
+    }
+
     /// Also lists soft-deleted CIs.
     pub fn include_deleted(mut self, yes: bool) -> Self {
         self.include_deleted = yes;
@@ -101,6 +129,7 @@ impl ListBuilder {
             order: self.order,
             limit: text::in_range("limit", limit, 1, limits::SEARCH_RESULTS)?,
             offset: text::in_range("offset", self.offset, 0, limits::LIST_OFFSET)?,
+            total: self.total,
         })
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn write(to: &mut Writer, answer: &Reply) {
         Reply::List(page) => {
             to.byte(2);
             to.list(&page.items, summary);
-            to.number(page.total);
+            to.option(page.total, Writer::number);
         }
         Reply::Groups(groups) => {
             to.byte(3);
@@ -75,7 +75,7 @@ pub(super) fn read(from: &mut Reader<'_>) -> Option<Reply> {
         1 => Reply::Rows(from.list(read_summary)?.into()),
         2 => Reply::List(Arc::new(ListPage {
             items: from.list(read_summary)?,
-            total: from.number()?,
+            total: from.option(Reader::number)?,
         })),
         3 => Reply::Groups(Arc::new(Groups {
             items: from.list(read_group)?,
@@ -418,7 +418,11 @@ mod tests {
             Reply::Rows([ci(1), ci(2)].into()),
             Reply::List(Arc::new(ListPage {
                 items: vec![ci(3)],
-                total: u64::MAX,
+                total: Some(u64::MAX),
+            })),
+            Reply::List(Arc::new(ListPage {
+                items: vec![],
+                total: None,
             })),
             Reply::Groups(Arc::new(groups)),
             Reply::Graph(None),

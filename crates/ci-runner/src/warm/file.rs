@@ -21,7 +21,7 @@ use crate::Reply;
 
 const MAGIC: &[u8; 8] = b"CIWARM\x1A\n";
 /// Raised with every change of the layout, of a key's or of an answer's.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const TRAILER: usize = 8;
 
 /// Why a file is not used.

@@ -140,11 +140,8 @@ pub(crate) async fn list(arguments: args::List, output: &mut Output) -> Result<(
         return output.json(&page);
     }
     output.line(table::cis(&page.items, output.width()))?;
-    output.line(format_args!(
-        "{} of {}, after {offset}",
-        page.items.len(),
-        page.total
-    ))
+    let total = page.total.unwrap_or_default();
+    output.line(format_args!("{} of {total}, after {offset}", page.items.len()))
 }
 
 pub(crate) async fn aggregate(arguments: args::Aggregate, output: &mut Output) -> Result<(), Failure> {

@@ -34,10 +34,19 @@ use crate::{Error, Found, PathTrace, Result, Snapshot, answers, graph, path, tog
 const BEGIN: &str = "\
     BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE ci, ci_ext, ci_relation IN ACCESS SHARE MODE; SELECT 1";
 
+/// How the statements that follow are planned: `force_generic_plan` and `off`, or `force_custom_plan` and `on`.
+///
+/// Planning the dozen tables of an expansion takes longer than running it: 4.5 ms of 5 for a CI of some ten relations, 0.9 ms with a plan that is kept. But a plan is made once, for
+/// tables that may be empty then; without sequential scans it is the one that is good for large ones.
+const PLANNING: &str =
+    "SELECT set_config('plan_cache_mode', $1, true), set_config('enable_seqscan', $2, true)";
+
 /// One state of the database. Dropping it ends the transaction before the connection is used again.
 pub(super) struct PostgresSnapshot {
     transaction: Transaction<'static, Postgres>,
     statements: u32,
+    /// Whether statements are planned once.
+    planned_once: bool,
 }
 
 impl fmt::Debug for PostgresSnapshot {
@@ -62,7 +71,26 @@ async fn begin_on(pool: PgPool) -> Result<PostgresSnapshot> {
     Ok(PostgresSnapshot {
         transaction: connect::begin(&pool, BEGIN).await?,
         statements: 0,
+        planned_once: false,
     })
+}
+
+impl PostgresSnapshot {
+    /// Sets how the next statement is planned, in a round trip of its own unless it is set so.
+    async fn plan(&mut self, once: bool) -> Result<()> {
+        if self.planned_once == once {
+            return Ok(());
+        }
+        let (mode, scans) = if once {
+            ("force_generic_plan", "off")
+        } else {
+            ("force_custom_plan", "on")
+        };
+        let query = sqlx::query(PLANNING).bind(mode).bind(scans);
+        query.execute(&mut *self.transaction).await?;
+        self.planned_once = once;
+        Ok(())
+    }
 }
 
 impl Source for PostgresSnapshot {
@@ -70,6 +98,7 @@ impl Source for PostgresSnapshot {
     type Row = PgRow;
 
     async fn rows(&mut self, statement: Statement) -> Result<Vec<PgRow>> {
+        self.plan(statement.planned_once).await?;
         self.statements += 1;
         let arguments = bind(statement.arguments)?;
         let query = sqlx::query_with(AssertSqlSafe(statement.text), arguments);
@@ -80,6 +109,7 @@ impl Source for PostgresSnapshot {
     where
         F: FnMut(&PgRow) -> Result<()> + Send,
     {
+        self.plan(statement.planned_once).await?;
         self.statements += 1;
         let arguments = bind(statement.arguments)?;
         let query = sqlx::query_with(AssertSqlSafe(statement.text), arguments);

@@ -8,6 +8,7 @@ pub(crate) mod expansion;
 pub(crate) mod field;
 pub(crate) mod fold;
 pub(crate) mod graph;
+pub(crate) mod groups;
 pub(crate) mod keyword;
 pub(crate) mod place;
 pub(crate) mod select;
@@ -48,6 +49,8 @@ pub(crate) enum Argument {
 pub(crate) struct Statement {
     pub(crate) text: String,
     pub(crate) arguments: Vec<Argument>,
+    /// Whether one plan serves whatever the values are, so that PostgreSQL need not plan it for each.
+    pub(crate) planned_once: bool,
 }
 
 impl Statement {
@@ -62,6 +65,16 @@ impl Statement {
         Self {
             text,
             arguments: binder.arguments,
+            planned_once: false,
+        }
+    }
+
+    /// Says that one plan serves whatever the values are, if `yes`: that takes a statement whose tables are read in the order in which
+    /// it is written and by their indexes.
+    pub(crate) fn planned_once(self, yes: bool) -> Self {
+        Self {
+            planned_once: yes,
+            ..self
         }
     }
 }
@@ -90,6 +103,18 @@ impl Binder {
 
     pub(crate) fn integer(&mut self, value: impl Into<i64>) -> String {
         self.bind(Argument::Integer(value.into()))
+    }
+
+    /// A bound number of rows, for LIMIT and OFFSET.
+    ///
+    /// SQLite looks at a bare variable there while it plans, and plans the statement anew whenever it is bound again, which takes longer than
+    /// most of ours run. A sum is nothing to look at.
+    pub(crate) fn rows(&mut self, value: impl Into<i64>) -> String {
+        let name = self.integer(value);
+        match self.dialect {
+            Dialect::Postgres => name,
+            Dialect::Sqlite => format!("({name} + 0)"),
+        }
     }
 
     /// The condition that an expression is in a bound list.

@@ -1,6 +1,6 @@
-//! Search, get, list and aggregate as statements.
+//! Search, get and list as statements.
 
-use ci_model::{Aggregate, CiRef, Get, List, ListOrder, Search, Selection};
+use ci_model::{CiRef, Get, List, ListOrder, Search, Selection, limits};
 use uuid::Uuid;
 
 use super::place::Placed;
@@ -11,13 +11,13 @@ pub(crate) const SUMMARY: &str =
     "c.ci_id, c.ci_code, c.ci_name, c.ci_type, c.ci_subtype, c.ci_category, c.status, c.location, c.owner";
 
 /// Where a selection's rows come from, and which they are.
-struct Rows {
-    from: String,
-    conditions: String,
+pub(super) struct Rows {
+    pub(super) from: String,
+    pub(super) conditions: String,
 }
 
 /// Writes the tables and conditions of a selection; `fields` are those that the statement reads beside the filters'.
-fn rows<'a>(
+pub(super) fn rows<'a>(
     selection: &'a Selection,
     fields: impl IntoIterator<Item = &'a ci_model::Field>,
     binder: &mut Binder,
@@ -85,7 +85,7 @@ pub(crate) fn search(binder: &mut Binder, search: &Search) -> String {
     let after = placed
         .after
         .map_or(String::new(), |after| format!(" AND {after}"));
-    let limit = binder.integer(search.limit());
+    let limit = binder.rows(search.limit());
     format!(
         "SELECT {SUMMARY} FROM {from} WHERE {conditions}{after} ORDER BY {order} LIMIT {limit}",
         from = rows.from,
@@ -94,60 +94,37 @@ pub(crate) fn search(binder: &mut Binder, search: &Search) -> String {
     )
 }
 
-/// A page of a list: per row the short columns and the total; one row without columns when the page is empty.
+/// A page of a list: per row the short columns and the total (0 where that is not asked); one row without columns when the page is empty.
 pub(crate) fn list(binder: &mut Binder, list: &List) -> String {
     let rows = rows(list.selection(), [], binder);
-    let (limit, offset) = (binder.integer(list.limit()), binder.integer(list.offset()));
+    let (limit, offset) = (binder.rows(list.limit()), binder.rows(list.offset()));
     let (from, conditions) = (rows.from, rows.conditions);
     let moment = match list.order() {
         ListOrder::Updated => "updated_at",
         // Nobody can ask for another.
         _ => "created_at",
     };
+    let total = if list.has_total() {
+        format!("(SELECT count(*) FROM {from} WHERE {conditions})")
+    } else {
+        "0".to_owned()
+    };
+    let order = format!("ORDER BY c.{moment} DESC, c.ci_id");
+    let ordered = format!("SELECT {SUMMARY}, c.{moment} FROM {from} WHERE {conditions} {order}");
+    let ordered = if list.offset() == 0 && binder.dialect == Dialect::Postgres {
+        // A plan that is made once, for any limit, is one for reading a tenth of the table unless it says how little that can be.
+        format!(
+            "SELECT c.* FROM ({ordered} LIMIT {}) AS c {order}",
+            limits::SEARCH_RESULTS
+        )
+    } else {
+        ordered
+    };
     format!(
-        "SELECT {columns}, (SELECT count(*) FROM {from} WHERE {conditions}) AS total FROM (SELECT 1 AS one) AS one \
-         LEFT JOIN (SELECT {SUMMARY}, c.{moment} FROM {from} WHERE {conditions} \
-         ORDER BY c.{moment} DESC, c.ci_id LIMIT {limit} OFFSET {offset}) AS p ON 1 = 1 \
+        "SELECT {columns}, {total} AS total FROM (SELECT 1 AS one) AS one \
+         LEFT JOIN ({ordered} LIMIT {limit} OFFSET {offset}) AS p ON 1 = 1 \
          ORDER BY p.{moment} DESC, p.ci_id",
         columns = SUMMARY.replace("c.", "p."),
-    )
-}
-
-/// The groups of an aggregate, one more than its limit: the values, the count and, if asked for, the distinct count.
-pub(crate) fn aggregate(binder: &mut Binder, aggregate: &Aggregate) -> String {
-    let distinct = aggregate.distinct().map(ci_model::Distinct::field);
-    let rows = rows(
-        aggregate.selection(),
-        aggregate.group_by().iter().chain(distinct),
-        binder,
-    );
-    let mut columns = Vec::new();
-    for (at, group) in aggregate.group_by().iter().enumerate() {
-        columns.push(format!("{} AS g{at}", field::value(group, binder)));
-    }
-    columns.push("count(*) AS members".into());
-    if let Some(distinct) = distinct {
-        columns.push(format!(
-            "count(DISTINCT {}) AS different",
-            field::value(distinct, binder)
-        ));
-    }
-    let groups: Vec<usize> = (0..aggregate.group_by().len()).collect();
-    let by: Vec<String> = groups.iter().map(|at| (at + 1).to_string()).collect();
-    let by = if by.is_empty() {
-        String::new()
-    } else {
-        format!(" GROUP BY {}", by.join(", "))
-    };
-    let order: Vec<String> = groups.iter().map(|at| format!(", g.g{at} NULLS LAST")).collect();
-    let order = order.concat();
-    let limit = binder.integer(i64::from(aggregate.limit()) + 1);
-    format!(
-        "SELECT g.* FROM (SELECT {columns} FROM {from} WHERE {conditions}{by}) AS g \
-         ORDER BY g.members DESC{order} LIMIT {limit}",
-        columns = columns.join(", "),
-        from = rows.from,
-        conditions = rows.conditions,
     )
 }
 
@@ -225,9 +202,10 @@ mod tests {
     use super::super::{
         Statement,
         expansion::{From, Reading, expansion},
+        groups::aggregate,
     };
     use super::*;
-    use ci_model::{CiSummary, Expand, Filter, TenantId, View};
+    use ci_model::{Aggregate, CiSummary, Expand, Filter, TenantId, View};
 
     fn tenant(name: &str) -> TenantId {
         TenantId::new(name).unwrap()

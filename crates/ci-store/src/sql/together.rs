@@ -3,8 +3,6 @@
 //! Each becomes a table whose rows are turned into JSON arrays, so that rows of every width fit below each other. The tables are
 //! materialized: read in full, in their own order, and read back in it.
 
-use std::fmt::Write as _;
-
 use super::{Binder, Dialect};
 
 /// A statement that is one of several, and how many columns it has.
@@ -14,9 +12,9 @@ pub(crate) struct Part {
     pub(crate) width: usize,
 }
 
-/// Writes them as one, whose rows are the number of the part, from 0, and the cells as the text of a JSON array: part after
+/// Writes them as one, after the tables that some of them read (each a name, `AS` and its statement). Its rows are the number of the part, from 0, and the cells as the text of a JSON array: part after
 /// part, each in its own order.
-pub(crate) fn together(binder: &Binder, parts: &[Part]) -> String {
+pub(crate) fn together(binder: &Binder, shared: &[String], parts: &[Part]) -> String {
     let (array, cast) = match binder.dialect {
         Dialect::Postgres => ("json_build_array", "::text"),
         Dialect::Sqlite => ("json_array", ""),
@@ -28,21 +26,16 @@ pub(crate) fn together(binder: &Binder, parts: &[Part]) -> String {
             format!("CASE typeof({column}) WHEN 'blob' THEN CAST({column} AS TEXT) ELSE {column} END")
         }
     };
-    let (mut tables, mut rows) = (String::new(), String::new());
+    let mut tables = shared.to_vec();
+    let mut rows = Vec::with_capacity(parts.len());
     for (at, part) in parts.iter().enumerate() {
         let columns: Vec<String> = (0..part.width).map(|column| format!("c{column}")).collect();
         let cells = columns.iter().map(cell).collect::<Vec<_>>().join(", ");
         let columns = columns.join(", ");
-        let (and, union) = if at == 0 {
-            ("WITH ", "")
-        } else {
-            (", ", " UNION ALL ")
-        };
-        let _ = write!(tables, "{and}part{at}({columns}) AS MATERIALIZED ({})", part.text);
-        let _ = write!(
-            rows,
-            "{union}SELECT {at} AS part, {array}({cells}){cast} AS cells FROM part{at}"
-        );
+        tables.push(format!("part{at}({columns}) AS MATERIALIZED ({})", part.text));
+        rows.push(format!(
+            "SELECT {at} AS part, {array}({cells}){cast} AS cells FROM part{at}"
+        ));
     }
-    format!("{tables} {rows}")
+    format!("WITH {} {}", tables.join(", "), rows.join(" UNION ALL "))
 }

@@ -54,14 +54,14 @@ pub(super) fn state() -> &'static str {
     TEXT.get_or_init(|| format!("SELECT {} FROM pragma_schema_version AS v", state_columns()))
 }
 
-/// Changes after `?1`, at most `?3`, each with the CI as it is now and its neighbours; and one row with the state, whose
+/// Changes after `?1`, at most `?3` (a sum, so that it is not planned anew each time: see `Binder::rows`), each with the CI as it is now and its neighbours; and one row with the state, whose
 /// first column is NULL.
 pub(super) fn poll() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
         format!(
             "WITH r AS MATERIALIZED (SELECT w.*, CASE WHEN c.ci_id IS NOT NULL THEN {image} END AS image \
-                FROM (SELECT * FROM ci_change WHERE seq > ?1 ORDER BY seq LIMIT ?3) AS w \
+                FROM (SELECT * FROM ci_change WHERE seq > ?1 ORDER BY seq LIMIT ?3 + 0) AS w \
                 LEFT JOIN ci AS c ON c.ci_id = w.id AND c.tenant_id = w.tenant_id) \
              SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, {state} FROM pragma_schema_version AS v \
              UNION ALL \
@@ -89,7 +89,7 @@ pub(super) fn tenants() -> &'static str {
              SELECT r.seq, 'c', r.tenant_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
                 NULL, NULL, NULL \
              FROM (SELECT max(seq) AS seq, tenant_id FROM ci_change WHERE seq > ?1 AND entity <> 's' \
-                GROUP BY tenant_id LIMIT ?3) AS r",
+                GROUP BY tenant_id LIMIT ?3 + 0) AS r",
             state = state_columns(),
         )
     })

@@ -224,7 +224,7 @@ fn short_keywords_and_any_of_several_are_found() {
 fn a_list_counts_and_an_aggregate_groups() {
     let page = ListPage {
         items: vec![summary(3)],
-        total: 9,
+        total: Some(9),
     };
     let filter = || Filter::parse("status=active").unwrap();
     let list = List::builder().filters([filter()]).limit(1).build().unwrap();
