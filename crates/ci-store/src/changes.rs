@@ -271,6 +271,10 @@ fn relation(tenant: &TenantId, row: &Row) -> Event {
 }
 
 /// Tells that each transaction took every known state of a CI away and brought it back, with unknown documents.
+///
+/// Where no row tells neighbours the CI was there all the time, and none were asked for. A state that comes or goes then says nothing to
+/// a graph whose filter it meets beside a neighbour, so it is also told that each state became each other, or the same with other
+/// documents: of those nobody expects neighbours.
 fn blurred(tenant: &TenantId, id: Uuid, rows: &[&Row], out: &mut Vec<Change>) {
     let (mut met, mut origins) = (HashSet::new(), Vec::new());
     origins.extend(
@@ -281,6 +285,7 @@ fn blurred(tenant: &TenantId, id: Uuid, rows: &[&Row], out: &mut Vec<Change>) {
     let states = states(rows).filter(|_| origins.len() <= ORIGINS);
     // That CIs become visible to it is told by at least one row; the others were not asked.
     let around = rows.iter().find_map(|row| row.neighbours.clone());
+    let asked = around.is_some();
     let around = around.map_or(Some(Vec::new()), neighbours);
     let event = |old: Option<&Image>, new: Option<&Image>| {
         Event::Ci(Box::new(CiChange {
@@ -296,6 +301,12 @@ fn blurred(tenant: &TenantId, id: Uuid, rows: &[&Row], out: &mut Vec<Change>) {
         Some(states) => states
             .iter()
             .flat_map(|state| [event(Some(state), None), event(None, Some(state))])
+            .chain(
+                states
+                    .iter()
+                    .filter(|_| !asked)
+                    .flat_map(|old| states.iter().map(|new| event(Some(old), Some(new)))),
+            )
             .collect(),
     };
     for origin in origins {
@@ -399,6 +410,34 @@ mod tests {
                 assert!(tells(&told, xid, "b", 1) || xid == 6, "{rows:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_blurred_ci_that_was_there_all_the_time_is_told_to_have_changed() {
+        let rows = [
+            row(5, Entity::Ci, ("a", 1), ("b", 1), ("b", 2)),
+            row(6, Entity::Documents, ("b", 1), ("b", 2), ("b", 2)),
+        ];
+        let changed = |told: &[Change], from: &str, to: &str| {
+            told.iter().any(|change| {
+                let Event::Ci(ci) = &change.event else {
+                    return false;
+                };
+                let is = |image: &Option<Image>, status: &str| {
+                    image
+                        .as_ref()
+                        .is_some_and(|image| image.status.as_deref() == Some(status))
+                };
+                is(&ci.old, from) && is(&ci.new, to)
+            })
+        };
+        let told = changes(&rows);
+        for (from, to) in [("a", "b"), ("b", "a"), ("a", "a"), ("b", "b")] {
+            assert!(changed(&told, from, to), "{from} to {to}: {told:?}");
+        }
+        let mut rows = rows;
+        rows[0].neighbours = Some(vec![Uuid::from_u128(9)]);
+        assert!(!changed(&changes(&rows), "a", "b"), "its neighbours are told");
     }
 
     #[test]
