@@ -290,3 +290,93 @@ async fn the_check_notices_a_feed_that_skips_what_happened_meanwhile() {
     })
     .await;
 }
+
+/// ```text
+/// first life                                   the database file
+///                                              is copied at state P
+/// polls P, and none that goes well after it
+///                                              goes on to S: "lost"
+/// loads "lost" at S, writes the warm file with the bookmark of P
+///                                              is replaced by the copy, which has P; may come to S again in another way
+/// second life: P is still part of history, but "lost" never was
+/// ```
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_beyond_the_last_poll_is_not_proven_by_an_older_copy() {
+    for written_again in [false, true] {
+        let fixture = Fixture::sqlite();
+        let folder = tempfile::tempdir().unwrap();
+        let (file, copy) = (folder.path().join("warm"), folder.path().join("copy.db"));
+        let database = fixture.address().strip_prefix("sqlite:").unwrap().to_owned();
+        let get = Get::new(CiRef::from(CiCode::new("x").unwrap()));
+        let level = Level::Cached {
+            max_lag: Duration::from_secs(3_600),
+        };
+        let (store, control) = Observed::around(fixture.open().await);
+        let runner = Runner::builder(store)
+            .warm_file(&file)
+            .level(level)
+            .build()
+            .unwrap();
+        let tenant = runner.tenant(TenantId::new("acme").unwrap());
+        let drafts = ["x", "y"].map(|code| CiDraft::new(code, "one", "HW"));
+        tenant.upsert_cis(drafts.to_vec()).await.unwrap();
+        assert!(runner.catch_up(LONG).await);
+        let kept = Get::new(CiRef::from(CiCode::new("y").unwrap()));
+        tenant.get(&kept).await.unwrap();
+        assert!(runner.catch_up(LONG).await);
+        (0..100_000).for_each(|_| control.fail_poll());
+        while runner.feed().failures == 0 {
+            tokio::task::yield_now().await;
+        }
+        fixture.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+        std::fs::copy(&database, &copy).unwrap();
+        fixture
+            .execute("UPDATE ci SET ci_name = 'lost' WHERE ci_code = 'x'")
+            .await;
+        let lost = tenant.get(&get).await.unwrap().value.unwrap();
+        assert_eq!(lost.summary.ci_name, "lost");
+        runner.close().await;
+        drop((tenant, runner));
+
+        for end in ["", "-wal", "-shm"] {
+            drop(std::fs::remove_file(format!("{database}{end}")));
+        }
+        std::fs::copy(&copy, &database).unwrap();
+        if written_again {
+            fixture
+                .execute("UPDATE ci SET ci_name = 'other' WHERE ci_code = 'x'")
+                .await;
+        }
+        let runner = start(&fixture, &file).await;
+        assert_eq!(runner.warm().restored, 1, "{:?}", runner.warm());
+        let tenant = runner.tenant(TenantId::new("acme").unwrap());
+        for get in [&get, &kept] {
+            let cached = tenant.strong().get(get).await.unwrap();
+            let asked = tenant.at(Level::Bypass).get(get).await.unwrap();
+            assert_eq!(cached.value, asked.value);
+        }
+        runner.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_poll_that_is_refused_refuses_the_file() {
+    on_both(async |fixture| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("warm");
+        first_life(fixture, &file).await;
+        let (store, control) = Observed::around(fixture.open().await);
+        control.refuse_poll();
+        let runner = Runner::builder(store).warm_file(&file).build().unwrap();
+        assert!(runner.catch_up(LONG).await);
+        let status = runner.warm();
+        assert!(
+            status.restored == 0 && status.refused.is_some_and(|why| why.contains("refused")),
+            "{:?}",
+            runner.warm()
+        );
+        check(&runner).await;
+        runner.close().await;
+    })
+    .await;
+}

@@ -419,7 +419,7 @@ impl Task {
             }
             Ok(Polled::NewEpoch { why, epoch, position }) => {
                 inner.follow_from(epoch, position, polled_at, number);
-                inner.warm.refuse_unproven(why);
+                inner.warm.refuse_unproven(&format!("new epoch: {why}"));
                 self.follow
                     .note(FeedState::Gapped, Some(format!("new epoch: {why}")));
                 true
@@ -442,6 +442,9 @@ impl Task {
                 };
                 if let Some(start) = &anew {
                     inner.follow_from(start.epoch, start.position.clone(), polled_at, number);
+                    inner
+                        .warm
+                        .refuse_unproven(&format!("the first poll was refused: {error}"));
                 }
                 let state = anew.as_ref().map_or(FeedState::CatchingUp, |_| FeedState::Gapped);
                 self.follow.note(state, Some(error.to_string()));
@@ -461,6 +464,10 @@ impl Task {
                 };
                 self.started = true;
                 inner.follow_from(start.epoch, start.position, polled_at, number);
+                // Restored answers are here only if the first poll did not go on from where they are true.
+                inner
+                    .warm
+                    .refuse_unproven("the feed did not go on from its bookmark");
                 self.follow.note(state, None);
                 true
             }

@@ -1,8 +1,8 @@
 //! The bytes of a warm file; knows no cache.
 //!
 //! ```text
-//! header    magic (8 bytes), format (u32), kind of store, bookmark (texts)
-//! entry     1; key; version: 0, or 1 and a token where it is beyond the bookmark's; answer
+//! header    magic (8 bytes), format (u32), program's version, kind of store, bookmark (texts)
+//! entry     1; key; answer
 //! end       0; checksum of all before it (u64)
 //! ```
 //!
@@ -13,7 +13,7 @@ use std::fs::{self, File as Handle};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use ci_model::{Key, Question, TenantId, Token, Version};
+use ci_model::{Key, Question, TenantId};
 
 use super::answer;
 use super::bytes::{Reader, Writer};
@@ -23,6 +23,8 @@ const MAGIC: &[u8; 8] = b"CIWARM\x1A\n";
 /// Raised with every change of the layout, of a key's or of an answer's.
 const FORMAT: u32 = 2;
 const TRAILER: usize = 8;
+/// The file holds answers, and what a question means is the program's: another version may fold, rank or follow relations otherwise.
+const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// Why a file is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +33,8 @@ pub(super) enum Refused {
     Damaged,
     #[error("it has format {0}")]
     Format(u32),
+    #[error("another version of the program wrote it")]
+    Program,
     #[error("it is of another kind of store")]
     Backend,
 }
@@ -47,13 +51,14 @@ impl File {
         let mut bytes = Writer::default();
         bytes.0.extend_from_slice(MAGIC);
         bytes.0.extend_from_slice(&FORMAT.to_le_bytes());
+        bytes.text(PROGRAM);
         bytes.text(backend);
         bytes.text(bookmark);
         Self { bytes, count: 0 }
     }
 
-    /// Adds an answer, with its version where that is beyond the bookmark's. One whose key cannot be read back is left out.
-    pub(super) fn push(&mut self, key: &Key, version: Option<&Token>, answer: &Reply) {
+    /// Adds an answer that is true at the bookmark's position. One whose key cannot be read back is left out.
+    pub(super) fn push(&mut self, key: &Key, answer: &Reply) {
         if Key::read(key.as_bytes()).is_none() {
             return;
         }
@@ -61,8 +66,6 @@ impl File {
         answer::write(&mut body, answer);
         self.bytes.byte(1);
         self.bytes.bytes(key.as_bytes());
-        self.bytes
-            .option(version, |bytes, token| bytes.text(&token.to_string()));
         self.bytes.bytes(&body.0);
         self.count += 1;
     }
@@ -92,8 +95,6 @@ pub(super) struct Opened {
 pub(super) struct Written {
     pub(super) tenant: TenantId,
     pub(super) question: Question,
-    /// Where it is true, if that is not the bookmark's position.
-    pub(super) version: Option<Version>,
     pub(super) answer: Reply,
 }
 
@@ -116,6 +117,9 @@ pub(super) fn open(bytes: &[u8], backend: &str) -> Result<Opened, Refused> {
         body.get(MAGIC.len() + size_of::<u32>()..)
             .ok_or(Refused::Damaged)?,
     );
+    if reader.text().ok_or(Refused::Damaged)? != PROGRAM {
+        return Err(Refused::Program);
+    }
     if reader.text().ok_or(Refused::Damaged)? != backend {
         return Err(Refused::Backend);
     }
@@ -128,25 +132,26 @@ fn entries(reader: &mut Reader<'_>) -> Option<Vec<Written>> {
     let mut entries = Vec::new();
     while reader.flag()? {
         let key = reader.bytes()?;
-        let token = reader.option(|reader| reader.text()?.parse::<Token>().ok())?;
         let mut answer = Reader(reader.bytes()?);
         let (tenant, question) = Key::read(key)?;
         entries.push(Written {
             tenant,
             question,
-            version: token.map(|token| token.version),
             answer: answer::read(&mut answer).filter(|_| answer.0.is_empty())?,
         });
     }
     reader.0.is_empty().then_some(entries)
 }
 
-/// Replaces a file as a whole: whoever opens it reads the old one or the new one. Blocks on the disk.
+/// Replaces a file as a whole: whoever opens it reads the old one or the new one. On Unix its owner alone may read it, whatever the
+/// old one's permissions were: it holds rows of all tenants. Blocks on the disk.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.new", std::process::id()));
     let beside = PathBuf::from(beside);
-    let written = Handle::create(&beside).and_then(|mut file| {
+    // Left by a process that was killed, or put there by somebody: nobody's link is followed.
+    drop(fs::remove_file(&beside));
+    let written = private(&beside).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
     });
@@ -156,6 +161,15 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         drop(fs::remove_file(&beside));
     }
     replaced
+}
+
+/// Makes a file that was not there, for its owner alone.
+fn private(path: &Path) -> io::Result<Handle> {
+    let mut options = Handle::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 /// Mixes word after word by steps that can be undone, so any change within one word changes the sum for certain.
@@ -173,19 +187,15 @@ fn checksum(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ci_model::{CiCode, CiRef, Epoch, Get, Search};
+    use ci_model::{CiCode, CiRef, Get, Search};
 
     fn file() -> Vec<u8> {
         let tenant = TenantId::new("acme").unwrap();
         let mut file = File::begin("sqlite", "here");
         let search: Question = Search::builder().keyword("erp").build().unwrap().into();
         let get: Question = Get::new(CiRef::from(CiCode::new("a").unwrap())).into();
-        file.push(&Key::new(&tenant, &search), None, &Reply::Rows([].into()));
-        let beyond = Token {
-            epoch: Epoch(7),
-            version: Version::Sequence(9),
-        };
-        file.push(&Key::new(&tenant, &get), Some(&beyond), &Reply::Ci(None));
+        file.push(&Key::new(&tenant, &search), &Reply::Rows([].into()));
+        file.push(&Key::new(&tenant, &get), &Reply::Ci(None));
         assert_eq!(file.count(), 2);
         file.seal()
     }
@@ -194,8 +204,6 @@ mod tests {
     fn what_was_written_is_read() {
         let opened = open(&file(), "sqlite").unwrap();
         assert_eq!((opened.bookmark.as_str(), opened.entries.len()), ("here", 2));
-        assert_eq!(opened.entries[0].version, None);
-        assert_eq!(opened.entries[1].version, Some(Version::Sequence(9)));
         assert_eq!(opened.entries[1].answer, Reply::Ci(None));
         assert_eq!(open(&file(), "postgres").unwrap_err(), Refused::Backend);
     }
@@ -212,8 +220,20 @@ mod tests {
             assert!(open(&other, "sqlite").is_err(), "bit {bit}");
         }
         let mut newer = whole;
-        newer[8] = 2;
-        assert_eq!(open(&newer, "sqlite").unwrap_err(), Refused::Format(2));
+        newer[8] = 3;
+        assert_eq!(open(&newer, "sqlite").unwrap_err(), Refused::Format(3));
+    }
+
+    #[test]
+    fn the_file_of_another_version_of_the_program_is_refused() {
+        let mut other = file();
+        let body = other.len() - TRAILER;
+        // The version begins after magic, format and its length.
+        other[16] ^= 1;
+        let sum = checksum(&other[..body]);
+        other.truncate(body);
+        other.extend_from_slice(&sum.to_le_bytes());
+        assert_eq!(open(&other, "sqlite").unwrap_err(), Refused::Program);
     }
 
     /// Behind a checksum that fits: lengths and counts that were never written ask for no memory and end in a refusal.
@@ -240,6 +260,13 @@ mod tests {
         for bytes in [b"one".as_slice(), b"another"] {
             replace(&path, bytes).unwrap();
             assert_eq!(fs::read(&path).unwrap(), bytes);
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt as _;
+                let mode = fs::metadata(&path).unwrap().permissions().mode();
+                assert_eq!(mode & 0o777, 0o600);
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            }
         }
         assert_eq!(
             fs::read_dir(&folder).unwrap().count(),

@@ -29,8 +29,7 @@ use std::time::Duration;
 
 use ci_cache_core::coherence::{Loaded, Published};
 use ci_cache_core::{Lookup, Tick};
-use ci_model::Token;
-use ci_store::{EpochReason, Feed, Start};
+use ci_store::{Feed, Start};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -132,11 +131,11 @@ impl Warm {
     }
 
     /// A poll could not tell it, and everything was forgotten.
-    pub(crate) fn refuse_unproven(&self, why: EpochReason) {
+    pub(crate) fn refuse_unproven(&self, why: &str) {
         let mut status = self.status.lock();
         if std::mem::take(&mut status.unproven) {
             status.shown.restored = 0;
-            status.shown.refused = Some(format!("new epoch: {why}"));
+            status.shown.refused = Some(why.to_owned());
         }
     }
 
@@ -208,7 +207,6 @@ fn publish(inner: &Inner, opened: Opened, start: &Start) -> usize {
     for Written {
         tenant,
         question,
-        version,
         answer,
     } in opened.entries
     {
@@ -225,7 +223,7 @@ fn publish(inner: &Inner, opened: Opened, start: &Start) -> usize {
         if let Lookup::Lead(leader) = inner.cache.lookup(&tenant, &key, &question) {
             let loaded = Loaded {
                 epoch: start.epoch.0,
-                version: version.unwrap_or_else(|| start.position.clone()),
+                version: start.position.clone(),
             };
             let published = inner
                 .cache
@@ -275,15 +273,11 @@ fn encode(inner: &Inner, at: &Start, bookmark: &str) -> Option<file::File> {
     }
     let mut file = file::File::begin(inner.warm.backend, bookmark);
     for (key, entry) in inner.cache.entries(usize::MAX).iter().rev() {
-        if entry.epoch() != at.epoch.0 {
-            continue;
+        // True at the position, if the entry's own state is not beyond it. What is beyond the bookmark could not be proven: an older copy
+        // of the database may have the bookmark's state, and come to the same numbers again in another way.
+        if entry.epoch() == at.epoch.0 && at.position.includes(entry.version()) {
+            file.push(key, entry.value().answer());
         }
-        // True at the position, where the entry's own state is not beyond it.
-        let own = (!at.position.includes(entry.version())).then(|| Token {
-            epoch: at.epoch,
-            version: entry.version().clone(),
-        });
-        file.push(key, own.as_ref(), entry.value().answer());
     }
     Some(file)
 }
