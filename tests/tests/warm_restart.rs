@@ -56,6 +56,18 @@ fn questions() -> Vec<Question> {
     for owner in 0..10 {
         let owned = || [filter(&format!("owner=team-{owner}"))];
         all.push(List::builder().filters(owned()).limit(20).build().unwrap().into());
+        let ranked = Search::builder().filters(owned()).rank_by("srv-0").limit(7);
+        all.push(ranked.clone().build().unwrap().into());
+        all.push(
+            ranked
+                .filter(filter("status not in (gone, lost)"))
+                .build()
+                .unwrap()
+                .into(),
+        );
+        let graph = Expand::builder(reference(owner), View::Impact).roots([reference(owner + 50)]);
+        all.push(graph.clone().build().unwrap().into());
+        all.push(graph.filters(owned()).build().unwrap().into());
         let counts = Aggregate::builder()
             .filters(owned())
             .group_by("status")

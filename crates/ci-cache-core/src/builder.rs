@@ -219,7 +219,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
     ///
     /// A group may use whatever others leave unused. What is to leave a full shard is the policy's choice, but for two cases. Churn is paid by
     /// who causes it: where a group's entries that have not been used yet take more than a quarter of its share, an insertion of it displaces the
-    /// oldest of those, never another group's. And a share is safe: an entry of a group within its share that was used (or any, up to an eighth
+    /// oldest of those, never another group's (beside a few, however small the share is). And a share is safe: an entry of a group within its share that was used (or any, up to an eighth
     /// of the share) leaves for nobody; the newcomer's group loses its oldest if it is over its share, else the group that is over by most.
     ///
     /// A group's share is its parts of the shard's capacity, of all the parts of groups with entries there; so a group that comes lessens the

@@ -107,8 +107,15 @@ impl Naive {
         }
         let probation = self.weights(|row| !row.proven);
         let on_probation = |group: u64| probation.get(&group).copied().unwrap_or(0);
+        let newest = |group: u64| {
+            let mut rows = self.rows.iter();
+            rows.find(|row| group_of(row.key) == group && !row.proven)
+                .map_or(0, |row| u64::from(row.weight))
+        };
+        let floor = |own: u64| (newest(own) * 8).min(self.capacity / 64);
         if let Some(own) = newcomer.filter(|&own| own != group)
             && on_probation(own) > self.claim(own) / 4
+            && on_probation(own) - newest(own) > floor(own)
         {
             return self.oldest(own);
         }
@@ -355,6 +362,64 @@ fn a_scan_displaces_a_quarter_of_its_share_at_most() {
         let entries = cache.group(1).unwrap().entries;
         assert!(entries >= 45, "{eviction:?}: {entries}");
         cache.validate().unwrap();
+    }
+}
+
+/// However many groups share the room: the newest of them asks a few questions again and again, and is answered.
+#[test]
+fn a_group_among_very_many_keeps_what_it_asks_for_again() {
+    for eviction in [Eviction::Lru, Eviction::default()] {
+        for groups in [50_u64, 200, 400, 1_000, 3_000] {
+            let cache: Cache<(u64, u32), ()> = CacheBuilder::new(1_024, Arc::new(ManualClock::new()))
+                .shards(1)
+                .eviction(eviction)
+                .groups(|&(group, _)| group, |_| Share::new())
+                .build()
+                .unwrap();
+            for row in 0..40 {
+                (0..groups).for_each(|group| cache.insert((group, row), ()));
+            }
+            let (mut hits, rounds) = (0, 200);
+            for _ in 0..rounds {
+                for row in 0..6 {
+                    if cache.get(&(9_999, row)).is_some() {
+                        hits += 1;
+                    } else {
+                        cache.insert((9_999, row), ());
+                    }
+                }
+            }
+            assert!(
+                hits >= (rounds - 3) * 6,
+                "{eviction:?}, {groups} groups: {hits} hits"
+            );
+        }
+    }
+}
+
+/// What was used and then stored again, because its time was over, is not on probation anew, under any policy.
+#[test]
+fn what_is_stored_again_stays_proven() {
+    for eviction in [
+        Eviction::Lru,
+        Eviction::S3Fifo,
+        Eviction::Sieve,
+        Eviction::default(),
+    ] {
+        let cache: Cache<(u64, u32), ()> = CacheBuilder::new(100, Arc::new(ManualClock::new()))
+            .shards(1)
+            .eviction(eviction)
+            .groups(|&(group, _)| group, |_| Share::new())
+            .build()
+            .unwrap();
+        for _ in 0..2 {
+            for row in 0..40 {
+                cache.insert((1, row), ());
+            }
+        }
+        (0..10_000).for_each(|row| cache.insert((2, row), ()));
+        let kept = cache.group(1).map_or(0, |group| group.entries);
+        assert_eq!(kept, 40, "{eviction:?}");
     }
 }
 

@@ -18,7 +18,7 @@ impl Key {
     /// Reads the bytes of a key ([`as_bytes`](Self::as_bytes)) back into the tenant and the question that have this key.
     ///
     /// Nothing for anything else, and for the broad form of a search, which only a strict one has. An expansion comes back with
-    /// some view of the same answer, and only one of a single root that admits every CI. Cost: a few allocations a part. No length that is read is trusted.
+    /// some view of the same answer. Cost: a few allocations a part. No length that is read is trusted.
     pub fn read(bytes: &[u8]) -> Option<(TenantId, Question)> {
         let mut reader = Reader(bytes);
         if reader.byte()? != FORMAT {
@@ -115,6 +115,7 @@ impl Reader<'_> {
                 let moment = Timestamp::from_micros(i64::from_le_bytes(self.array()?)).ok()?;
                 Some(moment.to_string())
             }
+            3 => Some(i64::from_le_bytes(self.array()?).to_string()),
             _ => None,
         }
     }
@@ -129,6 +130,8 @@ impl Reader<'_> {
             1 => (Operator::Contains, vec![self.text()?]),
             2 => (Operator::In, self.list_of(Self::value)?),
             3 => (Operator::Exists, vec![self.flag()?.to_string()]),
+            4 => (Operator::NotContains, vec![self.text()?]),
+            5 => (Operator::NotIn, self.list_of(Self::value)?),
             _ => return None,
         };
         Filter::new(&field, operator.as_str(), &values).ok()
@@ -166,15 +169,36 @@ impl Reader<'_> {
         } else {
             Order::Ascending
         };
-        Search::builder()
+        let mut search = Search::builder()
             .keywords(keywords)
             .filters(filters)
             .include_deleted(include_deleted)
             .sort(Sort { column, order })
             .limit(self.number()?)
-            .exact_first(self.texts()?)
-            .build()
-            .ok()
+            .exact_first(self.texts()?);
+        let mut more = self.more()?;
+        if more == Some(1) {
+            search = search.rank_by(self.text()?);
+            more = self.more()?;
+        }
+        let search = search.build().ok()?;
+        match more {
+            None => Some(search),
+            Some(2) => {
+                let (rank, has_value, value) = (self.byte()?, self.flag()?, self.text()?);
+                let id = CiId(uuid::Uuid::from_bytes(self.array()?));
+                search.after_place(rank, has_value.then_some(value), id)
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// The byte that says what comes next; none at the end.
+    fn more(&mut self) -> Option<Option<u8>> {
+        if self.0.is_empty() {
+            return Some(None);
+        }
+        self.byte().map(Some)
     }
 
     fn list(&mut self) -> Option<List> {
@@ -220,10 +244,19 @@ impl Reader<'_> {
         let direction = self.direction()?;
         let rel_types = self.rel_types()?;
         let (nodes, edges, include_deleted) = (self.number()?, self.number()?, self.flag()?);
+        let (mut others, mut filters) = (Vec::new(), Vec::new());
+        if !self.0.is_empty() {
+            others = self.list_of(Self::reference)?;
+            while !self.0.is_empty() {
+                filters.push(self.filter()?);
+            }
+        }
         // No types are all types, which only some views have; the others go deeper.
         let views = [View::Neighbors, View::Impact];
         views.into_iter().find_map(|view| {
             let expand = Expand::builder(root.clone(), view)
+                .roots(others.iter().cloned())
+                .filters(filters.iter().cloned())
                 .depth(depth)
                 .direction(direction)
                 .rel_types(rel_types.iter().map(String::as_str))
@@ -355,10 +388,58 @@ mod tests {
         all
     }
 
+    /// Those with parts of any number at the end: a part of their key may be a key, too.
+    fn questions_with_more() -> Vec<Question> {
+        let filter = |text: &str| Filter::parse(text).unwrap();
+        let search = || Search::builder().sort("ci_subtype:desc".parse().unwrap());
+        let searches = [
+            search().keyword("erp").ranked(),
+            search().rank_by("Überall"),
+            search()
+                .filter(Filter::new("owner", "not in", &["a", "b"]).unwrap())
+                .filter(filter("location!~rack"))
+                .filter(filter("attributes.size>=10"))
+                .filter(filter("attributes.name<b")),
+        ];
+        let searches = searches.map(|search| search.build().unwrap());
+        let mut all: Vec<Question> = Vec::new();
+        for search in &searches {
+            for subtype in [None, Some("db")] {
+                let row = crate::CiSummary {
+                    ci_id: CiId(uuid::Uuid::from_u128(9)),
+                    ci_code: CiCode::new("erp").unwrap(),
+                    ci_name: "n".into(),
+                    ci_type: "SW".into(),
+                    ci_subtype: subtype.map(Into::into),
+                    ci_category: None,
+                    status: None,
+                    location: None,
+                    owner: None,
+                };
+                all.push(search.after(&search.cursor_at(&row)).unwrap().into());
+            }
+        }
+        all.extend(searches.map(Question::from));
+        let roots = || {
+            Expand::builder(code("r"), View::Impact).roots([code("a"), CiId(uuid::Uuid::from_u128(1)).into()])
+        };
+        let active = || filter("status=active");
+        all.extend([
+            roots().build().unwrap().into(),
+            roots().filter(active()).build().unwrap().into(),
+            Expand::builder(code("r"), View::Neighbors)
+                .filters([active(), filter("tags.a=1")])
+                .build()
+                .unwrap()
+                .into(),
+        ]);
+        all
+    }
+
     #[test]
     fn every_question_is_read_back_from_its_key() {
         let tenant = TenantId::new("acme ü").unwrap();
-        for question in questions() {
+        for question in questions().into_iter().chain(questions_with_more()) {
             let key = Key::new(&tenant, &question);
             let (whose, read) = Key::read(key.as_bytes()).unwrap_or_else(|| panic!("{question:?}"));
             assert_eq!(whose, tenant);
@@ -386,6 +467,20 @@ mod tests {
             for bit in 0..bytes.len() * 8 {
                 let mut other = bytes.clone();
                 other[bit / 8] ^= 1 << (bit % 8);
+                if let Some((tenant, question)) = Key::read(&other) {
+                    assert_eq!(Key::new(&tenant, &question).as_bytes(), other);
+                }
+            }
+        }
+        for question in questions_with_more() {
+            let bytes = Key::new(&tenant, &question).as_bytes().to_vec();
+            let parts = (0..bytes.len()).map(|end| bytes[..end].to_vec());
+            let flipped = (0..bytes.len() * 8).map(|bit| {
+                let mut other = bytes.clone();
+                other[bit / 8] ^= 1 << (bit % 8);
+                other
+            });
+            for other in parts.chain(flipped) {
                 if let Some((tenant, question)) = Key::read(&other) {
                     assert_eq!(Key::new(&tenant, &question).as_bytes(), other);
                 }

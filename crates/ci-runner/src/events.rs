@@ -37,7 +37,8 @@ pub enum Event {
     },
     /// A load took at least as long as [`slow_load`](crate::RunnerBuilder::slow_load) says; logged as well.
     SlowLoad(Load),
-    /// A load failed: everybody who waited for it was given the error.
+    /// A load failed: everybody who waited for it was given the error, or where [`stale_if_error`](crate::RunnerBuilder::stale_if_error) allows
+    /// it the answer from before.
     LoadFailed {
         /// What was loaded.
         load: Load,

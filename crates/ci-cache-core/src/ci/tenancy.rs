@@ -175,6 +175,10 @@ impl Tenancy {
             count.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        // Looked at without keeping others out, or every miss of a tenant that is not counted would.
+        if misses.len() >= MOST_COUNTED {
+            return;
+        }
         drop(misses);
         let mut misses = self.misses.write().unwrap_or_else(PoisonError::into_inner);
         if misses.len() < MOST_COUNTED || misses.contains_key(tenant) {

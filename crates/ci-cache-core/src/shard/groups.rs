@@ -3,8 +3,10 @@
 //! An entry is *proven* once it has answered a look-up (or was stored again); until then it is on probation, and most of what a scan brings
 //! never gets further. The policy names the entry to lose, and that leaves, but for two cases:
 //!
-//! 1. *Churn is paid by who causes it.* It is another group's, while more than a quarter of the newcomer's group's share is on probation: the
-//!    newcomer's group loses its oldest entry on probation instead. So a scan takes a quarter of a share from others at most.
+//! 1. *Churn is paid by who causes it.* It is another group's, while the newcomer's group has more than its quota on probation: the newcomer's
+//!    group loses its oldest entry on probation instead. The quota is a quarter of the group's share, so that is what a scan takes from others
+//!    at most. But beside the newcomer there may always be eight times its weight (or a 64th of the shard, if that is less): a group whose
+//!    share is next to nothing, because groups are many, has to be able to keep what it asks for again.
 //! 2. *A share is safe.* Its group is within its share, and it is proven, or its group has an eighth of its share on probation at most: the
 //!    newcomer's group loses its oldest entry if it is over its share, else the group that is over by most. There is one: all shares together
 //!    are at most the capacity, which is exceeded.
@@ -26,6 +28,10 @@ const FIRST_SWEEP: usize = 1_024;
 const LOOKED_AT: usize = 8;
 /// What a group may have on probation, as one in so many of its share, before its insertions displace its own.
 const CHURN: u64 = 4;
+/// What may be on probation beside the newcomer whatever the share is, in weights of the newcomer,
+const FLOOR: u64 = 8;
+/// and at most, as one in so many of the capacity.
+const SMALL: u64 = 64;
 /// What is safe on probation, likewise.
 const SAFE: u64 = 8;
 /// The lists of a group: entries on probation, and proven ones.
@@ -345,8 +351,7 @@ impl Groups {
         }
         let loser = self.of(victim);
         if let Some(own) = newcomer.filter(|&own| own != loser)
-            && let Some((group, share)) = self.claim(own, capacity)
-            && group.lists[PROBATION].weight > share / CHURN
+            && self.has_churned(own, capacity, uses)
             && let Some(slot) = self.unproven(own, uses)
         {
             return Some(slot);
@@ -369,6 +374,20 @@ impl Groups {
             over.max().map(|(.., at)| at)
         })?;
         self.oldest(from, uses)
+    }
+
+    /// Tells whether a group has more than its quota on probation, and had more than the least quota before its last entry came.
+    fn has_churned(&self, at: u32, capacity: u64, uses: &impl Uses) -> bool {
+        let Some((group, share)) = self.claim(at, capacity) else {
+            return false;
+        };
+        let List { newest, weight, .. } = group.lists[PROBATION];
+        if newest == NONE {
+            return false;
+        }
+        let newcomer = u64::from(uses.weight(newest));
+        let floor = newcomer.saturating_mul(FLOOR).min(capacity / SMALL);
+        weight > share / CHURN && weight.saturating_sub(newcomer) > floor
     }
 
     /// Tells whether a group holds more than it may.

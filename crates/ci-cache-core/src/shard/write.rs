@@ -196,6 +196,9 @@ impl<K, V, E> Shard<K, V, E> {
         }
         if config.eviction.is_exact() {
             self.used(slot);
+        } else if let Some(groups) = &mut self.groups {
+            // Its hits are counted anew from here on, and so is what they have proven.
+            groups.touch(slot, life.weight);
         }
         let cause = self.bury(state, Cause::Replaced);
         out.push(Gone {

@@ -118,6 +118,13 @@ impl Search {
         Ok(search)
     }
 
+    /// The same search for what comes after a place of its order; none if it has no such place.
+    pub(crate) fn after_place(&self, rank: u8, value: Option<String>, id: CiId) -> Option<Self> {
+        let place = Place { rank, value, id };
+        let question = self.fingerprint();
+        self.after(&Cursor { question, place }).ok()
+    }
+
     /// The cursor after this answer's last row; none when there are no more rows than these. After a full page there may turn out to
     /// be none, either.
     pub fn next_cursor(&self, rows: &[CiSummary]) -> Option<Cursor> {
