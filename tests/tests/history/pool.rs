@@ -1,8 +1,8 @@
 //! The questions that are asked: a small pool, some far more often than others, of every kind.
 
 use ci_model::{
-    Aggregate, CiCode, CiId, CiSummary, Direction, Expand, Filter, Get, List, Path, Question, Search,
-    TenantId, View,
+    Aggregate, CiCode, CiId, CiSummary, Direction, Expand, Filter, Get, List, ListOrder, Path, Question,
+    Search, TenantId, View,
 };
 use ci_runner::SearchMode;
 use ci_tests::history::State;
@@ -167,6 +167,7 @@ fn questions(random: &mut ChaCha8Rng, name: &str) -> Vec<Asked> {
             .keyword("app")
             .exact_first([code(slot(), false).to_string()])
             .limit(4),
+        search().keyword("app").rank_by("alpha").limit(4),
     ];
     all.extend(searches.map(|search| Question::from(search.build().unwrap())));
     let list = List::builder;
@@ -175,6 +176,7 @@ fn questions(random: &mut ChaCha8Rng, name: &str) -> Vec<Asked> {
         list().limit(5).offset(5),
         list().filters([filter("owner=sec")]).limit(20),
         list().include_deleted(true).limit(3),
+        list().order(ListOrder::Updated).total(false).limit(5),
     ];
     all.extend(lists.map(|list| Question::from(list.build().unwrap())));
     let aggregate = Aggregate::builder;
@@ -196,6 +198,15 @@ fn questions(random: &mut ChaCha8Rng, name: &str) -> Vec<Asked> {
                 .into(),
         );
     }
+    let mut around = |view| Expand::builder(id(slot()), view);
+    let graphs = [
+        around(View::Neighbors).filter(filter("owner=ops")),
+        around(View::Neighbors)
+            .filter(filter("tags.role=db"))
+            .max_nodes(4),
+        around(View::Impact).roots([code(7, false)]),
+    ];
+    all.extend(graphs.map(|graph| Question::from(graph.build().unwrap())));
     for direction in [Direction::Out, Direction::Both, Direction::Both] {
         let path = Path::builder(id(slot()), code(slot(), false))
             .max_hops(4)
