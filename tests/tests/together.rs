@@ -122,10 +122,10 @@ async fn aggregates_of_one_selection_are_counted_together_as_one_by_one() {
                         like = like.selection(one.selection().clone());
                     }
                     for field in other.group_by() {
-                        like = like.group_by(&field.to_string());
+                        like = like.group_by(field.to_string());
                     }
                     if let Some(distinct) = other.distinct() {
-                        like = like.distinct(&distinct.field().to_string());
+                        like = like.distinct(distinct.field().to_string());
                     }
                     asked.push(Question::Aggregate(like.build().unwrap()));
                 }

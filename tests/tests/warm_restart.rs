@@ -127,10 +127,30 @@ async fn check(runner: &Runner) {
 async fn start(fixture: &Fixture, file: &FilePath) -> Runner {
     let runner = Runner::builder(fixture.open().await)
         .warm_file(file)
+        .warm_reloads(1_000)
         .build()
         .unwrap();
     assert!(runner.catch_up(LONG).await);
     runner
+}
+
+/// Waits until all is asked again.
+async fn reloaded(runner: &Runner) {
+    while runner.warm().reloading > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The checksum at the end of a file, over all before it.
+fn checksum(bytes: &[u8]) -> u64 {
+    let mut sum = bytes.len() as u64;
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        sum = (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        sum ^= sum >> 32;
+    }
+    sum
 }
 
 /// Fills the database, asks until everything is cached, and closes; gives the hits of a stream before that.
@@ -227,6 +247,30 @@ async fn what_cannot_be_proven_is_not_used() {
             (status.restored, status.refused.as_deref()),
             (0, Some("new epoch: gap"))
         );
+        // But what was asked is asked again.
+        let all = runner.warm().reloading + runner.warm().reloaded;
+        assert!(all > 250, "{:?}", runner.warm());
+        reloaded(&runner).await;
+        assert_eq!((runner.warm().reloaded, runner.warm().restored), (all, 0));
+        assert!(runner.entries(usize::MAX).len() >= all, "and kept");
+        check(&runner).await;
+        runner.close().await;
+
+        // Another version of the program wrote it: a mistake of that one may be in it.
+        let mut other = std::fs::read(&file).unwrap();
+        let version = env!("CARGO_PKG_VERSION").as_bytes();
+        let mut places = other.windows(version.len());
+        let at = places.position(|bytes| bytes == version).unwrap();
+        other[at] ^= 1;
+        let body = other.len() - 8;
+        let sum = checksum(&other[..body]);
+        other[body..].copy_from_slice(&sum.to_le_bytes());
+        std::fs::write(&file, other).unwrap();
+        let runner = start(fixture, &file).await;
+        let status = runner.warm();
+        assert!(status.restored == 0 && status.refused.unwrap().contains("version"));
+        reloaded(&runner).await;
+        assert!(runner.warm().reloaded > 250, "{:?}", runner.warm());
         check(&runner).await;
         runner.close().await;
 

@@ -176,29 +176,26 @@ impl Reader<'_> {
             .sort(Sort { column, order })
             .limit(self.number()?)
             .exact_first(self.texts()?);
-        let mut more = self.more()?;
-        if more == Some(1) {
+        let mut more = self.more();
+        if more == 1 {
             search = search.rank_by(self.text()?);
-            more = self.more()?;
+            more = self.more();
         }
         let search = search.build().ok()?;
         match more {
-            None => Some(search),
-            Some(2) => {
+            0 => Some(search),
+            2 => {
                 let (rank, has_value, value) = (self.byte()?, self.flag()?, self.text()?);
                 let id = CiId(uuid::Uuid::from_bytes(self.array()?));
                 search.after_place(rank, has_value.then_some(value), id)
             }
-            Some(_) => None,
+            _ => None,
         }
     }
 
-    /// The byte that says what comes next; none at the end.
-    fn more(&mut self) -> Option<Option<u8>> {
-        if self.0.is_empty() {
-            return Some(None);
-        }
-        self.byte().map(Some)
+    /// The byte that says what comes next; 0, which no key has there, at the end.
+    fn more(&mut self) -> u8 {
+        self.byte().unwrap_or(0)
     }
 
     fn list(&mut self) -> Option<List> {

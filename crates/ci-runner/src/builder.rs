@@ -253,6 +253,14 @@ impl RunnerBuilder {
         self
     }
 
+    /// Sets how many questions of a [`warm_file`](Self::warm_file) are asked again in a second, in the background, when its answers cannot be
+    /// used: the feed cannot tell what changed since, or another version of this program wrote them. 50 when not called, at most 1,000, 0
+    /// for none. Those that were to be kept longest come first; [`Runner::warm`] tells how far it is.
+    pub fn warm_reloads(mut self, per_second: u32) -> Self {
+        self.warm.reloads = per_second;
+        self
+    }
+
     /// Lets each change be matched against every entry as well and what the index missed be counted: for tests, slow.
     #[doc(hidden)]
     pub fn compare(mut self, compare: bool) -> Self {
@@ -330,6 +338,12 @@ impl RunnerBuilder {
                 Duration::MAX,
             ),
         ];
+        if self.warm.reloads > 1_000 {
+            return Err(Error::Config {
+                field: "warm_reloads",
+                reason: format!("{} is not from 0 to 1,000", self.warm.reloads).into(),
+            });
+        }
         for (field, value, least, most) in settings {
             if value < least || value > most {
                 return Err(Error::Config {

@@ -419,7 +419,7 @@ impl Task {
             }
             Ok(Polled::NewEpoch { why, epoch, position }) => {
                 inner.follow_from(epoch, position, polled_at, number);
-                inner.warm.refuse_unproven(&format!("new epoch: {why}"));
+                self.ask_again(inner, &format!("new epoch: {why}"));
                 self.follow
                     .note(FeedState::Gapped, Some(format!("new epoch: {why}")));
                 true
@@ -442,9 +442,7 @@ impl Task {
                 };
                 if let Some(start) = &anew {
                     inner.follow_from(start.epoch, start.position.clone(), polled_at, number);
-                    inner
-                        .warm
-                        .refuse_unproven(&format!("the first poll was refused: {error}"));
+                    self.ask_again(inner, &format!("the first poll was refused: {error}"));
                 }
                 let state = anew.as_ref().map_or(FeedState::CatchingUp, |_| FeedState::Gapped);
                 self.follow.note(state, Some(error.to_string()));
@@ -465,9 +463,7 @@ impl Task {
                 self.started = true;
                 inner.follow_from(start.epoch, start.position, polled_at, number);
                 // Restored answers are here only if the first poll did not go on from where they are true.
-                inner
-                    .warm
-                    .refuse_unproven("the feed did not go on from its bookmark");
+                self.ask_again(inner, "the feed did not go on from its bookmark");
                 self.follow.note(state, None);
                 true
             }
@@ -480,6 +476,13 @@ impl Task {
                 self.follow.note(state, Some(error.to_string()));
                 false
             }
+        }
+    }
+
+    /// Everything was forgotten: what the last process left and no poll has proven is asked again, in the background.
+    fn ask_again(&self, inner: &Inner, why: &str) {
+        if let Some((questions, per_second)) = inner.warm.refuse_unproven(why) {
+            tokio::spawn(warm::reload(self.inner.clone(), questions, per_second));
         }
     }
 

@@ -33,8 +33,6 @@ pub(super) enum Refused {
     Damaged,
     #[error("it has format {0}")]
     Format(u32),
-    #[error("another version of the program wrote it")]
-    Program,
     #[error("it is of another kind of store")]
     Backend,
 }
@@ -86,6 +84,8 @@ impl File {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) bookmark: String,
+    /// Whether this version of the program wrote it. If not, only its questions are of use.
+    pub(super) is_ours: bool,
     /// The entry to be kept longest comes last.
     pub(super) entries: Vec<Written>,
 }
@@ -117,15 +117,17 @@ pub(super) fn open(bytes: &[u8], backend: &str) -> Result<Opened, Refused> {
         body.get(MAGIC.len() + size_of::<u32>()..)
             .ok_or(Refused::Damaged)?,
     );
-    if reader.text().ok_or(Refused::Damaged)? != PROGRAM {
-        return Err(Refused::Program);
-    }
+    let is_ours = reader.text().ok_or(Refused::Damaged)? == PROGRAM;
     if reader.text().ok_or(Refused::Damaged)? != backend {
         return Err(Refused::Backend);
     }
     let bookmark = reader.text().ok_or(Refused::Damaged)?.to_owned();
     let entries = entries(&mut reader).ok_or(Refused::Damaged)?;
-    Ok(Opened { bookmark, entries })
+    Ok(Opened {
+        bookmark,
+        is_ours,
+        entries,
+    })
 }
 
 fn entries(reader: &mut Reader<'_>) -> Option<Vec<Written>> {
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_another_version_of_the_program_is_refused() {
+    fn the_file_of_another_version_of_the_program_is_told_apart() {
         let mut other = file();
         let body = other.len() - TRAILER;
         // The version begins after magic, format and its length.
@@ -233,7 +235,8 @@ mod tests {
         let sum = checksum(&other[..body]);
         other.truncate(body);
         other.extend_from_slice(&sum.to_le_bytes());
-        assert_eq!(open(&other, "sqlite").unwrap_err(), Refused::Program);
+        assert!(!open(&other, "sqlite").unwrap().is_ours);
+        assert!(open(&file(), "sqlite").unwrap().is_ours);
     }
 
     /// Behind a checksum that fits: lengths and counts that were never written ask for no memory and end in a refusal.

@@ -11,16 +11,19 @@
 //! ```
 //!
 //! The answers come in by the ordinary way of publication, so they are registered and checked like any load. Where the first poll
-//! cannot tell what was written since P (another history, or a part of it is forgotten), everything goes, as after any gap. A file
-//! that is damaged, of another format or of another kind of store is as good as none.
+//! cannot tell what was written since P (another history, or a part of it is forgotten), everything goes, as after any gap; but its
+//! questions are asked again in the background, those that were to be kept longest first. So are those of a file that another version
+//! of this program wrote. A file that is damaged, of another format or of another kind of store is as good as none.
 //!
 //! - `file.rs`: the bytes of the file.
 //! - `answer.rs`: the bytes of an answer.
 //! - `bytes.rs`: numbers and texts.
+//! - `reload.rs`: asking again.
 
 mod answer;
 mod bytes;
 mod file;
+mod reload;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +32,7 @@ use std::time::Duration;
 
 use ci_cache_core::coherence::{Loaded, Published};
 use ci_cache_core::{Lookup, Tick};
+use ci_model::{Question, TenantId};
 use ci_store::{Feed, Start};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -36,17 +40,22 @@ use tokio::sync::watch;
 use crate::answer::Traced;
 use crate::runner::Inner;
 use file::{Opened, Written};
+pub(crate) use reload::reload;
 
 /// Why there is no mark while restored answers wait for the first poll.
 const UNPROVEN: &str = "answers of the last process are not proven yet";
 /// Between two writings when nothing is said.
 const EVERY: Duration = Duration::from_secs(60);
+/// Questions that are asked again in a second when nothing is said.
+const RELOADS: u32 = 50;
 
 /// Where and how often cached answers are written.
 #[derive(Debug, Clone)]
 pub(crate) struct WarmOptions {
     pub(crate) path: Option<PathBuf>,
     pub(crate) every: Duration,
+    /// Questions that are asked again in a second; 0 for none.
+    pub(crate) reloads: u32,
 }
 
 impl Default for WarmOptions {
@@ -54,6 +63,7 @@ impl Default for WarmOptions {
         Self {
             path: None,
             every: EVERY,
+            reloads: RELOADS,
         }
     }
 }
@@ -66,6 +76,10 @@ pub struct WarmStatus {
     pub restored: usize,
     /// Why none were, or why all went again: in words for people.
     pub refused: Option<String>,
+    /// How many questions of the file were asked again, because its answers were refused.
+    pub reloaded: usize,
+    /// How many of them are still to be asked.
+    pub reloading: usize,
     /// Answers in the file as it was written last by this runner; none before.
     pub written: Option<usize>,
     /// Why the last writing failed, in words for people.
@@ -92,6 +106,8 @@ struct Status {
     shown: WarmStatus,
     /// Whether the first poll is still to come.
     unproven: bool,
+    /// The questions of the file, those to be asked first in front, until its answers are proven.
+    questions: Vec<(TenantId, Question)>,
 }
 
 impl Warm {
@@ -127,16 +143,34 @@ impl Warm {
 
     /// A poll has told what happened since the position of the restored answers.
     pub(crate) fn proven(&self) {
-        self.status.lock().unproven = false;
+        let mut status = self.status.lock();
+        if std::mem::take(&mut status.unproven) {
+            status.questions = Vec::new();
+        }
     }
 
-    /// A poll could not tell it, and everything was forgotten.
-    pub(crate) fn refuse_unproven(&self, why: &str) {
+    /// A poll could not tell it, and everything was forgotten. Gives the questions that are to be asked again, and how many in a second.
+    pub(crate) fn refuse_unproven(&self, why: &str) -> Option<(Vec<(TenantId, Question)>, u32)> {
         let mut status = self.status.lock();
         if std::mem::take(&mut status.unproven) {
             status.shown.restored = 0;
             status.shown.refused = Some(why.to_owned());
         }
+        let questions = std::mem::take(&mut status.questions);
+        status.shown.reloading = questions.len();
+        (!questions.is_empty()).then_some((questions, self.options.reloads))
+    }
+
+    /// One question was asked again.
+    pub(crate) fn reloaded(&self, left: usize) {
+        let mut status = self.status.lock();
+        status.shown.reloaded += 1;
+        status.shown.reloading = left;
+    }
+
+    /// The others are not asked again.
+    pub(crate) fn gave_up(&self) {
+        self.status.lock().shown.reloading = 0;
     }
 
     /// The feed's task has ended.
@@ -178,7 +212,20 @@ pub(crate) async fn restore(inner: &Arc<Inner>, feed: &mut dyn Feed) -> bool {
         }
         Err(_) => return false,
     };
+    if inner.warm.options.reloads > 0 {
+        let entries = opened.entries.iter().rev();
+        let questions = entries.map(|entry| (entry.tenant.clone(), entry.question.clone()));
+        inner.warm.status.lock().questions = questions.collect();
+    }
+    if !opened.is_ours {
+        inner
+            .warm
+            .refuse("another version of the program wrote it".into());
+        return false;
+    }
     let Some(start) = feed.resume(&opened.bookmark) else {
+        // Another database: nobody may ever have asked that of this one.
+        inner.warm.status.lock().questions = Vec::new();
         inner.warm.refuse("its bookmark is none of this store's".into());
         return false;
     };
