@@ -13,9 +13,10 @@ use tracing::Instrument;
 
 use crate::answer::{Reply, Source, Traced};
 use crate::observe::{Told, observed};
+use crate::reading::Reading;
 use crate::runner::{Inner, Lead};
 use crate::tally::Ended;
-use crate::watch::{Asked, Watch};
+use crate::watch::Asked;
 use crate::{Error, Page, Result, Tenant};
 
 /// How many of the most critical and of the latest CIs are shown.
@@ -322,19 +323,12 @@ async fn load(
     let task = async move {
         let begun = inner.cache.now();
         let question = Question::Expand(expand.clone());
-        let mut watch = Watch::begin(&inner, &tenant, Asked::One(&question));
         let asked = async {
-            // Before the snapshot begins: a write that is numbered later may or may not be in it.
-            let own = inner.own.now();
-            let mut snapshot = inner.store.snapshot().await?;
-            let loaded = inner.loaded(&mut *snapshot, own).await?;
-            let found = snapshot.traverse(&tenant, &expand).await;
-            watch.ran(&*snapshot);
-            Ok((found?, loaded))
-        }
-        .await;
-        watch.end(asked.as_ref().err());
-        let (found, loaded) = match asked {
+            let mut reading = Reading::begin(&inner, &tenant, Asked::One(&question)).await?;
+            let found = reading.snapshot().traverse(&tenant, &expand).await;
+            reading.end(found)
+        };
+        let (found, loaded) = match asked.await {
             Ok(asked) => asked,
             Err(error) => {
                 if let Some(leader) = leader {

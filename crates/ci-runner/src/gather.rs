@@ -22,8 +22,9 @@ use tracing::Instrument;
 
 use crate::answer::{Cached, Traced};
 use crate::load::{Got, failed};
+use crate::reading::Reading;
 use crate::runner::{Inner, Lead};
-use crate::watch::{Asked, Watch};
+use crate::watch::Asked;
 use crate::{Error, Result};
 
 /// Most gets of one statement; the rest goes into the next.
@@ -163,18 +164,12 @@ pub(crate) async fn load_all(
     missing: Vec<(Get, Lead)>,
 ) -> Vec<Result<Got>> {
     let (gets, leaders): (Vec<Get>, Vec<Lead>) = missing.into_iter().unzip();
-    let mut watch = Watch::begin(inner, tenant, Asked::Gets(&gets));
     let found = async {
-        let own = inner.own.now();
-        let mut snapshot = inner.store.snapshot().await?;
-        let loaded = inner.loaded(&mut *snapshot, own).await?;
-        let found = snapshot.get_many(tenant, &gets).await;
-        watch.ran(&*snapshot);
-        Ok((found?, loaded))
-    }
-    .await;
-    watch.end(found.as_ref().err());
-    match found {
+        let mut reading = Reading::begin(inner, tenant, Asked::Gets(&gets)).await?;
+        let found = reading.snapshot().get_many(tenant, &gets).await;
+        reading.end(found)
+    };
+    match found.await {
         Ok((found, loaded)) => {
             let publish = |((leader, get), ci): ((Lead, Get), Option<CiDetail>)| {
                 let answer = Traced {
@@ -187,7 +182,6 @@ pub(crate) async fn load_all(
             leaders.into_iter().zip(gets).zip(found).map(publish).collect()
         }
         Err(error) => {
-            let error: Error = error;
             let failed = |leader| failed(leader, error.clone());
             leaders.into_iter().map(failed).collect()
         }

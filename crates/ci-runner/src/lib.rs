@@ -55,6 +55,7 @@ mod observe;
 mod operations;
 mod page;
 mod polls;
+mod reading;
 mod recover;
 mod request;
 mod runner;

@@ -15,9 +15,10 @@ use tracing::Instrument;
 
 use crate::answer::{Answer, Cached, Source, Traced};
 use crate::gather;
+use crate::reading::Reading;
 use crate::runner::{Entry, Inner, Lead};
 use crate::through::{Passed, PassedLead};
-use crate::watch::{Asked, Watch};
+use crate::watch::Asked;
 use crate::{Error, Level, Result, Tenant};
 
 /// A waiter whose answer turned out too old looks up again so often; then it loads past the cache.
@@ -317,19 +318,9 @@ async fn load_past(
 
 /// Asks the store: one snapshot, its version first.
 async fn load(inner: &Inner, tenant: &TenantId, question: &Question) -> Result<(Traced, Loaded<Version>)> {
-    let mut watch = Watch::begin(inner, tenant, Asked::One(question));
-    let loaded = async {
-        // Before the snapshot begins: a write that is numbered later may or may not be in it.
-        let own = inner.own.now();
-        let mut snapshot = inner.store.snapshot().await?;
-        let loaded = inner.loaded(&mut *snapshot, own).await?;
-        let value = ask(&mut *snapshot, tenant, question).await;
-        watch.ran(&*snapshot);
-        Ok((value?, loaded))
-    }
-    .await;
-    watch.end(loaded.as_ref().err());
-    loaded
+    let mut reading = Reading::begin(inner, tenant, Asked::One(question)).await?;
+    let value = ask(reading.snapshot(), tenant, question).await;
+    reading.end(value)
 }
 
 /// Asks one question of a snapshot.

@@ -10,9 +10,10 @@ use tracing::Instrument;
 
 use crate::answer::{Source, Traced};
 use crate::observe::{Told, observed};
+use crate::reading::Reading;
 use crate::runner::{Entry, Inner, Lead, Wait};
 use crate::tally::Ended;
-use crate::watch::{Asked, Watch};
+use crate::watch::Asked;
 use crate::write::bounded;
 use crate::{Error, Level, Reply, Result, Tenant};
 
@@ -267,19 +268,10 @@ async fn ask_all(
     tenant: &TenantId,
     questions: &[Question],
 ) -> Result<(Vec<Traced>, Loaded<Version>)> {
-    let mut watch = Watch::begin(inner, tenant, Asked::Page(questions));
-    let asked = async {
-        // Before the snapshot begins: a write that is numbered later may or may not be in it.
-        let own = inner.own.now();
-        let mut snapshot = inner.store.snapshot().await?;
-        let loaded = inner.loaded(&mut *snapshot, own).await?;
-        let found = snapshot.ask_all(tenant, questions).await;
-        watch.ran(&*snapshot);
-        Ok((found?.into_iter().map(Traced::from).collect(), loaded))
-    }
-    .await;
-    watch.end(asked.as_ref().err());
-    asked
+    let mut reading = Reading::begin(inner, tenant, Asked::Page(questions)).await?;
+    let found = reading.snapshot().ask_all(tenant, questions).await;
+    let (found, loaded) = reading.end(found)?;
+    Ok((found.into_iter().map(Traced::from).collect(), loaded))
 }
 
 async fn load_page(

@@ -7,9 +7,10 @@ use tracing::Instrument;
 
 use crate::answer::{Reply, Traced};
 use crate::observe::{Told, observed};
+use crate::reading::Reading;
 use crate::request::{Facet, SearchPage, SearchRequest};
 use crate::runner::Inner;
-use crate::watch::{Asked, Watch};
+use crate::watch::Asked;
 use crate::{Error, Level, Page, Result, SearchMode, Source, Tenant};
 
 /// The searches that may answer a request, the first one first.
@@ -116,35 +117,26 @@ impl Tenant {
         let task = async move {
             let begun = inner.cache.now();
             let questions = questions(&request, &steps)?;
-            let mut watch = Watch::begin(&inner, &tenant, Asked::Page(&questions));
-            let asked = async {
-                // Before the snapshot begins: a write that is numbered later may or may not be in it.
-                let own = inner.own.now();
-                let mut snapshot = inner.store.snapshot().await?;
-                let loaded = inner.loaded(&mut *snapshot, own).await?;
-                let read = async {
-                    let answers = snapshot.ask_all(&tenant, &questions).await?;
-                    let page = Page {
-                        answers: answers
-                            .into_iter()
-                            .map(|found| Traced::from(found).value)
-                            .collect(),
-                        source,
-                        as_of: Inner::token(loaded.epoch, &loaded.version),
-                        lag: Some(inner.cache.now().saturating_since(begun)),
-                    };
-                    let found = Found::read(&request, &steps, page)?;
-                    let gets: Vec<Get> = found.gets().collect();
-                    let details = snapshot.get_many(&tenant, &gets).await?;
-                    Ok((found, details))
-                }
-                .await;
-                watch.ran(&*snapshot);
-                read
+            let mut reading = Reading::begin(&inner, &tenant, Asked::Page(&questions)).await?;
+            let found = async {
+                let answers = reading.snapshot().ask_all(&tenant, &questions).await?;
+                let loaded = reading.loaded();
+                let page = Page {
+                    answers: answers
+                        .into_iter()
+                        .map(|found| Traced::from(found).value)
+                        .collect(),
+                    source,
+                    as_of: Inner::token(loaded.epoch, &loaded.version),
+                    lag: Some(inner.cache.now().saturating_since(begun)),
+                };
+                let found = Found::read(&request, &steps, page)?;
+                let gets: Vec<Get> = found.gets().collect();
+                let details = reading.snapshot().get_many(&tenant, &gets).await?;
+                Ok::<_, Error>((found, details))
             }
             .await;
-            watch.end(asked.as_ref().err());
-            asked
+            Ok(reading.end(found)?.0)
         };
         tokio::spawn(task.in_current_span())
             .await
