@@ -72,6 +72,23 @@ impl SearchRequest {
         self
     }
 
+    /// The search, and whether it is strict, if nothing is asked beside its first rows: [`Tenant::search`](crate::Tenant::search) and
+    /// [`search_strict`](crate::Tenant::search_strict) answer the same then.
+    pub fn alone(&self) -> Option<(&Search, bool)> {
+        let alone = self.after.is_none() && !self.total && self.facets.is_empty() && self.fields.is_none();
+        alone.then_some((&self.search, !self.fallback))
+    }
+
+    /// The cursor after a page with which this request, or its search alone, was answered; none when there are no more rows than these.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) for the cursor of another search.
+    pub fn next_cursor(&self, mode: SearchMode, items: &[CiSummary]) -> Result<Option<Cursor>> {
+        let steps = self.steps()?;
+        let step = steps.iter().find(|(known, _)| *known == mode);
+        Ok(step.and_then(|(_, search)| search.next_cursor(items)))
+    }
+
     /// The projection.
     pub(crate) fn projection(&self) -> Option<&Projection> {
         self.fields.as_ref()

@@ -20,4 +20,5 @@
 
 pub mod cli;
 pub mod http;
+mod search;
 mod wire;

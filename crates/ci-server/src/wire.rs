@@ -1,46 +1,8 @@
-//! What is the same over HTTP and on the command line: how a search is asked, and the JSON of answers.
+//! What is the same over HTTP and on the command line: the JSON of answers.
 
-use ci_model::{CiDetail, CiSummary, Group, Groups, PathAnswer, Relation, Route, SearchBuilder, Sort};
-use ci_runner::{SearchMode, SearchResult};
+use ci_model::{CiDetail, CiSummary, Group, Groups, PathAnswer, Relation, Route};
 use serde::Serialize;
 use utoipa::ToSchema;
-
-/// Adds keywords and order to a search. CIs whose code or name equals a keyword come first, unless the caller said how to
-/// sort or wants strict answers: whoever does so gets the sort alone (`docs/decisions/0003`).
-pub(crate) fn asked(
-    search: SearchBuilder,
-    keywords: Vec<String>,
-    sort: Option<Sort>,
-    strict: bool,
-) -> SearchBuilder {
-    let search = match sort {
-        Some(sort) => search.sort(sort),
-        None if strict => search,
-        None => search.exact_first(keywords.iter().cloned()),
-    };
-    search.keywords(keywords)
-}
-
-/// What a search found.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = SearchAnswer)]
-pub(crate) struct SearchBody<'a> {
-    /// The CIs, in the order that was asked for.
-    #[schema(value_type = Vec<CiSummary>)]
-    items: &'a [CiSummary],
-    /// How they were found: `strict` (every keyword), `recovered` (identifiers in the text) or `broad` (any keyword).
-    #[schema(value_type = String)]
-    mode: SearchMode,
-}
-
-impl<'a> From<&'a SearchResult> for SearchBody<'a> {
-    fn from(found: &'a SearchResult) -> Self {
-        Self {
-            items: &found.items,
-            mode: found.mode,
-        }
-    }
-}
 
 /// Counts by group.
 #[derive(Debug, Serialize, ToSchema)]

@@ -18,6 +18,8 @@ async fn every_question_is_a_miss_and_then_a_hit_with_the_same_answer() {
             "/v1/acme/cis?q=iam+login&filter=ci_type=SW&sort=ci_name:desc&limit=5",
             "/v1/acme/cis?q=nothing+has+this",
             "/v1/acme/cis",
+            "/v1/acme/cis?q=iam&rank=true&total=true&facet=ci_type,tags.env&facet_limit=3&fields=ci_code,tags.env&limit=4",
+            "/v1/acme/list?order=updated&total=false&limit=5",
             "/v1/acme/list?limit=7&offset=3&filter=status=active",
             &format!("/v1/acme/cis/{APP}"),
             "/v1/acme/cis/app-is-not-there",
@@ -414,4 +416,71 @@ async fn the_cache_tells_what_it_did() {
     assert_eq!(entry["key"].as_str().unwrap().len(), 8);
     assert_eq!(service.get("/healthz").await.json(), json!({"status": "ok"}));
     assert_eq!(service.get("/readyz").await.json(), json!({"status": "ok"}));
+}
+
+#[tokio::test]
+async fn pages_after_cursors_are_the_whole_search_with_its_total_and_facets() {
+    on_both(async |fixture| {
+        let service = Service::estate(fixture).await;
+        let question = "/v1/acme/cis?q=iam&sort=ci_name:desc&total=true&facet=ci_type";
+        let whole = service.get(&format!("{question}&limit=500")).await.json();
+        let all = whole["items"].as_array().unwrap();
+        assert!(all.len() > 5 && whole["next"].is_null(), "{whole}");
+        assert_eq!(whole["total"], all.len());
+        let counted = whole["facets"][0]["items"].as_array().unwrap();
+        let counts = counted.iter().map(|group| group["count"].as_u64().unwrap());
+        assert_eq!(
+            (counts.sum::<u64>(), &whole["facets"][0]["field"]),
+            (all.len() as u64, &json!("ci_type"))
+        );
+        let (mut pages, mut next) = (Vec::new(), Value::Null);
+        loop {
+            let cursor = next
+                .as_str()
+                .map_or(String::new(), |next| format!("&cursor={next}"));
+            let page = service.get(&format!("{question}&limit=2{cursor}")).await.json();
+            assert_eq!(
+                (&page["total"], &page["facets"]),
+                (&whole["total"], &whole["facets"])
+            );
+            pages.extend(page["items"].as_array().unwrap().clone());
+            next = page["next"].clone();
+            if next.is_null() {
+                break;
+            }
+        }
+        assert_eq!(&pages, all);
+        // The short way gives the same cursor.
+        let plain = service
+            .get("/v1/acme/cis?q=iam&sort=ci_name:desc&limit=2")
+            .await
+            .json();
+        assert!(plain["next"].is_string() && plain["total"].is_null() && plain["facets"].is_null());
+        let fields = service
+            .get(&format!("{question}&limit=3&fields=ci_code,tags.env"))
+            .await
+            .json();
+        for (row, ci) in fields["items"].as_array().unwrap().iter().zip(all) {
+            assert_eq!(row["ci_code"], ci["ci_code"]);
+            assert_eq!(row.as_object().unwrap().len(), 2);
+        }
+        let other = plain["next"].as_str().unwrap();
+        for wrong in [
+            format!("/v1/acme/cis?q=other&limit=2&cursor={other}"),
+            "/v1/acme/cis?cursor=nonsense".to_owned(),
+            "/v1/acme/cis?facet=no_such_field".to_owned(),
+            "/v1/acme/cis?facet_limit=0&facet=owner".to_owned(),
+            "/v1/acme/cis?fields=no_such_field".to_owned(),
+            "/v1/acme/list?order=newest".to_owned(),
+            "/v1/acme/list?total=maybe".to_owned(),
+        ] {
+            assert_eq!(service.get(&wrong).await.status, 400, "{wrong}");
+        }
+        let listed = service
+            .get("/v1/acme/list?order=updated&total=false&limit=2")
+            .await
+            .json();
+        assert!(listed["total"].is_null() && listed["items"].as_array().unwrap().len() == 2);
+    })
+    .await;
 }

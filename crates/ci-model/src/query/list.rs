@@ -1,5 +1,7 @@
 //! List: page by page, newest or last changed first, with the total unless it is not wanted.
 
+use std::str::FromStr;
+
 use crate::{Error, Filter, Selection, limits, text};
 
 /// Which CIs of a list come first.
@@ -11,6 +13,18 @@ pub enum ListOrder {
     Created,
     /// Those that were changed last, by their `updated_at`.
     Updated,
+}
+
+impl FromStr for ListOrder {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "created" => Ok(Self::Created),
+            "updated" => Ok(Self::Updated),
+            _ => Err(Error::value("order", "created or updated")),
+        }
+    }
 }
 
 /// Asks for one page of the CIs of a selection, newest or last changed first (then by id), and unless told otherwise for how many

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ci_model::{Direction, Filter, Sort, Token, View};
+use ci_model::{Cursor, Direction, Filter, ListOrder, Sort, Token, View};
 use ci_runner::Level;
 use ci_store::import::ImportFormat;
 use clap::{Args, Parser, Subcommand};
@@ -161,9 +161,24 @@ pub(crate) struct Search {
     /// ci_code (default), ci_name, ci_type, ci_subtype or ci_category; `:desc` for descending
     #[arg(long, value_name = "COL[:desc]", value_parser = parse_word::<Sort>)]
     pub(crate) sort: Option<Sort>,
+    /// By how well the keywords fit, as one text, before the sort: the code, the name, what begins with it
+    #[arg(long)]
+    pub(crate) rank: bool,
     /// Most results, 1 to 500
     #[arg(long, default_value_t = ci_model::limits::SEARCH_DEFAULT)]
     pub(crate) limit: u32,
+    /// The page after this one: `next` of an answer to the same search
+    #[arg(long, value_name = "CURSOR", value_parser = parse_word::<Cursor>)]
+    pub(crate) cursor: Option<Cursor>,
+    /// Also count all that is found
+    #[arg(long)]
+    pub(crate) total: bool,
+    /// Also count all that is found by the values of these fields, up to 16; repeatable
+    #[arg(long, value_name = "FIELD[,FIELD…]")]
+    pub(crate) facet: Vec<String>,
+    /// Show these fields alone, such as `ci_code,tags.env`; repeatable
+    #[arg(long, value_name = "FIELD[,FIELD…]")]
+    pub(crate) fields: Vec<String>,
     /// Find every keyword or nothing: no fallback
     #[arg(long)]
     pub(crate) strict: bool,
@@ -196,9 +211,15 @@ pub(crate) struct List {
     /// Results per page, 1 to 500
     #[arg(long, default_value_t = ci_model::limits::LIST_DEFAULT)]
     pub(crate) limit: u32,
-    /// How many of the newest to leave out
+    /// How many of the first to leave out
     #[arg(long, default_value_t = 0)]
     pub(crate) offset: u32,
+    /// Which come first: created (default) or updated
+    #[arg(long, value_name = "ORDER", value_parser = parse_word::<ListOrder>, default_value = "created")]
+    pub(crate) order: ListOrder,
+    /// Do not count all of them
+    #[arg(long)]
+    pub(crate) no_total: bool,
 }
 
 #[derive(Debug, Args)]

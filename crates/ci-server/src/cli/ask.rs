@@ -12,7 +12,9 @@ use super::args;
 use super::failure::Failure;
 use super::output::Output;
 use super::table;
-use crate::wire::{GroupsBody, RouteBody, SearchBody};
+use crate::http::split_names;
+use crate::search::{self, SearchBody, Wanted};
+use crate::wire::{GroupsBody, RouteBody};
 
 /// Entries of a cache that lives for one question.
 const ENTRIES: usize = 64;
@@ -67,7 +69,12 @@ pub(crate) async fn search(arguments: args::Search, output: &mut Output) -> Resu
         truth,
         selection,
         sort,
+        rank,
         limit,
+        cursor,
+        total,
+        facet,
+        fields,
         strict,
         keywords,
     } = arguments;
@@ -75,31 +82,45 @@ pub(crate) async fn search(arguments: args::Search, output: &mut Output) -> Resu
         .filters(selection.filters)
         .include_deleted(selection.include_deleted)
         .limit(limit);
-    let search = crate::wire::asked(search, keywords, sort, strict).build()?;
+    let names = |lists: &[String]| lists.iter().flat_map(|list| split_names(list)).collect();
+    let wanted = Wanted {
+        sort,
+        strict,
+        rank: rank.then(|| keywords.join(" ")),
+        after: cursor,
+        total,
+        facets: names(&facet),
+        facet_limit: None,
+        fields: names(&fields),
+        keywords,
+    };
+    let request = wanted.request(search)?;
     let found = ask(&common, &truth, async |tenant| {
-        let answer = if strict {
-            tenant.search_strict(&search).await?
-        } else {
-            tenant.search(&search).await?
-        };
-        Ok(answer.into())
+        let found = search::find(tenant, &request).await?;
+        let as_of = found.as_of.clone();
+        Ok(Told { value: found, as_of })
     })
     .await?;
     if common.json {
         return output.json(&SearchBody::from(&found));
     }
-    output.line(table::cis(&found.items, output.width()))?;
+    output.line(match &found.rows {
+        Some(rows) => table::rows(rows, output.width()),
+        None => table::cis(&found.items, output.width()),
+    })?;
+    for facet in &found.facets {
+        output.line(table::groups(&facet.groups.items, output.width()))?;
+    }
     let how = match found.mode {
         SearchMode::Strict => "",
         SearchMode::Recovered => ", by the identifiers in the text",
         SearchMode::Broad => ", by any of the keywords: nothing has all of them",
     };
-    let cut = if found.items.len() == limit as usize {
-        "; --limit may have cut more"
-    } else {
-        ""
-    };
-    output.line(format_args!("{} found{how}{cut}", found.items.len()))
+    let of = found.total.map_or(String::new(), |total| format!(" of {total}"));
+    let more = found.next.map_or(String::new(), |next| {
+        format!("; there may be more: --limit, or --cursor {next}")
+    });
+    output.line(format_args!("{}{of} found{how}{more}", found.items.len()))
 }
 
 pub(crate) async fn get(arguments: args::Get, output: &mut Output) -> Result<(), Failure> {
@@ -125,12 +146,16 @@ pub(crate) async fn list(arguments: args::List, output: &mut Output) -> Result<(
         selection,
         limit,
         offset,
+        order,
+        no_total,
     } = arguments;
     let list = ci_model::List::builder()
         .filters(selection.filters)
         .include_deleted(selection.include_deleted)
         .limit(limit)
         .offset(offset)
+        .order(order)
+        .total(!no_total)
         .build()?;
     let page = ask(&common, &truth, async |tenant| {
         Ok(tenant.list(&list).await?.into())
@@ -140,8 +165,8 @@ pub(crate) async fn list(arguments: args::List, output: &mut Output) -> Result<(
         return output.json(&page);
     }
     output.line(table::cis(&page.items, output.width()))?;
-    let total = page.total.unwrap_or_default();
-    output.line(format_args!("{} of {total}, after {offset}", page.items.len()))
+    let of = page.total.map_or(String::new(), |total| format!(" of {total}"));
+    output.line(format_args!("{}{of}, after {offset}", page.items.len()))
 }
 
 pub(crate) async fn aggregate(arguments: args::Aggregate, output: &mut Output) -> Result<(), Failure> {
@@ -159,10 +184,7 @@ pub(crate) async fn aggregate(arguments: args::Aggregate, output: &mut Output) -
         .filters(selection.filters)
         .include_deleted(selection.include_deleted)
         .limit(limit);
-    for field in group_by
-        .iter()
-        .flat_map(|fields| crate::http::split_names(fields))
-    {
+    for field in group_by.iter().flat_map(|fields| split_names(fields)) {
         aggregate = aggregate.group_by(field);
     }
     if let Some(field) = distinct {

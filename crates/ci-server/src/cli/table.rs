@@ -1,6 +1,6 @@
 //! Tables for people.
 
-use ci_model::{CiDetail, CiSummary, Graph, Group, GroupValue, Relation};
+use ci_model::{CiDetail, CiSummary, Graph, Group, GroupValue, Relation, Row};
 use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 
 /// A line under the header, and nothing else that a `grep` or an eye would have to skip.
@@ -77,6 +77,22 @@ pub(crate) fn relations(relations: &[Relation], width: Option<u16>) -> String {
             cell(relation.rel_type.as_str()),
             cell(relation.to.as_str()),
         ]);
+    }
+    table.trim_fmt()
+}
+
+/// Chosen fields of CIs, a column each.
+pub(crate) fn rows(rows: &[Row], width: Option<u16>) -> String {
+    let names = rows.first().map(|row| row.fields().map(|(name, _)| cell(name)));
+    let header: Vec<String> = names.map(Iterator::collect).unwrap_or_default();
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut table = table(&header, width);
+    for row in rows {
+        let value = |value: &serde_json::Value| match value {
+            serde_json::Value::Null => String::new(),
+            value => ci_model::json::scalar_text(value).unwrap_or_else(|| value.to_string()),
+        };
+        table.add_row(row.fields().map(|(_, field)| cell(&value(field))));
     }
     table.trim_fmt()
 }

@@ -11,6 +11,7 @@ use ci_runner::{Answer, Source};
 use serde::Serialize;
 
 use super::level::{X_CI_LAG, X_CI_SOURCE, X_CI_TOKEN};
+use crate::search::Found;
 
 /// `hit` when no database was asked for this answer, `miss` otherwise.
 pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -31,6 +32,16 @@ impl Origin {
             age: answer.age,
             as_of: answer.as_of.clone(),
             lag: answer.lag,
+        }
+    }
+
+    /// The origin of what a search found.
+    pub(crate) fn of_found(found: &Found) -> Self {
+        Self {
+            source: found.source,
+            age: found.age,
+            as_of: found.as_of.clone(),
+            lag: found.lag,
         }
     }
 

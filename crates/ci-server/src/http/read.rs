@@ -13,14 +13,19 @@ use super::answer::{Origin, Read};
 use super::extract::{self, Segments};
 use super::params::{self, Params};
 use super::problem::{AskProblems, BatchProblems, FindProblems, Problem};
-use crate::wire::{self, BatchBody, GroupsBody, SearchBody};
+use crate::search::{self, SearchBody, Wanted};
+use crate::wire::{BatchBody, GroupsBody};
 
 /// Finds CIs by keywords and filters.
 ///
 /// Every keyword must be found in the code, name, type, subtype or category, in any case, and every filter must hold.
 /// When nothing is found and `strict` is not set, identifiers in the text are tried, then any of the keywords; `mode`
 /// says which. CIs whose code or name equals a keyword, in any case, come first, unless `sort` or `strict` is given: then
-/// the order is the sort alone. Without `q` and filters it lists all CIs in the order of `sort`.
+/// the order is the sort alone; with `rank` those come first whose code is `q`, then whose name is, then those that begin with
+/// it. Without `q` and filters it lists all CIs in the order of `sort`.
+///
+/// `next` of an answer is the `cursor` of the next page of the same search: what comes or goes meanwhile shifts nothing. Rows, total
+/// and facets are true at one state. `age` is 0 where more than the first rows is asked for.
 #[utoipa::path(
     get,
     path = "/v1/{tenant}/cis",
@@ -32,6 +37,14 @@ use crate::wire::{self, BatchBody, GroupsBody, SearchBody};
             description = "`ci_type=SW`, `owner contains ops`, `criticality>=4`, `tags.env in prod,stage`, …; repeatable"),
         ("sort" = Option<String>, Query, description = "`ci_code` (default), `ci_name`, …; with `:desc` descending"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most results; 10 by default"),
+        ("rank" = Option<bool>, Query, description = "By how well `q` fits, then by `sort`"),
+        ("cursor" = Option<String>, Query, description = "`next` of an answer to the same search"),
+        ("total" = Option<bool>, Query, description = "Also how many there are in all"),
+        ("facet" = Option<Vec<String>>, Query, explode = true,
+            description = "Also how many there are of each value of this field; up to 16, repeatable or separated by commas"),
+        ("facet_limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Most values of a facet; 50 by default"),
+        ("fields" = Option<Vec<String>>, Query, explode = true,
+            description = "Show these fields alone, such as `ci_code,tags.env`; repeatable or separated by commas"),
         ("strict" = Option<bool>, Query, description = "No fallback when nothing is found"),
         ("include_deleted" = Option<bool>, Query, description = "Also find soft-deleted CIs"),
         ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
@@ -48,29 +61,47 @@ use crate::wire::{self, BatchBody, GroupsBody, SearchBody};
     ),
 )]
 pub(crate) async fn search(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
-    const PARAMS: &[&str] = &["q", "filter", "sort", "limit", "strict", "include_deleted"];
+    const PARAMS: &[&str] = &[
+        "q",
+        "filter",
+        "sort",
+        "rank",
+        "limit",
+        "cursor",
+        "total",
+        "facet",
+        "facet_limit",
+        "fields",
+        "strict",
+        "include_deleted",
+    ];
     let params = Params::of_question(query.as_deref(), PARAMS)?;
     let view = segments.view(&params)?;
-    let keywords = params::keywords(params.one("q")?.unwrap_or_default());
-    let (sort, strict) = (params.word("sort")?, params.flag("strict")?);
+    let text = params.one("q")?.unwrap_or_default();
+    let wanted = Wanted {
+        keywords: params::keywords(text),
+        sort: params.word("sort")?,
+        strict: params.flag("strict")?,
+        rank: params.flag("rank")?.then(|| text.to_owned()),
+        after: params.word("cursor")?,
+        total: params.flag("total")?,
+        facets: params.names("facet"),
+        facet_limit: params.number("facet_limit")?,
+        fields: params.names("fields"),
+    };
     let mut search = Search::builder()
         .filters(params.filters()?)
         .include_deleted(params.flag("include_deleted")?);
     if let Some(limit) = params.number("limit")? {
         search = search.limit(limit);
     }
-    let search = wire::asked(search, keywords, sort, strict).build()?;
-    let answer = if strict {
-        view.search_strict(&search).await?
-    } else {
-        view.search(&search).await?
-    };
-    let origin = Origin::of(&answer);
-    let body = SearchBody::from(&answer.value);
+    let found = search::find(&view, &wanted.request(search)?).await?;
+    let origin = Origin::of_found(&found);
+    let body = SearchBody::from(&found);
     Ok(Read { body, origin }.into_response())
 }
 
-/// Lists CIs page by page, newest first, with their total.
+/// Lists CIs page by page, newest or last changed first, with their total.
 #[utoipa::path(
     get,
     path = "/v1/{tenant}/list",
@@ -79,7 +110,9 @@ pub(crate) async fn search(segments: Segments, RawQuery(query): RawQuery) -> Res
         ("tenant" = String, Path, description = "Whose CIs"),
         ("filter" = Option<Vec<String>>, Query, explode = true, description = "As of a search; repeatable"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Results per page; 50 by default"),
-        ("offset" = Option<u32>, Query, maximum = 10_000_000, description = "How many of the newest to leave out"),
+        ("offset" = Option<u32>, Query, maximum = 10_000_000, description = "How many of the first to leave out"),
+        ("order" = Option<String>, Query, description = "`created` (default) or `updated`: which come first"),
+        ("total" = Option<bool>, Query, description = "`false` to leave the total out, which takes the database longer than the page"),
         ("include_deleted" = Option<bool>, Query, description = "Also list soft-deleted CIs"),
         ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
         ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
@@ -95,12 +128,14 @@ pub(crate) async fn search(segments: Segments, RawQuery(query): RawQuery) -> Res
     ),
 )]
 pub(crate) async fn list(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
-    const PARAMS: &[&str] = &["filter", "limit", "offset", "include_deleted"];
+    const PARAMS: &[&str] = &["filter", "limit", "offset", "order", "total", "include_deleted"];
     let params = Params::of_question(query.as_deref(), PARAMS)?;
     let view = segments.view(&params)?;
     let mut list = List::builder()
         .filters(params.filters()?)
         .offset(params.number("offset")?.unwrap_or_default())
+        .order(params.word("order")?.unwrap_or_default())
+        .total(params.one("total")?.is_none() || params.flag("total")?)
         .include_deleted(params.flag("include_deleted")?);
     if let Some(limit) = params.number("limit")? {
         list = list.limit(limit);

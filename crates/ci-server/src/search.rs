@@ -1,0 +1,186 @@
+//! A search as it is asked over HTTP and on the command line, and the JSON of its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ci_model::{CiSummary, Cursor, Group, Projection, Row, SearchBuilder, Sort, Token};
+use ci_runner::{Facet, SearchMode, SearchPage, SearchRequest, Source, Tenant};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// What is asked beside the selection.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) keywords: Vec<String>,
+    pub(crate) sort: Option<Sort>,
+    pub(crate) strict: bool,
+    /// The order is by how well the text fits, then by `sort`.
+    pub(crate) rank: Option<String>,
+    pub(crate) after: Option<Cursor>,
+    pub(crate) total: bool,
+    pub(crate) facets: Vec<String>,
+    pub(crate) facet_limit: Option<u32>,
+    pub(crate) fields: Vec<String>,
+}
+
+impl Wanted {
+    /// Completes a search. CIs whose code or name equals a keyword come first, unless the caller said how to rank or sort or
+    /// wants strict answers: whoever does so gets that alone (`docs/decisions/0003`).
+    ///
+    /// # Errors
+    /// The first part that does not fit.
+    pub(crate) fn request(self, search: SearchBuilder) -> Result<SearchRequest, ci_model::Error> {
+        let search = match (self.sort, self.rank) {
+            (Some(sort), Some(text)) => search.sort(sort).rank_by(text),
+            (None, Some(text)) => search.rank_by(text),
+            (Some(sort), None) => search.sort(sort),
+            (None, None) if self.strict => search,
+            (None, None) => search.exact_first(self.keywords.iter().cloned()),
+        };
+        let mut request = SearchRequest::new(search.keywords(self.keywords).build()?);
+        if let Some(cursor) = self.after {
+            request = request.after(cursor);
+        }
+        if self.total {
+            request = request.total();
+        }
+        for facet in self.facets {
+            request = request.facet(facet);
+        }
+        if let Some(limit) = self.facet_limit {
+            request = request.facet_limit(limit);
+        }
+        if !self.fields.is_empty() {
+            request = request.fields(Projection::new(&self.fields)?);
+        }
+        if self.strict {
+            request = request.strict();
+        }
+        Ok(request)
+    }
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) items: Arc<[CiSummary]>,
+    pub(crate) rows: Option<Vec<Row>>,
+    pub(crate) mode: SearchMode,
+    pub(crate) next: Option<Cursor>,
+    pub(crate) total: Option<u64>,
+    pub(crate) facets: Vec<Facet>,
+    pub(crate) source: Source,
+    pub(crate) age: Duration,
+    pub(crate) as_of: Option<Token>,
+    pub(crate) lag: Option<Duration>,
+}
+
+/// Asks. A search alone goes the short way, which knows how old its answer is; an answer of several parts has no one age.
+pub(crate) async fn find(view: &Tenant, request: &SearchRequest) -> ci_runner::Result<Found> {
+    let Some((search, strict)) = request.alone() else {
+        let SearchPage {
+            items,
+            rows,
+            mode,
+            next,
+            total,
+            facets,
+            source,
+            as_of,
+            lag,
+            ..
+        } = view.search_with(request).await?;
+        return Ok(Found {
+            items,
+            rows,
+            mode,
+            next,
+            total,
+            facets,
+            source,
+            age: Duration::ZERO,
+            as_of,
+            lag,
+        });
+    };
+    let answer = if strict {
+        view.search_strict(search).await?
+    } else {
+        view.search(search).await?
+    };
+    Ok(Found {
+        next: request.next_cursor(answer.value.mode, &answer.value.items)?,
+        items: answer.value.items,
+        rows: None,
+        mode: answer.value.mode,
+        total: None,
+        facets: Vec::new(),
+        source: answer.source,
+        age: answer.age,
+        as_of: answer.as_of,
+        lag: answer.lag,
+    })
+}
+
+/// What a search found.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SearchAnswer)]
+pub(crate) struct SearchBody<'a> {
+    /// The CIs, in the order that was asked for; with `fields` objects of those alone.
+    #[schema(value_type = Vec<Object>)]
+    items: Items<'a>,
+    /// How they were found: `strict` (every keyword), `recovered` (identifiers in the text) or `broad` (any keyword).
+    #[schema(value_type = String)]
+    mode: SearchMode,
+    /// The `cursor` of the next page; absent when there are no more than these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    next: Option<String>,
+    /// How many the search finds in all; only with `total`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
+    /// How many of them have each value of the fields in `facet`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    facets: Vec<FacetBody<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Items<'a> {
+    Whole(&'a [CiSummary]),
+    Fields(&'a [Row]),
+}
+
+/// How many of what was found have each value of a field.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Facet)]
+pub(crate) struct FacetBody<'a> {
+    /// The field.
+    field: &'a str,
+    /// The values, the most frequent first: a member under the field's name, and `count`.
+    #[schema(value_type = Vec<Object>)]
+    items: &'a [Group],
+    /// Whether there are more values than `facet_limit`.
+    truncated: bool,
+}
+
+impl<'a> From<&'a Found> for SearchBody<'a> {
+    fn from(found: &'a Found) -> Self {
+        let facets = found.facets.iter().map(|facet| FacetBody {
+            field: &facet.field,
+            items: &facet.groups.items,
+            truncated: facet.groups.truncated,
+        });
+        Self {
+            items: match &found.rows {
+                Some(rows) => Items::Fields(rows),
+                None => Items::Whole(&found.items),
+            },
+            mode: found.mode,
+            next: found.next.as_ref().map(Cursor::to_string),
+            total: found.total,
+            facets: facets.collect(),
+        }
+    }
+}
