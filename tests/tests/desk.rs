@@ -207,3 +207,37 @@ async fn a_page_that_is_half_in_memory_loads_the_other_half_and_is_one_state() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_expansion_primes_the_gets_of_its_cis_where_it_is_told_to() {
+    let world = World::random(47, 120, 400);
+    on_both(async |fixture| {
+        let (plain, other, store) = filled(fixture, &world).await;
+        let runner = Runner::builder(store).prime(true).build().unwrap();
+        let tenant = runner.tenant(tenant());
+        let mut random = seeded(47);
+        for _ in 0..25 {
+            let expand = questions::expand(&mut random, &world);
+            let right = reference::expand(&world, &expand);
+            runner.clear();
+            let (graph, statements) = counted(&runner, tenant.expand(&expand)).await;
+            assert_eq!(graph.unwrap().value.as_deref(), right.as_ref(), "{expand:?}");
+            let (unprimed, as_many) = counted(&plain, other.expand(&expand)).await;
+            assert_eq!(
+                (unprimed.unwrap().value.as_deref(), statements),
+                (right.as_ref(), as_many)
+            );
+            plain.clear();
+            for node in right.iter().flat_map(|graph| &graph.items) {
+                let get = Get::new(node.ci.ci_id).include_deleted(expand.includes_deleted());
+                let (found, statements) = counted(&runner, tenant.get(&get)).await;
+                let found = found.unwrap();
+                assert_eq!((statements, found.source), (0, Source::Hit));
+                assert_eq!(found.value.as_deref(), reference::get(&world, &get).as_ref());
+            }
+        }
+        runner.close().await;
+        plain.close().await;
+    })
+    .await;
+}

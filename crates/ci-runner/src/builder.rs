@@ -44,6 +44,7 @@ pub struct RunnerBuilder {
     pace: Pace,
     coherence: CoherenceOptions,
     uncached: Vec<QuestionKind>,
+    prime: bool,
     tenants_apart: usize,
     slow_load: Duration,
     warm: WarmOptions,
@@ -69,6 +70,7 @@ impl RunnerBuilder {
             },
             coherence: CoherenceOptions::new(),
             uncached: Vec::new(),
+            prime: false,
             tenants_apart: TENANTS_APART,
             slow_load: SLOW_LOAD,
             warm: WarmOptions::default(),
@@ -261,6 +263,13 @@ impl RunnerBuilder {
         self
     }
 
+    /// Sets whether an expansion that is loaded primes the gets of its CIs: it reads all their columns, in the same statement, and keeps each
+    /// as the answer to a get by its id. No when not called, since it reads more; [`Tenant::traverse`](crate::Tenant::traverse) always does.
+    pub fn prime(mut self, yes: bool) -> Self {
+        self.prime = yes;
+        self
+    }
+
     /// Lets each change be matched against every entry as well and what the index missed be counted: for tests, slow.
     #[doc(hidden)]
     pub fn compare(mut self, compare: bool) -> Self {
@@ -301,6 +310,7 @@ impl RunnerBuilder {
             statements: AtomicU64::new(0),
             again: AtomicU64::new(0),
             uncached: self.uncached,
+            prime: self.prime,
             tallies: Tallies::new(self.tenants_apart),
             costs: Costs::default(),
             loading: AtomicU64::new(0),

@@ -14,12 +14,12 @@ use ci_store::Snapshot;
 use tracing::Instrument;
 
 use crate::answer::{Answer, Cached, Source, Traced};
-use crate::gather;
 use crate::reading::Reading;
 use crate::runner::{Entry, Inner, Lead};
 use crate::through::{Passed, PassedLead};
 use crate::watch::Asked;
 use crate::{Error, Level, Result, Tenant};
+use crate::{gather, traverse};
 
 /// A waiter whose answer turned out too old looks up again so often; then it loads past the cache.
 const TRIES: usize = 4;
@@ -62,6 +62,9 @@ impl Tenant {
                     let begun = inner.cache.now();
                     let got = match question {
                         Question::Get(get) => gather::load(inner, self.id(), get, leader).await?,
+                        Question::Expand(expand) if inner.prime => {
+                            traverse::load_primed(inner, self.id(), expand, leader).await?
+                        }
                         question => load_in_task(inner, self.id(), question, leader).await?,
                     };
                     return Ok(inner.got(&mark, &got, begun));

@@ -65,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) again: AtomicU64,
     /// Kinds of questions that are not cached.
     pub(crate) uncached: Vec<QuestionKind>,
+    /// Whether an expansion also loads its CIs in full.
+    pub(crate) prime: bool,
     /// How requests ended.
     pub(crate) tallies: Tallies,
     /// What loads cost.

@@ -19,7 +19,10 @@ async fn every_question_is_a_miss_and_then_a_hit_with_the_same_answer() {
             "/v1/acme/cis?q=nothing+has+this",
             "/v1/acme/cis",
             "/v1/acme/cis?q=iam&rank=true&total=true&facet=ci_type,tags.env&facet_limit=3&fields=ci_code,tags.env&limit=4",
-            "/v1/acme/list?order=updated&total=false&limit=5",
+            "/v1/acme/list?order=updated&total=false&limit=9",
+            "/v1/acme/dashboard",
+            &format!("/v1/acme/cis/{APP}/page"),
+            &format!("/v1/acme/cis/{APP}/traversal?view=IMPACT&depth=2"),
             "/v1/acme/list?limit=7&offset=3&filter=status=active",
             &format!("/v1/acme/cis/{APP}"),
             "/v1/acme/cis/app-is-not-there",
@@ -481,6 +484,71 @@ async fn pages_after_cursors_are_the_whole_search_with_its_total_and_facets() {
             .await
             .json();
         assert!(listed["total"].is_null() && listed["items"].as_array().unwrap().len() == 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whole_operations_are_their_parts() {
+    on_both(async |fixture| {
+        let service = Service::estate(fixture).await;
+        let json = async |uri: &str| service.get(uri).await.json();
+        let dashboard = json("/v1/acme/dashboard").await;
+        for (name, field) in [
+            ("by_type", "ci_type"),
+            ("by_status", "status"),
+            ("by_location", "location"),
+            ("by_owner", "owner"),
+        ] {
+            let counts = json(&format!("/v1/acme/aggregate?group_by={field}")).await;
+            assert_eq!(dashboard[name], counts, "{name}");
+        }
+        let recent = json("/v1/acme/list?order=updated&limit=10").await;
+        assert_eq!(dashboard["total"], recent["total"]);
+        assert_eq!(dashboard["recent"], recent["items"]);
+
+        let page = json(&format!("/v1/acme/cis/{APP}/page")).await;
+        assert_eq!(page["ci"], json(&format!("/v1/acme/cis/{APP}")).await);
+        for (name, view) in [
+            ("neighbours", "NEIGHBORS"),
+            ("composition", "COMPOSITION"),
+            ("impact", "IMPACT"),
+        ] {
+            let graph = json(&format!("/v1/acme/cis/{APP}/graph?view={view}")).await;
+            assert_eq!(page[name], graph, "{name}");
+        }
+        assert_eq!(page["recent"], recent["items"]);
+
+        let asked = "view=NEIGHBORS&depth=2&max_nodes=12";
+        let traversal = json(&format!("/v1/acme/cis/{APP}/traversal?{asked}")).await;
+        let graph = json(&format!("/v1/acme/cis/{APP}/graph?{asked}")).await;
+        assert_eq!(traversal["graph"], graph);
+        let (cis, nodes) = (&traversal["items"], graph["items"].as_array().unwrap());
+        assert_eq!(cis.as_array().unwrap().len(), nodes.len());
+        for (at, node) in nodes.iter().enumerate() {
+            let code = node["ci_code"].as_str().unwrap();
+            assert_eq!(cis[at], json(&format!("/v1/acme/cis/{code}")).await);
+        }
+        for uri in ["/v1/acme/cis/nobody/page", "/v1/acme/cis/nobody/traversal"] {
+            assert_eq!(service.get(uri).await.status, 404, "{uri}");
+        }
+        // All that was asked for twice is from memory by now.
+        let savings = json("/v1/cache/savings").await;
+        assert!(savings["saved_statements"].as_u64().unwrap() > 0, "{savings}");
+        let hits = savings["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|kind| kind["hits"].as_u64().unwrap());
+        assert!(hits.sum::<u64>() > 0);
+        let tenants = json("/v1/cache/tenants").await;
+        assert_eq!(
+            (
+                &tenants["items"][0]["tenant"],
+                tenants["items"].as_array().unwrap().len()
+            ),
+            (&json!("acme"), 1)
+        );
     })
     .await;
 }

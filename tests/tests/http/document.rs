@@ -139,6 +139,8 @@ async fn every_documented_status_occurs() {
             "/v1/cache/stats",
             "/v1/cache/entries",
             "/v1/cache/drops",
+            "/v1/cache/savings",
+            "/v1/cache/tenants",
             "/openapi.json",
         ] {
             if uri != "/readyz" || concurrency > 0 {
@@ -197,6 +199,8 @@ async fn all_reads(service: &Service) {
         "/v1/cache/stats",
         "/v1/cache/entries",
         "/v1/cache/drops",
+        "/v1/cache/savings",
+        "/v1/cache/tenants",
         "/healthz",
         "/readyz",
     ] {

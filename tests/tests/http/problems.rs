@@ -330,6 +330,9 @@ pub(crate) const READS: &[&str] = &[
     "/v1/acme/cis/a/graph",
     "/v1/acme/paths?from=a&to=b",
     "/v1/acme/aggregate?group_by=ci_type",
+    "/v1/acme/dashboard",
+    "/v1/acme/cis/a/page",
+    "/v1/acme/cis/a/traversal",
 ];
 
 /// Sends a request of every route that needs the database; returns the statuses.
@@ -413,6 +416,8 @@ async fn requests_beyond_the_places_are_refused_at_once() {
         "/v1/cache/stats",
         "/v1/cache/entries",
         "/v1/cache/drops",
+        "/v1/cache/savings",
+        "/v1/cache/tenants",
         "/openapi.json",
     ]) {
         let reply = service.get(uri).await;

@@ -45,6 +45,16 @@ impl Origin {
         }
     }
 
+    /// The origin of an answer of several parts at one state, which are not of one age.
+    pub(crate) fn of_parts(source: Source, as_of: Option<Token>, lag: Option<Duration>) -> Self {
+        Self {
+            source,
+            age: Duration::ZERO,
+            as_of,
+            lag,
+        }
+    }
+
     /// The origin of an answer that is made of several: a hit only when all are, as old and as far behind as the worst; with a
     /// token only if it is true at one state.
     pub(crate) fn of_all<T>(answers: &[Answer<T>]) -> Self {

@@ -10,6 +10,19 @@ use super::params::Params;
 use super::problem::{FindProblems, Problem};
 use crate::wire::RouteBody;
 
+/// The parameters of an expansion.
+pub(super) const PARAMS: &[&str] = &[
+    "view",
+    "depth",
+    "direction",
+    "type",
+    "root",
+    "filter",
+    "max_nodes",
+    "max_edges",
+    "include_deleted",
+];
+
 /// Expands the graph around a CI by a view, bounded; or around several at once.
 #[utoipa::path(
     get,
@@ -45,19 +58,16 @@ use crate::wire::RouteBody;
     ),
 )]
 pub(crate) async fn expand(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
-    const PARAMS: &[&str] = &[
-        "view",
-        "depth",
-        "direction",
-        "type",
-        "root",
-        "filter",
-        "max_nodes",
-        "max_edges",
-        "include_deleted",
-    ];
     let params = Params::of_question(query.as_deref(), PARAMS)?;
     let view = segments.view(&params)?;
+    let answer = view.expand(&asked(&segments, &params)?).await?;
+    let origin = Origin::of(&answer);
+    let body = answer.value.ok_or_else(|| Problem::no_ci(Some(&origin)))?;
+    Ok(Read { body, origin }.into_response())
+}
+
+/// Reads the expansion that is asked for.
+pub(super) fn asked(segments: &Segments, params: &Params) -> Result<Expand, Problem> {
     let graph_view = params.word("view")?.unwrap_or(View::Summary);
     let mut expand = Expand::builder(CiRef::parse(segments.target()?)?, graph_view)
         .rel_types(params.names("type"))
@@ -81,10 +91,7 @@ pub(crate) async fn expand(segments: Segments, RawQuery(query): RawQuery) -> Res
     if let Some(edges) = params.number("max_edges")? {
         expand = expand.max_edges(edges);
     }
-    let answer = view.expand(&expand.build()?).await?;
-    let origin = Origin::of(&answer);
-    let body = answer.value.ok_or_else(|| Problem::no_ci(Some(&origin)))?;
-    Ok(Read { body, origin }.into_response())
+    Ok(expand.build()?)
 }
 
 /// Finds a shortest path between two CIs, or several.

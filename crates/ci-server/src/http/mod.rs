@@ -3,6 +3,7 @@
 mod answer;
 mod cache;
 mod connection;
+mod desk;
 mod extract;
 mod graph;
 mod guard;
@@ -13,6 +14,7 @@ mod openapi;
 mod params;
 mod problem;
 mod read;
+mod saved;
 mod serve;
 mod state;
 mod write;

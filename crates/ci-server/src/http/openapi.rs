@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::ProblemBody;
-use super::{AppState, cache, graph, health, import, read, write};
+use super::{AppState, cache, desk, graph, health, import, read, saved, write};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -42,6 +42,9 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(read::get, write::put_ci, write::delete_ci))
         .routes(routes!(graph::expand))
         .routes(routes!(graph::path))
+        .routes(routes!(desk::dashboard))
+        .routes(routes!(desk::page))
+        .routes(routes!(desk::traversal))
         .routes(routes!(read::aggregate))
         .routes(routes!(read::batch_get))
         .routes(routes!(write::put_relation, write::delete_relation))
@@ -49,6 +52,8 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(cache::stats))
         .routes(routes!(cache::entries))
         .routes(routes!(cache::drops))
+        .routes(routes!(saved::savings))
+        .routes(routes!(saved::tenants))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::openapi_json))
