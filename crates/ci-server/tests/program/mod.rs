@@ -185,10 +185,15 @@ impl Service {
     }
 
     pub(crate) fn get(&self, path: &str) -> String {
+        self.get_with(path, "")
+    }
+
+    /// Asks with a header, a whole line.
+    pub(crate) fn get_with(&self, path: &str, header: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).expect("a connection");
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nhost: test\r\n{header}connection: close\r\n\r\n"
         )
         .expect("sent");
         let mut answer = String::new();
