@@ -140,8 +140,10 @@ impl Place {
         child.wait_with_output().expect("it ends").into()
     }
 
+    /// Starts it, and lets it log errors alone: nobody reads the log, and a full pipe would stop it.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
         self.command(&self.database(), arguments)
+            .env("CI_CACHE_LOG", "error")
             .spawn()
             .expect("it starts")
     }
