@@ -63,14 +63,18 @@ impl Uses {
         self.table.get(residents.hash(slot))
     }
 
-    /// Tells whether losing `a` costs more than losing `b` by uses x cost / weight, as far as costs are known.
-    fn is_dearer<R: Residents>(&self, a: u32, b: u32, residents: &R) -> bool {
-        let worth = |slot, per| {
-            u128::from(self.of(slot, residents))
+    /// Tells whether losing `a` costs more than losing `b` by uses x cost / weight, as far as costs are known; `b` is given so many uses
+    /// more.
+    ///
+    /// One use more is taken of each: counts fade, and an entry that took 80 ms is not worth nothing because it was not asked for
+    /// lately. Without that, what is dear and seldom asked for lost to everything that came along once (`cargo xtask bench admission`).
+    fn is_dearer<R: Residents>(&self, a: u32, b: u32, lead: u8, residents: &R) -> bool {
+        let worth = |slot, more: u8, per| {
+            (u128::from(self.of(slot, residents)) + 1 + u128::from(more))
                 * u128::from(residents.cost(slot).max(1))
                 * u128::from(residents.weight(per))
         };
-        worth(a, b) > worth(b, a)
+        worth(a, 0, b) > worth(b, lead, a)
     }
 }
 
@@ -294,7 +298,7 @@ impl Duo {
         residents: &R,
     ) -> bool {
         if rules.by_cost && (residents.cost(candidate) > 0 || residents.cost(victim) > 0) {
-            return uses.is_dearer(candidate, victim, residents);
+            return uses.is_dearer(candidate, victim, lead, residents);
         }
         uses.of(candidate, residents) > uses.of(victim, residents).saturating_add(lead)
     }
@@ -324,7 +328,7 @@ impl Duo {
         let mut next = self.links.before(back);
         for _ in 1..COMPARED {
             let Some(slot) = next else { break };
-            if uses.is_dearer(best, slot, residents) {
+            if uses.is_dearer(best, slot, 0, residents) {
                 best = slot;
             }
             next = self.links.before(slot);

@@ -185,7 +185,7 @@ impl SlowDuo {
         let costs = self.facts[&key].cost + self.facts[&victim].cost;
         let (mine, theirs) = (uses.get(self.name(key)), uses.get(self.name(victim)));
         if if rules.by_cost && costs > 0 {
-            self.dearer(key, victim, uses)
+            self.dearer(key, victim, lead, uses)
         } else {
             mine > theirs + lead
         } {
@@ -216,9 +216,11 @@ impl SlowDuo {
         (!self.main.is_empty()).then(|| self.cheapest(&self.main, rules, uses))
     }
 
-    fn dearer(&self, a: u16, b: u16, uses: &Frequency) -> bool {
-        let worth = |key: u16| u64::from(uses.get(self.name(key))) * self.facts[&key].cost.max(1);
-        worth(a) * self.facts[&b].weight > worth(b) * self.facts[&a].weight
+    fn dearer(&self, a: u16, b: u16, lead: u8, uses: &Frequency) -> bool {
+        let worth = |key: u16, more: u8| {
+            (u64::from(uses.get(self.name(key))) + 1 + u64::from(more)) * self.facts[&key].cost.max(1)
+        };
+        worth(a, 0) * self.facts[&b].weight > worth(b, lead) * self.facts[&a].weight
     }
 
     /// Of the last eight the one worth least, the oldest of several; the last one if its cost is unknown or does not count.
@@ -232,7 +234,13 @@ impl SlowDuo {
             .rev()
             .take(8)
             .copied()
-            .reduce(|best, key| if self.dearer(best, key, uses) { key } else { best })
+            .reduce(|best, key| {
+                if self.dearer(best, key, 0, uses) {
+                    key
+                } else {
+                    best
+                }
+            })
             .unwrap()
     }
 }
