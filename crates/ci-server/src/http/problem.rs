@@ -381,6 +381,8 @@ problems! {
     PlainProblems: InvalidInput, Overloaded;
     /// Of the readiness probe.
     ReadyProblems: InvalidInput, Internal, DatabaseUnavailable;
+    /// Of the metrics.
+    MetricsProblems: InvalidInput, RouteNotFound;
     /// Of the liveness probe.
     AliveProblems: InvalidInput;
 }
