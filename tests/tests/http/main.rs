@@ -1,9 +1,10 @@
-//! The HTTP promises: answers and their origin, problems, the document, shutdown.
+//! The HTTP promises: answers and their origin, problems, the document, metrics, shutdown.
 
 mod answers;
 mod broken;
 mod document;
 mod levels;
+mod metrics;
 mod problems;
 mod service;
 mod socket;
