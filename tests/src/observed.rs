@@ -11,7 +11,8 @@ use ci_model::{
     ListPage, Path, Question, Rejection, RelationOutcome, RelationRecord, Search, TenantId, Token, Version,
 };
 use ci_store::{
-    Connections, EpochReason, Error, Feed, Found, PathTrace, Polled, Result, Snapshot, Start, Store, WriteOptions,
+    Connections, EpochReason, Error, Feed, Found, PathTrace, Polled, Result, Snapshot, Start, Store,
+    WriteOptions,
 };
 use tokio::sync::{Semaphore, oneshot};
 

@@ -68,9 +68,9 @@ impl Deployed {
             match text.split_once(": ").unwrap_or((text, "")) {
                 _ if in_expr && deep => alert.expr = format!("{} {text}", alert.expr),
                 ("expr", "|") => in_expr = true,
-                ("expr", expr) => alert.expr = expr.to_owned(),
-                ("severity", severity) => alert.severity = severity.to_owned(),
-                ("runbook_url", url) => alert.runbook = url.to_owned(),
+                ("expr", expr) => expr.clone_into(&mut alert.expr),
+                ("severity", severity) => severity.clone_into(&mut alert.severity),
+                ("runbook_url", url) => url.clone_into(&mut alert.runbook),
                 _ => in_expr = false,
             }
         }
