@@ -10,7 +10,7 @@ use crate::packages::{self, Package};
 pub(crate) const ENV: &str = "CI_CACHE_TEST_PROMTOOL";
 
 const PACKAGE: Package = Package {
-    what: "promtool, which comes with Prometheus",
+    what: "promtool, a part of Prometheus,",
     apt: &["prometheus"],
     dnf: &["golang-github-prometheus"],
     apk: &["prometheus"],
