@@ -5,7 +5,7 @@
 //!
 //! Guaranteed: every error is `application/problem+json` with a documented status, and never an empty success; every
 //! route is in the OpenAPI document, since both are made from one list; bodies, time and the number of requests at
-//! work are bounded. Not here: authentication. Put the service behind something that has it.
+//! work are bounded. Who may ask what is decided by API tokens ([`access`]); encryption is the business of something in front.
 //!
 //! ```no_run
 //! use ci_server::http::{AppState, ServerOptions, router};
@@ -18,6 +18,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod access;
 pub mod cli;
 pub mod http;
 mod search;

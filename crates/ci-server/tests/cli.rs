@@ -420,6 +420,108 @@ fn serve_tells_its_address_answers_and_stops_on_sigterm() {
 }
 
 #[test]
+fn tokens_are_made_shown_once_followed_and_revoked() {
+    let place = Place::filled();
+    let create = |name: &str, rest: &[&str]| {
+        let mut line = vec!["token", "create", "--tokens", "tokens.json", "--name", name];
+        line.extend(rest);
+        place.run(&line, &[])
+    };
+    let reader = create("grafana", &["--role", "read", "--tenant", "acme", "--days", "30"]);
+    assert_eq!(reader.code, 0, "{}", reader.err);
+    let other = create("backup", &["--role", "write", "--tenant", "other", "--json"]).json();
+    for wrong in [
+        create("grafana", &["--role", "read", "--tenant", "acme"]),
+        create("x", &["--role", "owner", "--tenant", "acme"]),
+        create("x", &["--role", "read"]),
+        create("x", &["--role", "read", "--tenant", " "]),
+        create("x", &["--role", "admin", "--tenant", "acme"]),
+    ] {
+        assert_eq!(wrong.code, 2, "{}{}", wrong.out, wrong.err);
+    }
+    let (reader, other) = (
+        reader.out.trim().to_owned(),
+        other["token"].as_str().unwrap().to_owned(),
+    );
+    let listed = place.run(&["token", "list", "--tokens", "tokens.json", "--json"], &[]);
+    let names: Vec<Value> = listed.json()["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|token| token["name"].clone())
+        .collect();
+    assert_eq!(names, ["grafana", "backup"]);
+    assert!(!listed.out.contains(&reader[13..]) && !listed.out.contains("sha256"));
+
+    let service =
+        Service::start(place.spawn(&["serve", "--listen", "127.0.0.1:0", "--tokens", "tokens.json"]));
+    let uri = format!("/v1/acme/cis/{APP}");
+    let status = |token: &str| {
+        let answer = service.get_with(&uri, &format!("authorization: Bearer {token}\r\n"));
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert!(service.get(&uri).starts_with("HTTP/1.1 401"));
+    assert!(service.get("/readyz").starts_with("HTTP/1.1 200"));
+    assert_eq!(
+        (status(&reader).as_str(), status(&other).as_str()),
+        ("200", "403")
+    );
+    let revoked = place.run(&["token", "revoke", "--tokens", "tokens.json", "grafana"], &[]);
+    assert_eq!(revoked.code, 0, "{}", revoked.err);
+    while status(&reader) != "401" {
+        std::thread::yield_now();
+    }
+    assert_eq!(status(&other), "403");
+    // A file that does not fit changes nothing.
+    let token = create("second", &["--role", "read", "--tenant", "acme"])
+        .out
+        .trim()
+        .to_owned();
+    while status(&token) != "200" {
+        std::thread::yield_now();
+    }
+    place.file("tokens.json", "{}");
+    for _ in 0..200 {
+        assert_eq!(status(&token), "200");
+    }
+    assert!(service.stop().success());
+    let again = place.run(&["token", "revoke", "--tokens", "tokens.json", "grafana"], &[]);
+    assert!(
+        again.code == 2 && again.err.contains("missing field"),
+        "{}",
+        again.err
+    );
+}
+
+#[test]
+fn serve_lets_nobody_else_in_unless_it_is_told_to() {
+    let place = Place::filled();
+    let refused = place.run(&["serve", "--listen", "0.0.0.0:0"], &[]);
+    assert!(
+        refused.code == 2 && refused.err.contains("--tokens"),
+        "{}",
+        refused.err
+    );
+    let missing = place.run(
+        &["serve", "--listen", "127.0.0.1:0", "--tokens", "none.json"],
+        &[],
+    );
+    assert!(
+        missing.code == 2 && missing.err.contains("none.json"),
+        "{}",
+        missing.err
+    );
+    let service =
+        Service::start(place.spawn(&["serve", "--listen", "0.0.0.0:0", "--without-authentication"]));
+    assert!(
+        service
+            .get(&format!("/v1/acme/cis/{APP}"))
+            .starts_with("HTTP/1.1 200")
+    );
+    assert!(service.stop().success());
+}
+
+#[test]
 fn the_demo_prints_three_commands_that_work() {
     let place = Place::new();
     for _ in 0..2 {

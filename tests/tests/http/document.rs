@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Method;
+use ci_server::access::Role;
 use ci_server::http::{Exporter, ServerOptions};
 use ci_tests::fixture::Fixture;
 use serde_json::{Value, json};
 
+use crate::access::Guarded;
 use crate::broken::{self, Fault};
 use crate::problems::{all_statuses, stalled};
 use crate::service::{DOCUMENT, Seen, Service, template};
@@ -178,6 +180,8 @@ async fn every_documented_status_occurs() {
     service.get("/readyz").await;
     seen.extend(service.seen());
 
+    seen.extend(refused(&fixture).await);
+
     let documented: BTreeSet<Seen> = operations()
         .into_iter()
         .flat_map(|(method, route, operation)| {
@@ -194,6 +198,22 @@ async fn every_documented_status_occurs() {
         .collect();
     let never: Vec<&Seen> = documented.difference(&seen).collect();
     assert!(never.is_empty(), "documented, but never seen: {never:#?}");
+}
+
+/// Every operation, asked without a token, and with one of another tenant.
+async fn refused(fixture: &Fixture) -> BTreeSet<Seen> {
+    let mut guarded = Guarded::new(fixture).await;
+    let token = guarded.token(fixture, Role::Read, &["other"]).await;
+    for (method, route, _) in operations() {
+        for token in [None, Some(&*token)] {
+            let method = method.parse().expect("a method");
+            guarded
+                .service
+                .send_as(method, &example(&route), token, Body::empty())
+                .await;
+        }
+    }
+    guarded.service.seen()
 }
 
 async fn all_reads(service: &Service) {

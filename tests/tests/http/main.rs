@@ -1,5 +1,6 @@
 //! The HTTP promises: answers and their origin, problems, the document, metrics, shutdown.
 
+mod access;
 mod answers;
 mod broken;
 mod document;

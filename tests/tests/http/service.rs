@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, Method, Request, header};
 use ci_bench::Estate;
 use ci_model::TenantId;
 use ci_runner::Runner;
+use ci_server::access::Access;
 use ci_server::http::{self, AppState, PROBLEM_JSON, PROMETHEUS_TEXT, ServerOptions, X_CI_TOKEN};
 use ci_store::{Store, WriteOptions};
 use ci_tests::fixture::Fixture;
@@ -88,6 +89,38 @@ impl Service {
         Self::over(Arc::new(Broken(fault)), options)
     }
 
+    /// A service over an empty database that lets in whom `access` lets in.
+    pub(crate) async fn guarded(fixture: &Fixture, access: Access) -> Self {
+        let runner = Runner::builder(fixture.open().await).build().expect("a runner");
+        let state = AppState::guarded(runner, ServerOptions::default(), access);
+        Self {
+            router: http::router(state),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Asks with a header, as often as it has values.
+    pub(crate) async fn get_with(&self, uri: &str, name: &str, values: &[&str]) -> Reply {
+        let request = Request::builder().method(Method::GET).uri(uri);
+        let request = values
+            .iter()
+            .fold(request, |request, value| request.header(name, *value));
+        self.answer(request.body(Body::empty()).expect("a request")).await
+    }
+
+    /// Sends JSON with an API token, or without one.
+    pub(crate) async fn send_as(&self, method: Method, uri: &str, token: Option<&str>, body: Body) -> Reply {
+        let request = Request::builder()
+            .method(&method)
+            .uri(uri)
+            .header(header::CONTENT_TYPE, "application/json");
+        let request = match token {
+            Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
+            None => request,
+        };
+        self.answer(request.body(body).expect("a request")).await
+    }
+
     pub(crate) fn seen(&self) -> BTreeSet<Seen> {
         self.seen.lock().expect("not poisoned").clone()
     }
@@ -123,11 +156,7 @@ impl Service {
 
     /// Asks with tokens that the answer must include.
     pub(crate) async fn get_at_least(&self, uri: &str, tokens: &[&str]) -> Reply {
-        let request = Request::builder().method(Method::GET).uri(uri);
-        let request = tokens
-            .iter()
-            .fold(request, |request, token| request.header(X_CI_TOKEN, *token));
-        self.answer(request.body(Body::empty()).expect("a request")).await
+        self.get_with(uri, X_CI_TOKEN.as_str(), tokens).await
     }
 
     async fn answer(&self, request: Request<Body>) -> Reply {

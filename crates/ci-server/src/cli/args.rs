@@ -10,6 +10,8 @@ use ci_runner::Level;
 use ci_store::import::ImportFormat;
 use clap::{Args, Parser, Subcommand};
 
+use crate::access::Role;
+
 /// How far behind a cached answer may be on the command line.
 const MAX_LAG: Duration = Duration::from_secs(1);
 
@@ -59,10 +61,14 @@ pub(crate) enum Command {
     Path(Path),
     /// Show what the database holds for a tenant
     Stats(Stats),
+    /// Make, list and revoke the API tokens of the service
+    #[command(subcommand)]
+    Token(ApiToken),
     /// Serve the HTTP API until SIGTERM or SIGINT
     ///
     /// The first line on stdout is `listening on http://HOST:PORT`, with the real port when port 0 was asked for.
-    /// There is no authentication: listen on localhost, or behind a gateway that has one.
+    /// On localhost it lets everybody in unless --tokens is given; on any other address it takes --tokens, or
+    /// --without-authentication.
     Serve(Serve),
     /// Fill an embedded database with a generated estate, serve it on localhost, and print three commands to try
     Demo(Demo),
@@ -325,6 +331,12 @@ pub(crate) struct Serve {
     /// Where to listen
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8642")]
     pub(crate) listen: String,
+    /// Let in who has a token of this file, and nobody else; `ci-cache token` makes them
+    #[arg(long, value_name = "FILE", env = "CI_CACHE_TOKENS")]
+    pub(crate) tokens: Option<PathBuf>,
+    /// Let everybody in who reaches the address, also one that other machines reach
+    #[arg(long, conflicts_with = "tokens")]
+    pub(crate) without_authentication: bool,
     /// Most answers in the cache
     #[arg(long, default_value_t = 100_000)]
     pub(crate) max_entries: usize,
@@ -337,6 +349,67 @@ pub(crate) struct Serve {
     /// Largest body of an import, in bytes
     #[arg(long, default_value_t = 1 << 30, value_name = "BYTES")]
     pub(crate) import_bytes: u64,
+}
+
+/// The file of tokens.
+#[derive(Debug, Args)]
+pub(crate) struct Tokens {
+    /// The file that holds the tokens, hashed; made when it is not there
+    #[arg(long, value_name = "FILE", env = "CI_CACHE_TOKENS")]
+    pub(crate) tokens: PathBuf,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApiToken {
+    /// Make a token and print it: it is shown once and kept nowhere
+    Create(TokenCreate),
+    /// List the tokens, without their secrets
+    List(TokenList),
+    /// Take a token away; services that use the file refuse it within a second
+    Revoke(TokenRevoke),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenCreate {
+    #[command(flatten)]
+    pub(crate) file: Tokens,
+    /// What it is called, in the list and in the audit log
+    #[arg(long)]
+    pub(crate) name: String,
+    /// read: ask; write: change CIs and relations, too; admin: see into the cache, too
+    #[arg(long)]
+    pub(crate) role: Role,
+    /// Whose CIs it is for; repeatable
+    #[arg(
+        long,
+        value_name = "TENANT",
+        required_unless_present = "all_tenants",
+        conflicts_with = "all_tenants"
+    )]
+    pub(crate) tenant: Vec<String>,
+    /// It is for every tenant, also those that are to come
+    #[arg(long)]
+    pub(crate) all_tenants: bool,
+    /// It counts for so many days; for ever when not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) days: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenList {
+    #[command(flatten)]
+    pub(crate) file: Tokens,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenRevoke {
+    #[command(flatten)]
+    pub(crate) file: Tokens,
+    /// What it is called
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]

@@ -47,6 +47,9 @@ pub(crate) enum Failure {
     /// Reading or writing failed.
     #[error("read or write: {0}")]
     Io(#[from] io::Error),
+    /// The tokens' file.
+    #[error(transparent)]
+    Tokens(#[from] crate::access::FileError),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -69,6 +72,7 @@ impl Failure {
             Self::Store(ci_store::Error::Address(_))
             | Self::Input(_)
             | Self::Invalid(_)
+            | Self::Tokens(_)
             | Self::Listen { .. } => 2,
             Self::Store(_) | Self::Import(ImportError::Store { .. }) => 3,
             Self::Import(_) => 2,

@@ -9,6 +9,7 @@ mod output;
 mod reference;
 mod serve;
 mod table;
+mod token;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Path(arguments) => ask::path(arguments, &mut output).await,
         Command::Stats(arguments) => ask::stats(arguments, &mut output).await,
         Command::Serve(arguments) => serve::serve(arguments, &mut output).await,
+        Command::Token(arguments) => token::token(arguments, &mut output),
         Command::Demo(arguments) => demo::demo(arguments, &mut output).await,
     }
 }

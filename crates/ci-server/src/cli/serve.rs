@@ -10,30 +10,59 @@ use tokio::net::TcpListener;
 use super::args;
 use super::failure::Failure;
 use super::output::Output;
+use crate::access::Access;
 use crate::http::{self, AppState, Exporter, ServerOptions};
 
 pub(crate) async fn serve(arguments: args::Serve, output: &mut Output) -> Result<(), Failure> {
     let listener = listen(&arguments.listen).await?;
+    let access = access(&arguments, &listener)?;
     let store = ci_store::open(&arguments.database.database, &StoreOptions::default()).await?;
     let options = ServerOptions::default()
         .concurrency(arguments.concurrency.max(1))
         .request_timeout(Duration::from_secs(arguments.request_timeout))
         .import_bytes(arguments.import_bytes)
         .metrics(exporter());
-    let state = state(store, arguments.max_entries, options)?;
+    let state = state(store, arguments.max_entries, options, access.clone())?;
     announce(&listener, output)?;
-    Ok(http::serve(listener, state, stop_signal()?).await?)
+    let served = http::serve(listener, state, stop_signal()?);
+    tokio::select! {
+        served = served => Ok(served?),
+        () = follow(&access) => Ok(()),
+    }
+}
+
+/// Reads the tokens again whenever their file changes. Never ends.
+async fn follow(access: &Access) {
+    access.watch().await;
+    // There is nothing to watch where everybody may do everything.
+    std::future::pending::<()>().await;
+}
+
+/// Who is let in. Everybody only where no other machine can ask, or where that is what was asked for.
+fn access(arguments: &args::Serve, listener: &TcpListener) -> Result<Access, Failure> {
+    if let Some(path) = &arguments.tokens {
+        return Ok(Access::by_file(path)?);
+    }
+    let address = listener.local_addr()?;
+    if address.ip().is_loopback() || arguments.without_authentication {
+        return Ok(Access::open());
+    }
+    Err(Failure::Input(format!(
+        "listen on {address}, which other machines reach, without knowing who may ask: give --tokens FILE (`ci-cache token create` \
+         makes one), or --without-authentication where something in front of it decides"
+    )))
 }
 
 pub(crate) fn state(
     store: Arc<dyn Store>,
     entries: usize,
     options: ServerOptions,
+    access: Access,
 ) -> Result<AppState, Failure> {
     let runner = Runner::builder(store).max_entries(entries).build();
     // The only setting comes from the command line, so a refusal is about the input.
     let runner = runner.map_err(|error| Failure::Input(error.to_string()))?;
-    Ok(AppState::new(runner, options))
+    Ok(AppState::guarded(runner, options, access))
 }
 
 /// What `/metrics` tells. Loads are measured by the recorder of the process, so it becomes that one, too.

@@ -1,5 +1,6 @@
 //! Tables for people.
 
+use crate::access::TokenInfo;
 use ci_model::{CiDetail, CiSummary, Graph, Group, GroupValue, Relation, Row};
 use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 
@@ -76,6 +77,22 @@ pub(crate) fn relations(relations: &[Relation], width: Option<u16>) -> String {
             cell(relation.from.as_str()),
             cell(relation.rel_type.as_str()),
             cell(relation.to.as_str()),
+        ]);
+    }
+    table.trim_fmt()
+}
+
+/// Tokens, without their secrets.
+pub(crate) fn tokens(tokens: &[TokenInfo], width: Option<u16>) -> String {
+    let mut table = table(&["NAME", "ID", "ROLE", "TENANTS", "CREATED", "EXPIRES"], width);
+    for token in tokens {
+        table.add_row([
+            cell(&token.name),
+            cell(&token.id),
+            token.role.to_string(),
+            cell(&token.tenants.join(", ")),
+            cell(&token.created),
+            token.expires.as_deref().map(cell).unwrap_or_default(),
         ]);
     }
     table.trim_fmt()

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::params::Params;
-use super::problem::{AliveProblems, PlainProblems, Problem, ProblemKind, ReadyProblems};
+use super::problem::{AliveProblems, OpenProblems, Problem, ProblemKind, ReadyProblems};
 use super::{AppState, openapi};
 
 /// A probe's answer.
@@ -21,7 +21,7 @@ pub(crate) struct Health {
 const OK: Json<Health> = Json(Health { status: "ok" });
 
 /// Says that the process answers; asks nobody else.
-#[utoipa::path(get, path = "/healthz", tag = "service",
+#[utoipa::path(get, path = "/healthz", tag = "service", security(()),
     responses((status = 200, description = "It answers", body = Health), AliveProblems))]
 pub(crate) async fn healthz(RawQuery(query): RawQuery) -> Result<Json<Health>, Problem> {
     Params::parse(query.as_deref(), &[])?;
@@ -29,7 +29,7 @@ pub(crate) async fn healthz(RawQuery(query): RawQuery) -> Result<Json<Health>, P
 }
 
 /// Says whether the database answers, within a time limit.
-#[utoipa::path(get, path = "/readyz", tag = "service",
+#[utoipa::path(get, path = "/readyz", tag = "service", security(()),
     responses((status = 200, description = "The database answers", body = Health), ReadyProblems))]
 pub(crate) async fn readyz(
     State(app): State<AppState>,
@@ -45,8 +45,8 @@ pub(crate) async fn readyz(
 }
 
 /// Describes the service: this document.
-#[utoipa::path(get, path = "/openapi.json", tag = "service",
-    responses((status = 200, description = "An OpenAPI 3.1 document", body = Object), PlainProblems))]
+#[utoipa::path(get, path = "/openapi.json", tag = "service", security(()),
+    responses((status = 200, description = "An OpenAPI 3.1 document", body = Object), OpenProblems))]
 pub(crate) async fn openapi_json(RawQuery(query): RawQuery) -> Result<Response, Problem> {
     Params::parse(query.as_deref(), &[])?;
     Ok(([(CONTENT_TYPE, "application/json")], openapi::document()).into_response())

@@ -1,5 +1,6 @@
 //! The HTTP service: a router to mount, and `serve` for a service of its own.
 
+mod access;
 mod answer;
 mod cache;
 mod connection;
@@ -42,6 +43,7 @@ pub fn router(state: AppState) -> Router {
     routes
         .fallback(guard::no_route)
         .method_not_allowed_fallback(guard::no_method)
+        .layer(middleware::from_fn_with_state(state.clone(), access::check))
         .layer(middleware::from_fn_with_state(state.clone(), guard::bound))
         .layer(guard::catch_panic())
         .layer(middleware::from_fn_with_state(state.clone(), guard::trace))

@@ -6,7 +6,8 @@ use ci_model::{
     CiDetail, CiDraft, CiOutcome, CiSummary, Effect, Graph, ListPage, Node, Relation, RelationDraft,
     RelationOutcome,
 };
-use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -24,6 +25,8 @@ use super::{AppState, cache, desk, graph, health, import, metrics, read, saved, 
         ProblemBody, CiDetail, CiDraft, CiOutcome, CiSummary, Effect, Graph, ListPage, Node, Relation, RelationDraft,
         RelationOutcome,
     )),
+    modifiers(&Bearer),
+    security(("token" = [])),
     tags(
         (name = "questions", description = "What is there"),
         (name = "graph", description = "What is connected to what"),
@@ -33,6 +36,22 @@ use super::{AppState, cache, desk, graph, health, import, metrics, read, saved, 
     ),
 )]
 struct Document;
+
+/// Says how a token is sent.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(
+                "Of `ci-cache token create`. A service without tokens, on localhost, lets everybody in",
+            ))
+            .build();
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
 
 /// Every route with its description.
 pub(crate) fn api() -> OpenApiRouter<AppState> {

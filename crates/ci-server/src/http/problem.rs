@@ -22,6 +22,10 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 pub enum ProblemKind {
     /// Something in the path, the query or the body does not fit; the detail says what is allowed.
     InvalidInput,
+    /// The request has no token that counts.
+    Unauthenticated,
+    /// The token does not allow this.
+    Forbidden,
     /// The tenant has no such CI.
     CiNotFound,
     /// The tenant has no such relation.
@@ -73,7 +77,7 @@ const fn row(
 }
 
 /// The table.
-static ROWS: [Row; 13] = {
+static ROWS: [Row; 15] = {
     use ProblemKind as K;
     use StatusCode as S;
     [
@@ -82,6 +86,20 @@ static ROWS: [Row; 13] = {
             S::BAD_REQUEST,
             "invalid-input",
             "The request does not fit",
+            None,
+        ),
+        row(
+            K::Unauthenticated,
+            S::UNAUTHORIZED,
+            "unauthenticated",
+            "There is no token that counts",
+            None,
+        ),
+        row(
+            K::Forbidden,
+            S::FORBIDDEN,
+            "forbidden",
+            "The token does not allow this",
             None,
         ),
         row(
@@ -175,7 +193,7 @@ impl ProblemKind {
     fn row(self) -> &'static Row {
         let found = ROWS.iter().find(|row| row.kind == self);
         // A test checks that every kind has its row.
-        found.unwrap_or(&ROWS[9])
+        found.unwrap_or(&ROWS[11])
     }
 
     /// The status code.
@@ -273,6 +291,11 @@ impl IntoResponse for Problem {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.kind == ProblemKind::Unauthenticated {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(origin) = self.origin {
             origin.set(response.headers_mut());
         }
@@ -362,27 +385,29 @@ macro_rules! problems {
 
 problems! {
     /// Of questions that always have an answer.
-    AskProblems: InvalidInput, Internal, Overloaded, Timeout, DatabaseUnavailable;
+    AskProblems: InvalidInput, Unauthenticated, Forbidden, Internal, Overloaded, Timeout, DatabaseUnavailable;
     /// Of questions about one CI.
-    FindProblems: InvalidInput, CiNotFound, Internal, Overloaded, Timeout, DatabaseUnavailable;
+    FindProblems: InvalidInput, Unauthenticated, Forbidden, CiNotFound, Internal, Overloaded, Timeout, DatabaseUnavailable;
     /// Of questions with a body.
-    BatchProblems: InvalidInput, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded, Timeout,
+    BatchProblems: InvalidInput, Unauthenticated, Forbidden, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded, Timeout,
         DatabaseUnavailable;
     /// Of writes with a body.
-    WriteProblems: InvalidInput, BodyTimeout, Conflict, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded,
+    WriteProblems: InvalidInput, Unauthenticated, Forbidden, BodyTimeout, Conflict, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded,
         Timeout, DatabaseUnavailable;
     /// Of imports: lines that contradict the database are reported, not refused.
-    ImportProblems: InvalidInput, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded, Timeout,
+    ImportProblems: InvalidInput, Unauthenticated, Forbidden, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded, Timeout,
         DatabaseUnavailable;
     /// Of the removal of a relation.
-    RemoveProblems: InvalidInput, RelationNotFound, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal,
+    RemoveProblems: InvalidInput, Unauthenticated, Forbidden, RelationNotFound, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal,
         Overloaded, Timeout, DatabaseUnavailable;
     /// Of what needs no database.
-    PlainProblems: InvalidInput, Overloaded;
+    PlainProblems: InvalidInput, Unauthenticated, Forbidden, Overloaded;
+    /// Of what is open to everybody.
+    OpenProblems: InvalidInput, Overloaded;
     /// Of the readiness probe.
     ReadyProblems: InvalidInput, Internal, DatabaseUnavailable;
     /// Of the metrics.
-    MetricsProblems: InvalidInput, RouteNotFound;
+    MetricsProblems: InvalidInput, Unauthenticated, Forbidden, RouteNotFound;
     /// Of the liveness probe.
     AliveProblems: InvalidInput;
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ci_runner::Runner;
+
+use crate::access::Access;
 use tokio::sync::{Semaphore, watch};
 
 use super::metrics::{self, Exporter};
@@ -125,6 +127,7 @@ struct Shared {
     /// What metrics call it.
     name: Arc<str>,
     options: ServerOptions,
+    access: Access,
     /// One permit per request at work.
     places: Arc<Semaphore>,
     /// Becomes true when the drain time is over: requests still at work end.
@@ -132,13 +135,19 @@ struct Shared {
 }
 
 impl AppState {
-    /// A service over a runner.
+    /// A service over a runner that answers everybody: see [`Access::open`].
     pub fn new(runner: Runner, options: ServerOptions) -> Self {
+        Self::guarded(runner, options, Access::open())
+    }
+
+    /// A service over a runner that answers those whom `access` lets in.
+    pub fn guarded(runner: Runner, options: ServerOptions, access: Access) -> Self {
         let places = Arc::new(Semaphore::new(options.concurrency));
         Self(Arc::new(Shared {
             name: runner.name().into(),
             runner,
             options,
+            access,
             places,
             cut: watch::Sender::new(false),
         }))
@@ -147,6 +156,11 @@ impl AppState {
     /// The runner.
     pub fn runner(&self) -> &Runner {
         &self.0.runner
+    }
+
+    /// Who is let in.
+    pub fn access(&self) -> &Access {
+        &self.0.access
     }
 
     /// The limits.

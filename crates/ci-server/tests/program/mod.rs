@@ -140,8 +140,10 @@ impl Place {
         child.wait_with_output().expect("it ends").into()
     }
 
+    /// Starts it, and lets it log errors alone: nobody reads the log, and a full pipe would stop it.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
         self.command(&self.database(), arguments)
+            .env("CI_CACHE_LOG", "error")
             .spawn()
             .expect("it starts")
     }
@@ -185,10 +187,15 @@ impl Service {
     }
 
     pub(crate) fn get(&self, path: &str) -> String {
+        self.get_with(path, "")
+    }
+
+    /// Asks with a header, a whole line.
+    pub(crate) fn get_with(&self, path: &str, header: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).expect("a connection");
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nhost: test\r\n{header}connection: close\r\n\r\n"
         )
         .expect("sent");
         let mut answer = String::new();

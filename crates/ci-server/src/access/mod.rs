@@ -1,0 +1,267 @@
+//! Who may ask what: API tokens with a role and tenants, kept hashed in a file.
+//!
+//! A token is shown once, when it is made. The file holds the SHA-256 of its secret, which is drawn at random (244 bits), so a
+//! slow hash would protect nothing more. A request names its token's id in the open and proves the secret, which is compared in
+//! constant time. Whoever can write the file can let anybody in; whoever can read it can let nobody in.
+
+mod file;
+mod token;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use ci_model::{TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+pub use file::{FileError, NewToken, TokenFile, TokenInfo};
+use token::{Digest, Token};
+
+/// Between two looks at the file: a token that is revoked is refused after this time at the latest.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What a token may do. Each role may do what the ones before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Ask questions.
+    Read,
+    /// Change CIs and relations.
+    Write,
+    /// See into the cache; for that it has to be for all tenants, too.
+    Admin,
+}
+
+impl Role {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        [Self::Read, Self::Write, Self::Admin]
+            .into_iter()
+            .find(|role| role.as_str() == name)
+            .ok_or_else(|| format!("`{name}` is no role; there are read, write and admin"))
+    }
+}
+
+/// Whose CIs a token is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tenants {
+    /// Everybody's, also those that are to come.
+    All,
+    /// Those of these.
+    Named(BTreeSet<TenantId>),
+}
+
+/// What a request's token grants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The token's name, which the audit log tells.
+    pub name: Arc<str>,
+    /// What it may do.
+    pub role: Role,
+    /// And for whom.
+    pub tenants: Tenants,
+}
+
+impl Grant {
+    /// Tells whether it allows something that takes a role, about a tenant, or about all of them where there is none.
+    pub fn allows(&self, role: Role, tenant: Option<&TenantId>) -> bool {
+        let theirs = match (&self.tenants, tenant) {
+            (Tenants::All, _) => true,
+            (Tenants::Named(names), Some(tenant)) => names.contains(tenant),
+            (Tenants::Named(_), None) => false,
+        };
+        theirs && self.role >= role
+    }
+}
+
+/// A token that is known.
+#[derive(Debug, Clone)]
+struct Known {
+    digest: Digest,
+    expires: Option<Timestamp>,
+    grant: Grant,
+}
+
+type Table = HashMap<String, Known>;
+
+/// Decides which requests are answered. Cloning copies a pointer.
+#[derive(Debug, Clone)]
+pub struct Access(Option<Arc<Guarded>>);
+
+#[derive(Debug)]
+struct Guarded {
+    path: PathBuf,
+    table: ArcSwap<Table>,
+}
+
+impl Access {
+    /// Everybody may do everything: for a service that only this machine can reach, or behind a gateway that decides.
+    pub fn open() -> Self {
+        Self(None)
+    }
+
+    /// Who has a token in this file may do what it grants, and nobody else anything. Reads the file; [`watch`](Self::watch) follows it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is none.
+    pub fn by_file(path: impl Into<PathBuf>) -> Result<Self, FileError> {
+        let path = path.into();
+        let table = ArcSwap::from_pointee(table(&path)?);
+        Ok(Self(Some(Arc::new(Guarded { path, table }))))
+    }
+
+    /// Tells whether everybody may do everything.
+    pub fn is_open(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// What an `Authorization` header grants; none for an unknown token, a wrong secret, one that has expired, and anything else that
+    /// is no token. Cost: a look-up and one SHA-256.
+    pub fn grant(&self, authorization: &str) -> Option<Grant> {
+        let guarded = self.0.as_ref()?;
+        let (scheme, text) = authorization.split_once(' ')?;
+        let token = Token::parse(text.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"))?;
+        let table = guarded.table.load();
+        let known = table.get(token.id())?;
+        let lives = known.expires.is_none_or(|end| now() < end.as_micros());
+        (known.digest.is_of(&token) && lives).then(|| known.grant.clone())
+    }
+
+    /// Reads the file again whenever it changes, until the future is dropped. What cannot be read changes nothing, and is logged.
+    pub async fn watch(&self) {
+        let Some(guarded) = &self.0 else { return };
+        let mut seen = stamp(&guarded.path).await;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let stamp = stamp(&guarded.path).await;
+            if stamp == seen {
+                continue;
+            }
+            let path = guarded.path.clone();
+            match tokio::task::spawn_blocking(move || table(&path)).await {
+                Ok(Ok(table)) => {
+                    tracing::info!(tokens = table.len(), "the tokens were read again");
+                    guarded.table.store(Arc::new(table));
+                    seen = stamp;
+                }
+                Ok(Err(error)) => tracing::error!(%error, "the tokens stay as they were"),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// When the file was changed last, and its length; none when it is not there.
+async fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let meta = tokio::fs::metadata(path).await.ok()?;
+    Some((meta.modified().ok()?, meta.len()))
+}
+
+fn table(path: &Path) -> Result<Table, FileError> {
+    Ok(TokenFile::read(path)?.into_table())
+}
+
+/// The present moment, in microseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::new(name).unwrap()
+    }
+
+    fn grant(role: Role, tenants: Tenants) -> Grant {
+        Grant {
+            name: "n".into(),
+            role,
+            tenants,
+        }
+    }
+
+    #[test]
+    fn a_role_may_do_what_the_lower_ones_may_for_its_tenants() {
+        let named = || Tenants::Named([tenant("acme")].into());
+        for (role, allowed) in [(Role::Read, 1), (Role::Write, 2), (Role::Admin, 3)] {
+            let roles = [Role::Read, Role::Write, Role::Admin];
+            for (at, wanted) in roles.into_iter().enumerate() {
+                let acme = Some(tenant("acme"));
+                assert_eq!(grant(role, named()).allows(wanted, acme.as_ref()), at < allowed);
+                assert!(!grant(role, named()).allows(wanted, Some(&tenant("other"))));
+                assert!(!grant(role, named()).allows(wanted, None));
+                assert_eq!(grant(role, Tenants::All).allows(wanted, None), at < allowed);
+            }
+        }
+        assert!("owner".parse::<Role>().is_err() && "admin".parse() == Ok(Role::Admin));
+    }
+
+    #[test]
+    fn a_token_is_granted_by_its_secret_alone_until_it_expires_or_is_revoked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens.json");
+        let make = |name: &str, expires| {
+            let new = NewToken {
+                name: name.into(),
+                role: Role::Read,
+                tenants: Tenants::Named([tenant("acme")].into()),
+                expires,
+            };
+            TokenFile::change(&path, |file| file.create(new)).unwrap()
+        };
+        let (one, other) = (make("one", None), make("other", None));
+        let late = make("late", Some(Timestamp::from_micros(1).unwrap()));
+        let access = Access::by_file(&path).unwrap();
+        let name = |text: &str| access.grant(text).map(|grant| grant.name.to_string());
+        assert_eq!(name(&format!("Bearer {one}")).as_deref(), Some("one"));
+        assert_eq!(name(&format!("bearer  {other} ")).as_deref(), Some("other"));
+        let mixed = format!("{}{}", &one[..13], &other[13..]);
+        assert_ne!(mixed, one);
+        for wrong in [
+            one.clone(),
+            format!("Basic {one}"),
+            format!("Bearer {mixed}"),
+            format!("Bearer {late}"),
+            format!("Bearer {}", &one[..one.len() - 1]),
+            format!("Bearer {one}0"),
+            "Bearer ".into(),
+            String::new(),
+        ] {
+            assert_eq!(name(&wrong), None, "{wrong}");
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        for token in [&one, &other, &late] {
+            assert!(!text.contains(&token[13..]), "the secret is in the file");
+        }
+        TokenFile::change(&path, |file| file.revoke("one")).unwrap();
+        let access = Access::by_file(&path).unwrap();
+        assert_eq!(access.grant(&format!("Bearer {one}")), None);
+        assert!(access.grant(&format!("Bearer {other}")).is_some());
+        assert!(Access::open().is_open() && Access::by_file(folder.path().join("none")).is_err());
+    }
+}
