@@ -11,7 +11,8 @@ use ci_model::{
     ListPage, Path, Question, Rejection, RelationOutcome, RelationRecord, Search, TenantId, Token, Version,
 };
 use ci_store::{
-    EpochReason, Error, Feed, Found, PathTrace, Polled, Result, Snapshot, Start, Store, WriteOptions,
+    Connections, EpochReason, Error, Feed, Found, PathTrace, Polled, Result, Snapshot, Start, Store,
+    WriteOptions,
 };
 use tokio::sync::{Semaphore, oneshot};
 
@@ -336,6 +337,10 @@ impl Store for Observed {
     async fn ping(&self) -> Result<()> {
         self.control.call()?;
         self.inner.ping().await
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        self.inner.connections()
     }
 
     fn backend(&self) -> &'static str {

@@ -14,8 +14,10 @@ mod demo;
 mod doc;
 mod fuzz;
 mod interrupt;
+mod packages;
 mod postgres;
 mod process;
+mod promtool;
 mod test;
 mod tidy;
 

@@ -10,7 +10,7 @@ use anyhow::{bail, ensure};
 use crate::check::{self, Tool};
 use crate::counts::Counts;
 use crate::postgres::{self, Server};
-use crate::{process, tidy};
+use crate::{process, promtool, tidy};
 
 /// What `--long` tells the tests: ours look for the first variable, property tests without a number of their own obey the
 /// second.
@@ -149,6 +149,7 @@ impl Run<'_> {
     }
 
     fn tests(&mut self) -> anyhow::Result<()> {
+        let promtool = promtool::find_or_install()?;
         let server = Server::start()?;
         println!("private PostgreSQL {} at {}", server.major(), server.url());
         let mut command = process::cargo(self.root);
@@ -158,7 +159,8 @@ impl Run<'_> {
         command
             .arg("--")
             .args(&self.options.filter)
-            .env(postgres::ENV, server.url());
+            .env(postgres::ENV, server.url())
+            .env(promtool::ENV, promtool);
         if self.options.long {
             command.envs(LONG_ENV.iter().copied());
         }

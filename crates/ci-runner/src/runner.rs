@@ -182,6 +182,11 @@ impl Runner {
         Arc::clone(&self.inner.writer)
     }
 
+    /// What metrics call it: [`RunnerBuilder::name`](crate::RunnerBuilder::name).
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
     /// The counters.
     pub fn stats(&self) -> Stats {
         Stats {

@@ -27,7 +27,7 @@ use ci_cache_core::coherence::Batch;
 use ci_model::{
     Change, CiOutcome, CiRecord, CiRef, Event, Origin, Rejection, RelationOutcome, RelationRecord, TenantId,
 };
-use ci_store::{Error as StoreError, Feed, Result, Snapshot, Store, WriteOptions};
+use ci_store::{Connections, Error as StoreError, Feed, Result, Snapshot, Store, WriteOptions};
 use tracing::Instrument;
 
 use crate::Error;
@@ -211,6 +211,10 @@ impl Store for Following {
 
     async fn ping(&self) -> Result<()> {
         self.store.ping().await
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        self.store.connections()
     }
 
     fn backend(&self) -> &'static str {

@@ -39,6 +39,7 @@ mod answers;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod changes;
 mod clock;
+mod connections;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod decode;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -75,6 +76,7 @@ mod ways;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod write;
 
+pub use connections::Connections;
 pub use error::{Error, Result};
 pub use feed::{BlindReason, EpochReason, Feed, POLL_CHANGES, Polled, Start};
 pub use open::{StoreOptions, open};

@@ -21,7 +21,7 @@ use ci_model::{
     Timestamp, Version,
 };
 
-use crate::{Feed, Result};
+use crate::{Connections, Feed, Result};
 
 /// What a batch does about rows whose form is right but which cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -134,6 +134,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Asks the database for a sign of life: one round trip.
     async fn ping(&self) -> Result<()>;
+
+    /// How many connections questions use, and how many there may be; none where the store has no such thing. Reads counters, asks
+    /// nobody. PostgreSQL: those of reads and writes, feeds not included; SQLite: those that read.
+    fn connections(&self) -> Option<Connections> {
+        None
+    }
 
     /// The database's name for people and logs: `sqlite` or `postgres`.
     fn backend(&self) -> &'static str;

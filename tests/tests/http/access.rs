@@ -19,6 +19,7 @@ const ROUTES: &[(&str, &str, Option<Role>)] = {
         ("GET", "/healthz", None),
         ("GET", "/readyz", None),
         ("GET", "/openapi.json", None),
+        ("GET", "/metrics", Some(Read)),
         ("GET", "/v1/cache/stats", Some(Admin)),
         ("GET", "/v1/cache/entries", Some(Admin)),
         ("GET", "/v1/cache/drops", Some(Admin)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Method;
 use ci_server::access::Role;
-use ci_server::http::ServerOptions;
+use ci_server::http::{Exporter, ServerOptions};
 use ci_tests::fixture::Fixture;
 use serde_json::{Value, json};
 
@@ -171,6 +171,11 @@ async fn every_documented_status_occurs() {
     }
     seen.extend(service.seen());
 
+    let options = ServerOptions::default().metrics(Exporter::new());
+    let service = Service::broken(broken::down(), options);
+    service.get("/metrics").await;
+    seen.extend(service.seen());
+
     let service = Service::broken(Fault::Panics, ServerOptions::default());
     service.get("/readyz").await;
     seen.extend(service.seen());
@@ -223,6 +228,7 @@ async fn all_reads(service: &Service) {
         "/v1/cache/tenants",
         "/healthz",
         "/readyz",
+        "/metrics",
     ] {
         service.get(uri).await;
     }

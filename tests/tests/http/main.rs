@@ -1,10 +1,11 @@
-//! The HTTP promises: answers and their origin, problems, the document, shutdown.
+//! The HTTP promises: answers and their origin, problems, the document, metrics, shutdown.
 
 mod access;
 mod answers;
 mod broken;
 mod document;
 mod levels;
+mod metrics;
 mod problems;
 mod service;
 mod socket;

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
+use crate::packages::{self, Package};
 use crate::process;
 
 /// The oldest major version the store supports.
@@ -20,6 +21,18 @@ const VERSIONED: &[(&str, &str)] = &[
     ("/usr/local/opt", "bin"),
 ];
 
+/// What distributions call it.
+const PACKAGE: Package = Package {
+    what: "PostgreSQL",
+    apt: &["postgresql", "postgresql-contrib"],
+    dnf: &["postgresql-server", "postgresql-contrib"],
+    apk: &["postgresql", "postgresql-contrib"],
+    pacman: &["postgresql"],
+    zypper: &["postgresql-server", "postgresql-contrib"],
+    brew: &["postgresql@17"],
+    elsewhere: "https://www.postgresql.org/download/",
+};
+
 /// An installation of the server programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Programs {
@@ -34,20 +47,18 @@ pub(crate) fn find_or_install() -> anyhow::Result<Programs> {
     if let Some(found) = find() {
         return Ok(found);
     }
-    let manager = Manager::of_this_machine();
-    if manager == Some(Manager::Apt) && rustix::process::geteuid().is_root() {
-        super::install::with_apt()?;
+    if packages::may_install() {
+        packages::install(&PACKAGE)?;
         return find().with_context(|| {
             format!(
                 "apt-get brought no PostgreSQL {OLDEST} or newer; add the repository of apt.postgresql.org and repeat"
             )
         });
     }
-    let advice = manager.map_or(
-        "install it from https://www.postgresql.org/download/",
-        Manager::advice,
-    );
-    bail!("no PostgreSQL {OLDEST} or newer (initdb, postgres) on this machine; run this first:\n    {advice}")
+    bail!(
+        "no PostgreSQL {OLDEST} or newer (initdb, postgres) on this machine; run this first:\n    {}",
+        PACKAGE.advice()
+    )
 }
 
 fn find() -> Option<Programs> {
@@ -98,54 +109,6 @@ fn major_of(version: &str) -> Option<u32> {
         .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
     digits[..end].parse().ok()
-}
-
-/// A package manager that knows PostgreSQL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manager {
-    Apt,
-    Dnf,
-    Apk,
-    Pacman,
-    Zypper,
-    Brew,
-}
-
-impl Manager {
-    const ALL: &[(&str, Self)] = &[
-        ("apt-get", Self::Apt),
-        ("dnf", Self::Dnf),
-        ("apk", Self::Apk),
-        ("pacman", Self::Pacman),
-        ("zypper", Self::Zypper),
-        ("brew", Self::Brew),
-    ];
-
-    fn of_this_machine() -> Option<Self> {
-        Self::ALL
-            .iter()
-            .find(|(program, _)| on_path(program).is_some())
-            .map(|(_, manager)| *manager)
-    }
-
-    fn advice(self) -> &'static str {
-        match self {
-            Self::Apt => "sudo apt-get update && sudo apt-get install -y postgresql postgresql-contrib",
-            Self::Dnf => "sudo dnf install -y postgresql-server postgresql-contrib",
-            Self::Apk => "sudo apk add postgresql postgresql-contrib",
-            Self::Pacman => "sudo pacman -S --noconfirm postgresql",
-            Self::Zypper => "sudo zypper install -y postgresql-server postgresql-contrib",
-            Self::Brew => "brew install postgresql@17",
-        }
-    }
-}
-
-/// The full path of a program on the PATH.
-pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(program))
-        .find(|file| file.is_file())
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! value that started it, and (where `setpriv` exists) with the process that started it, however that one ends.
 
 mod find;
-mod install;
 mod user;
 
 use std::ffi::OsString;
@@ -19,8 +18,8 @@ use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::interrupt;
 use crate::process::{self, Interrupted};
+use crate::{interrupt, packages};
 use find::Programs;
 use user::User;
 
@@ -215,7 +214,7 @@ fn launch(
     log: &Path,
 ) -> anyhow::Result<Child> {
     let postgres = programs.bin.join("postgres");
-    let mut command = match find::on_path("setpriv") {
+    let mut command = match packages::on_path("setpriv") {
         // Should we be killed, nobody runs our clean-up: then the kernel tells the server to stop.
         Some(setpriv) => {
             let mut command = account.command(setpriv);

@@ -30,6 +30,34 @@ pub struct Metric {
     pub help: &'static str,
 }
 
+impl Metric {
+    /// A metric that a program publishes beside the runner's: by the same conventions, and with the label `runner`.
+    pub const fn new(
+        name: &'static str,
+        kind: Kind,
+        unit: Unit,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            kind,
+            unit,
+            labels,
+            help,
+        }
+    }
+
+    /// Tells the recorder what it is.
+    pub fn describe(&self) {
+        match self.kind {
+            Kind::Counter => describe_counter!(self.name, self.unit, self.help),
+            Kind::Gauge => describe_gauge!(self.name, self.unit, self.help),
+            Kind::Histogram => describe_histogram!(self.name, self.unit, self.help),
+        }
+    }
+}
+
 macro_rules! catalogue {
     ($($constant:ident = $name:literal, $kind:ident, $unit:ident, [$($label:literal),*], $help:literal;)*) => {
         $(pub(super) const $constant: &str = $name;)*
@@ -82,6 +110,10 @@ catalogue! {
         "Loads that ask the database now, those past the cache included.";
     GETS_WAITING = "ci_cache_gets_waiting", Gauge, Count, [],
         "Gets that wait to be loaded together.";
+    DB_CONNECTIONS = "ci_cache_db_connections", Gauge, Count, ["state"],
+        "Connections to the database that questions use: used, idle.";
+    DB_CONNECTIONS_MAX = "ci_cache_db_connections_max", Gauge, Count, [],
+        "Connections to the database that questions use at most.";
     INDEX_BYTES = "ci_cache_index_bytes", Gauge, Bytes, [],
         "Memory of the index that leads from changes to entries.";
     LOG_CHANGES = "ci_cache_log_changes", Gauge, Count, [],
@@ -100,13 +132,7 @@ catalogue! {
 
 /// Tells the recorder what every metric is.
 pub(super) fn describe() {
-    for metric in CATALOGUE {
-        match metric.kind {
-            Kind::Counter => describe_counter!(metric.name, metric.unit, metric.help),
-            Kind::Gauge => describe_gauge!(metric.name, metric.unit, metric.help),
-            Kind::Histogram => describe_histogram!(metric.name, metric.unit, metric.help),
-        }
-    }
+    CATALOGUE.iter().for_each(Metric::describe);
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub(super) fn publish(runner: &Runner) {
     requests(runner, &series);
     savings(runner, &series);
     cache(runner, &series);
+    connections(runner, &series);
     coherence(runner, &series);
     feed(runner, &series);
 }
@@ -114,6 +115,15 @@ fn cache(runner: &Runner, series: &Series) {
         ("refused", engine.refused),
     ] {
         series.counter_of(name::FLIGHTS_ENDED, "ending", ending, count);
+    }
+}
+
+/// A store of one's own may have none.
+fn connections(runner: &Runner, series: &Series) {
+    if let Some(connections) = runner.inner().store.connections() {
+        series.gauge_of(name::DB_CONNECTIONS, "state", "used", connections.used.into());
+        series.gauge_of(name::DB_CONNECTIONS, "state", "idle", connections.idle.into());
+        series.gauge(name::DB_CONNECTIONS_MAX, connections.max.into());
     }
 }
 

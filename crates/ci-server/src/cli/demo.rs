@@ -9,7 +9,7 @@ use ci_store::{Store, StoreOptions, WriteOptions};
 use super::args;
 use super::failure::Failure;
 use super::output::Output;
-use super::serve::{announce, listen, state, stop_signal};
+use super::serve::{announce, exporter, listen, state, stop_signal};
 use crate::access::Access;
 use crate::http::{self, ServerOptions};
 
@@ -31,7 +31,8 @@ pub(crate) async fn demo(arguments: args::Demo, output: &mut Output) -> Result<(
         "{cis} CIs and {relations} relations of tenant {TENANT}, generated from seed {}",
         arguments.seed
     ))?;
-    let state = state(store, ENTRIES, ServerOptions::default(), Access::open())?;
+    let options = ServerOptions::default().metrics(exporter());
+    let state = state(store, ENTRIES, options, Access::open())?;
     let address = announce(&listener, output)?;
     output.line("try, in another terminal:")?;
     for command in commands(estate, &address, &database) {

@@ -11,7 +11,7 @@ use super::args;
 use super::failure::Failure;
 use super::output::Output;
 use crate::access::Access;
-use crate::http::{self, AppState, ServerOptions};
+use crate::http::{self, AppState, Exporter, ServerOptions};
 
 pub(crate) async fn serve(arguments: args::Serve, output: &mut Output) -> Result<(), Failure> {
     let listener = listen(&arguments.listen).await?;
@@ -20,7 +20,8 @@ pub(crate) async fn serve(arguments: args::Serve, output: &mut Output) -> Result
     let options = ServerOptions::default()
         .concurrency(arguments.concurrency.max(1))
         .request_timeout(Duration::from_secs(arguments.request_timeout))
-        .import_bytes(arguments.import_bytes);
+        .import_bytes(arguments.import_bytes)
+        .metrics(exporter());
     let state = state(store, arguments.max_entries, options, access.clone())?;
     announce(&listener, output)?;
     let served = http::serve(listener, state, stop_signal()?);
@@ -62,6 +63,17 @@ pub(crate) fn state(
     // The only setting comes from the command line, so a refusal is about the input.
     let runner = runner.map_err(|error| Failure::Input(error.to_string()))?;
     Ok(AppState::guarded(runner, options, access))
+}
+
+/// What `/metrics` tells. Loads are measured by the recorder of the process, so it becomes that one, too.
+pub(crate) fn exporter() -> Exporter {
+    let exporter = Exporter::new();
+    if metrics::set_global_recorder(exporter.clone()).is_err() {
+        tracing::warn!(
+            "the program has a recorder of metrics already: /metrics will not tell how long loads take"
+        );
+    }
+    exporter
 }
 
 /// Takes the address before the database is opened: the commonest mistake is a port that is taken.

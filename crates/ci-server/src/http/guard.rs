@@ -9,11 +9,12 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
-use super::AppState;
 use super::problem::{Problem, ProblemKind};
+use super::{AppState, metrics};
 
-/// Paths that are answered even when all places are taken: whoever asks them decides whether to restart the service.
-const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+/// Paths that take no place, and so are answered when all are taken: whoever asks them decides whether to restart the service, or
+/// wants to know what it is busy with.
+const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// Gives the request a place, or refuses it at once, and bounds its time.
 pub(crate) async fn bound(State(app): State<AppState>, request: Request, next: Next) -> Response {
@@ -24,13 +25,11 @@ pub(crate) async fn bound(State(app): State<AppState>, request: Request, next: N
         _ => app.options().request_timeout,
     };
     // Held until the answer is made; answers are whole by then, only their bytes remain to be sent.
-    let _place = match app.places().try_acquire_owned() {
-        Ok(place) => Some(place),
-        Err(_) if is_probe => None,
-        Err(_) => {
-            let detail = "the service is answering as many requests as it may at once";
-            return Problem::new(ProblemKind::Overloaded, detail).into_response();
-        }
+    let place = (!is_probe).then(|| app.places().try_acquire_owned());
+    let Ok(_place) = place.transpose() else {
+        metrics::refused(&app);
+        let detail = "the service is answering as many requests as it may at once";
+        return Problem::new(ProblemKind::Overloaded, detail).into_response();
     };
     let late = |detail: &str| Problem::new(ProblemKind::Timeout, detail).into_response();
     tokio::select! {
@@ -45,20 +44,23 @@ pub(crate) async fn bound(State(app): State<AppState>, request: Request, next: N
     }
 }
 
-/// One span per request, and one line when it has been answered. Paths hold codes and queries hold keywords, so only
-/// the route's pattern is recorded.
-pub(crate) async fn trace(request: Request, next: Next) -> Response {
+/// One span per request, one line and one count when it has been answered. Paths hold codes and queries hold keywords, so only
+/// the route's pattern is recorded. A request whose client goes away before it is answered is not counted.
+pub(crate) async fn trace(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let route = request
         .extensions()
         .get::<MatchedPath>()
-        .map_or_else(String::new, |route| route.as_str().to_owned());
+        .map(|route| route.as_str().to_owned());
     let method = request.method().clone();
-    let span = tracing::info_span!("http", %method, route, status = tracing::field::Empty);
+    let shown = route.as_deref().unwrap_or_default();
+    let span = tracing::info_span!("http", %method, route = shown, status = tracing::field::Empty);
     let began = Instant::now();
     let response = next.run(request).instrument(span.clone()).await;
+    let took = began.elapsed();
+    metrics::answered(&app, route, &method, response.status(), took);
     span.record("status", response.status().as_u16());
     span.in_scope(|| {
-        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(status = response.status().as_u16(), micros, "answered");
     });
     response

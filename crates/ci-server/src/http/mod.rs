@@ -11,6 +11,7 @@ mod guard;
 mod health;
 mod import;
 mod level;
+mod metrics;
 mod openapi;
 mod params;
 mod problem;
@@ -25,6 +26,7 @@ use axum::middleware;
 
 pub use answer::X_CACHE;
 pub use level::{X_CI_LAG, X_CI_SOURCE, X_CI_TOKEN};
+pub use metrics::{CATALOGUE as METRICS, Exporter, PROMETHEUS_TEXT};
 pub use openapi::document;
 pub(crate) use params::split_names;
 pub use problem::{PROBLEM_JSON, Problem, ProblemKind, retry_after};
@@ -34,7 +36,8 @@ pub use state::{AppState, ServerOptions};
 /// Builds the service's router: every route of the OpenAPI document and no other, with all limits in place.
 ///
 /// Mount it at the root, or under a prefix with [`Router::nest`]. Every answer that is not a success is
-/// `application/problem+json`.
+/// `application/problem+json`. `/metrics` answers 404 unless [`ServerOptions::metrics`] was given an exporter; a program with a
+/// recorder of its own calls [`AppState::publish_metrics`] when that is read.
 pub fn router(state: AppState) -> Router {
     let (routes, _) = openapi::api().split_for_parts();
     routes
@@ -43,6 +46,6 @@ pub fn router(state: AppState) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), access::check))
         .layer(middleware::from_fn_with_state(state.clone(), guard::bound))
         .layer(guard::catch_panic())
-        .layer(middleware::from_fn(guard::trace))
+        .layer(middleware::from_fn_with_state(state.clone(), guard::trace))
         .with_state(state)
 }

@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::ProblemBody;
-use super::{AppState, cache, desk, graph, health, import, read, saved, write};
+use super::{AppState, cache, desk, graph, health, import, metrics, read, saved, write};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -32,7 +32,7 @@ use super::{AppState, cache, desk, graph, health, import, read, saved, write};
         (name = "graph", description = "What is connected to what"),
         (name = "writes", description = "Changes; what they touch is dropped from the cache before they are answered"),
         (name = "cache", description = "What the cache does"),
-        (name = "service", description = "Probes and this document"),
+        (name = "service", description = "Probes, metrics and this document"),
     ),
 )]
 struct Document;
@@ -75,6 +75,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(saved::tenants))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(health::openapi_json))
 }
 

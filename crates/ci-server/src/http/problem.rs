@@ -406,6 +406,8 @@ problems! {
     OpenProblems: InvalidInput, Overloaded;
     /// Of the readiness probe.
     ReadyProblems: InvalidInput, Internal, DatabaseUnavailable;
+    /// Of the metrics.
+    MetricsProblems: InvalidInput, Unauthenticated, Forbidden, RouteNotFound;
     /// Of the liveness probe.
     AliveProblems: InvalidInput;
 }

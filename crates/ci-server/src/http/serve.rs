@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::connection::{self, LAST_BYTES};
-use super::{AppState, router};
+use super::{AppState, metrics, router};
 
 /// Serves until `shutdown` ends, then takes no new connections and waits for the requests at work, at most the drain
 /// time of the options; those that are left then are answered with 503. The database is closed before it returns,
@@ -37,6 +37,8 @@ pub async fn serve(
     };
     tokio::select! {
         () = &mut server => {}
+        // Never ends by itself.
+        () = metrics::upkeep(&app) => {}
         () = late => {
             tracing::warn!("requests are still at work after the drain time: they are answered with 503");
             app.cut();

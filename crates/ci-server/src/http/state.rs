@@ -8,6 +8,8 @@ use ci_runner::Runner;
 use crate::access::Access;
 use tokio::sync::{Semaphore, watch};
 
+use super::metrics::{self, Exporter};
+
 /// Limits of the service. Every one has a default that fits a small machine.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -31,6 +33,8 @@ pub struct ServerOptions {
     pub(crate) concurrency: usize,
     /// Longest wait for requests at work when the service stops; 10 s.
     pub(crate) drain_timeout: Duration,
+    /// What `/metrics` tells; none.
+    pub(crate) exporter: Option<Exporter>,
 }
 
 impl Default for ServerOptions {
@@ -45,6 +49,7 @@ impl Default for ServerOptions {
             ready_timeout: Duration::from_secs(2),
             concurrency: 512,
             drain_timeout: Duration::from_secs(10),
+            exporter: None,
         }
     }
 }
@@ -103,6 +108,13 @@ impl ServerOptions {
         self.drain_timeout = timeout;
         self
     }
+
+    /// Sets what the metrics of the service and its runner go to, and what `/metrics` tells. Without, they go to the recorder of the
+    /// process, if there is one, and `/metrics` answers 404.
+    pub fn metrics(mut self, exporter: Exporter) -> Self {
+        self.exporter = Some(exporter);
+        self
+    }
 }
 
 /// The state of the service. Cloning copies a pointer.
@@ -112,6 +124,8 @@ pub struct AppState(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     runner: Runner,
+    /// What metrics call it.
+    name: Arc<str>,
     options: ServerOptions,
     access: Access,
     /// One permit per request at work.
@@ -130,6 +144,7 @@ impl AppState {
     pub fn guarded(runner: Runner, options: ServerOptions, access: Access) -> Self {
         let places = Arc::new(Semaphore::new(options.concurrency));
         Self(Arc::new(Shared {
+            name: runner.name().into(),
             runner,
             options,
             access,
@@ -151,6 +166,21 @@ impl AppState {
     /// The limits.
     pub fn options(&self) -> &ServerOptions {
         &self.0.options
+    }
+
+    /// Gives the recorder what the service and its runner counted, as [`Runner::publish_metrics`] does for a runner alone: for a
+    /// program with a recorder of its own, when that is read. `/metrics` does it by itself.
+    pub fn publish_metrics(&self) {
+        metrics::publish(self);
+    }
+
+    /// What `/metrics` tells.
+    pub(crate) fn exporter(&self) -> Option<&Exporter> {
+        self.0.options.exporter.as_ref()
+    }
+
+    pub(crate) fn runner_name(&self) -> Arc<str> {
+        Arc::clone(&self.0.name)
     }
 
     pub(crate) fn places(&self) -> Arc<Semaphore> {

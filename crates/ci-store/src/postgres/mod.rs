@@ -16,7 +16,7 @@ use ci_model::{CiOutcome, CiRecord, CiRef, Rejection, RelationOutcome, RelationR
 use sqlx::PgPool;
 
 use self::feed::{Access, PostgresFeed};
-use crate::{Feed, Result, Snapshot, Store, WriteOptions};
+use crate::{Connections, Feed, Result, Snapshot, Store, WriteOptions, connections};
 
 /// A CMDB in a PostgreSQL database.
 #[derive(Debug)]
@@ -89,6 +89,10 @@ impl Store for PostgresStore {
 
     async fn ping(&self) -> Result<()> {
         connect::ping(&self.pool).await
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        Some(connections::of(&self.pool))
     }
 
     fn backend(&self) -> &'static str {

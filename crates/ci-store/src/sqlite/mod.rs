@@ -19,7 +19,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
 
 use self::feed::SqliteFeed;
-use crate::{Feed, Result, Snapshot, Store, WriteOptions};
+use crate::{Connections, Feed, Result, Snapshot, Store, WriteOptions, connections};
 
 /// A CMDB in a SQLite database.
 #[derive(Debug)]
@@ -87,6 +87,10 @@ impl Store for SqliteStore {
 
     async fn ping(&self) -> Result<()> {
         connect::ping(&self.read).await
+    }
+
+    fn connections(&self) -> Option<Connections> {
+        Some(connections::of(&self.read))
     }
 
     fn backend(&self) -> &'static str {

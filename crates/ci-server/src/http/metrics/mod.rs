@@ -1,0 +1,145 @@
+//! What the service counts about itself, and `GET /metrics`.
+//!
+//! Labels are bounded: a route is the pattern of a path, never a path; what fits no route, and methods that HTTP does not
+//! define, have one value together.
+
+mod catalogue;
+mod exporter;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::metrics::{counter, gauge, histogram};
+use axum::extract::{RawQuery, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use ci_runner::metrics::Metric;
+
+use super::AppState;
+use super::params::Params;
+use super::problem::{MetricsProblems, Problem, ProblemKind};
+
+pub use catalogue::CATALOGUE;
+pub use exporter::Exporter;
+
+/// The text format of Prometheus.
+pub const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What stands for a path that no route has.
+const NO_ROUTE: &str = "none";
+/// What stands for methods that HTTP does not define.
+const OTHER_METHOD: &str = "other";
+
+/// How often times are put into their buckets when nobody scrapes.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Tells the metrics of the service, its runner and its cache to Prometheus. 404 when the service was given no exporter.
+#[utoipa::path(get, path = "/metrics", tag = "service",
+    responses(
+        (status = 200, description = "All series, in the text format", body = String, content_type = PROMETHEUS_TEXT),
+        MetricsProblems,
+    ))]
+pub(crate) async fn metrics(
+    State(app): State<AppState>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    Params::parse(query.as_deref(), &[])?;
+    let Some(exporter) = app.exporter() else {
+        let detail = "this service publishes no metrics: the program it is part of may have a place of its own for them";
+        return Err(Problem::new(ProblemKind::RouteNotFound, detail));
+    };
+    app.publish_metrics();
+    Ok(([(CONTENT_TYPE, PROMETHEUS_TEXT)], exporter.render()).into_response())
+}
+
+/// Puts times into their buckets for as long as it is polled.
+pub(super) async fn upkeep(app: &AppState) {
+    let Some(exporter) = app.exporter() else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        exporter.upkeep();
+    }
+}
+
+/// Counts a request that was answered.
+pub(super) fn answered(
+    app: &AppState,
+    route: Option<String>,
+    method: &Method,
+    status: StatusCode,
+    took: Duration,
+) {
+    let route: Arc<str> = route.map_or_else(|| NO_ROUTE.into(), Into::into);
+    to_recorder(app, || {
+        counter!(
+            catalogue::REQUESTS,
+            "runner" => app.runner_name(),
+            "route" => Arc::clone(&route),
+            "method" => method_name(method),
+            "status" => class(status)
+        )
+        .increment(1);
+        histogram!(catalogue::SECONDS, "runner" => app.runner_name(), "route" => route).record(took);
+    });
+}
+
+/// Counts a request that found no place.
+pub(super) fn refused(app: &AppState) {
+    to_recorder(app, || {
+        counter!(catalogue::REFUSED, "runner" => app.runner_name()).increment(1);
+    });
+}
+
+/// Publishes the runner's metrics, and those of the service that are not counted as they happen.
+#[expect(clippy::cast_precision_loss, reason = "what a gauge holds")]
+pub(super) fn publish(app: &AppState) {
+    let most = app.options().concurrency;
+    let at_work = most.saturating_sub(app.places().available_permits());
+    to_recorder(app, || {
+        app.runner().publish_metrics();
+        CATALOGUE.iter().for_each(Metric::describe);
+        gauge!(catalogue::IN_FLIGHT, "runner" => app.runner_name()).set(at_work as f64);
+        gauge!(catalogue::IN_FLIGHT_MAX, "runner" => app.runner_name()).set(most as f64);
+        // A series that begins when the first is refused would hide that one from every rate.
+        counter!(catalogue::REFUSED, "runner" => app.runner_name()).increment(0);
+    });
+}
+
+/// To the service's own exporter, or else to whatever recorder the program has.
+fn to_recorder(app: &AppState, record: impl FnOnce()) {
+    match app.exporter() {
+        Some(exporter) => ::metrics::with_local_recorder(exporter, record),
+        None => record(),
+    }
+}
+
+/// The method, of which clients can make up any number.
+fn method_name(method: &Method) -> &'static str {
+    const KNOWN: [(Method, &str); 9] = [
+        (Method::GET, "GET"),
+        (Method::HEAD, "HEAD"),
+        (Method::POST, "POST"),
+        (Method::PUT, "PUT"),
+        (Method::DELETE, "DELETE"),
+        (Method::PATCH, "PATCH"),
+        (Method::OPTIONS, "OPTIONS"),
+        (Method::CONNECT, "CONNECT"),
+        (Method::TRACE, "TRACE"),
+    ];
+    let known = KNOWN.iter().find(|(known, _)| known == method);
+    known.map_or(OTHER_METHOD, |(_, name)| name)
+}
+
+/// The class of a status.
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        100..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    }
+}
