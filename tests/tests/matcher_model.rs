@@ -151,6 +151,7 @@ broken! {
     unknown_documents_that_are_not_probed_are_noticed: UnknownIsProbed,
     a_code_that_moves_and_is_ignored_is_noticed: CodesMove,
     an_order_of_creation_that_is_ignored_is_noticed: CreationOrders,
+    a_page_that_ends_too_early_is_noticed: PagesEnd,
     a_group_value_that_is_ignored_is_noticed: GroupValues,
     a_distinct_value_that_is_ignored_is_noticed: DistinctValues,
     neighbours_that_are_ignored_are_noticed: NeighboursLook,

@@ -3,7 +3,7 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::{CiId, CiRef, CiSummary, Relation};
+use crate::{CiId, CiRef, CiSummary, Relation, Timestamp};
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -14,6 +14,9 @@ pub struct ListPage {
     /// How many CIs there are in all pages; none where that was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
+    /// The moment by which the last of them is ordered, its creation or its last change: where the page ends. Not in JSON.
+    #[serde(skip)]
+    pub last: Option<Timestamp>,
 }
 
 /// The value that a group has in one field.

@@ -15,6 +15,8 @@ use crate::sql::{Statement, select};
 
 /// Position of the total in a row of a list, after the short columns.
 const TOTAL: usize = 9;
+/// Position of the moment that it is ordered by, after that.
+const MOMENT: usize = TOTAL + 1;
 
 /// See [`crate::Snapshot::search`].
 pub(crate) async fn search<S: Source>(
@@ -38,23 +40,18 @@ pub(crate) async fn list<S: Source>(source: &mut S, tenant: &TenantId, list: &Li
 }
 
 /// The page of a list's rows.
-pub(crate) fn page(rows: &[impl Cells], list: &List) -> Result<ListPage> {
+pub(crate) fn page(rows: &[impl Cells], question: &List) -> Result<ListPage> {
     let total = rows.first().map(|row| row.integer(TOTAL)).transpose()?.flatten();
-    let mut items = Vec::with_capacity(rows.len());
+    let (mut items, mut last) = (Vec::with_capacity(rows.len()), None);
     for row in rows {
         // The one row of an empty page has the total alone.
         if row.id(0)?.is_some() {
             items.push(summary(row, 0)?);
+            last = row.moment(MOMENT)?;
         }
     }
-    Ok(ListPage {
-        items,
-        total: if list.has_total() {
-            Some(count(total)?)
-        } else {
-            None
-        },
-    })
+    let total = question.has_total().then(|| count(total)).transpose()?;
+    Ok(ListPage { items, total, last })
 }
 
 /// See [`crate::Snapshot::aggregate`].

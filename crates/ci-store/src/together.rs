@@ -24,7 +24,7 @@ const PARTS: usize = 16;
 const EXPANSION: usize = 4;
 /// Columns of the short form of a CI, of a list's rows, and of a CI in full.
 const SUMMARY: usize = 9;
-const LIST: usize = SUMMARY + 1;
+const LIST: usize = SUMMARY + 2;
 const DETAIL: usize = SUMMARY + 6;
 
 /// See [`crate::Snapshot::ask_all`].

@@ -206,6 +206,10 @@ fn value(random: &mut ChaCha8Rng, world: &World, field: &str) -> String {
 /// # Panics
 /// Never: what it asks is allowed.
 pub fn list(random: &mut ChaCha8Rng, world: &World) -> List {
+    let offset = u32::try_from(below(random, 4) * below(random, 30)).unwrap_or(0);
+    // Mostly from the first row on: of an empty page behind an offset nobody knows how many rows are before it, so that anything that
+    // comes counts as a change of it.
+    let total = below(random, 3) > 0 || offset > 0 && below(random, 8) > 0;
     List::builder()
         .filters(
             (0..below(random, 3))
@@ -214,9 +218,9 @@ pub fn list(random: &mut ChaCha8Rng, world: &World) -> List {
         )
         .include_deleted(below(random, 3) == 0)
         .limit(u32::try_from(1 + below(random, 20)).unwrap_or(1))
-        .offset(u32::try_from(below(random, 4) * below(random, 30)).unwrap_or(0))
+        .offset(offset)
         .order([ListOrder::Created, ListOrder::Updated][below(random, 2)])
-        .total(below(random, 3) > 0)
+        .total(total)
         .build()
         .expect("a list")
 }

@@ -97,23 +97,22 @@ pub fn search(world: &World, question: &Search) -> Vec<CiSummary> {
 /// The answer to a list.
 pub fn list(world: &World, question: &List) -> ListPage {
     let mut found: Vec<&CiDetail> = selected(world, question.selection()).collect();
+    let moment = |ci: &CiDetail| match question.order() {
+        ListOrder::Updated => ci.updated_at,
+        _ => ci.created_at,
+    };
     found.sort_by(|a, b| {
-        let moment = |ci: &CiDetail| match question.order() {
-            ListOrder::Updated => ci.updated_at,
-            _ => ci.created_at,
-        };
         moment(b)
             .cmp(&moment(a))
             .then_with(|| a.summary.ci_id.cmp(&b.summary.ci_id))
     });
+    let total = question.has_total().then_some(found.len() as u64);
+    let page = found.into_iter().skip(question.offset() as usize);
+    let page: Vec<&CiDetail> = page.take(question.limit() as usize).collect();
     ListPage {
-        total: question.has_total().then_some(found.len() as u64),
-        items: found
-            .into_iter()
-            .skip(question.offset() as usize)
-            .take(question.limit() as usize)
-            .map(|ci| ci.summary.clone())
-            .collect(),
+        total,
+        items: page.iter().map(|ci| ci.summary.clone()).collect(),
+        last: page.last().map(|ci| moment(ci)),
     }
 }
 

@@ -120,7 +120,7 @@ impl ListBuilder {
     }
 
     /// Sets whether to ask how many there are in all; yes when not called. The database counts them one by one: on a large selection
-    /// that takes longer than the page.
+    /// that takes longer than the page. A cached page without a total is also dropped by less: not by what comes or goes behind it.
     pub fn total(mut self, yes: bool) -> Self {
         self.total = yes;
         self

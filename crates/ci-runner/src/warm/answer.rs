@@ -29,6 +29,7 @@ pub(super) fn write(to: &mut Writer, answer: &Reply) {
             to.byte(2);
             to.list(&page.items, summary);
             to.option(page.total, Writer::number);
+            to.option(page.last, moment);
         }
         Reply::Groups(groups) => {
             to.byte(3);
@@ -76,6 +77,7 @@ pub(super) fn read(from: &mut Reader<'_>) -> Option<Reply> {
         2 => Reply::List(Arc::new(ListPage {
             items: from.list(read_summary)?,
             total: from.option(Reader::number)?,
+            last: from.option(read_moment)?,
         })),
         3 => Reply::Groups(Arc::new(Groups {
             items: from.list(read_group)?,
@@ -419,10 +421,12 @@ mod tests {
             Reply::List(Arc::new(ListPage {
                 items: vec![ci(3)],
                 total: Some(u64::MAX),
+                last: Timestamp::from_micros(-5).ok(),
             })),
             Reply::List(Arc::new(ListPage {
                 items: vec![],
                 total: None,
+                last: None,
             })),
             Reply::Groups(Arc::new(groups)),
             Reply::Graph(None),

@@ -94,7 +94,7 @@ pub(crate) fn search(binder: &mut Binder, search: &Search) -> String {
     )
 }
 
-/// A page of a list: per row the short columns and the total (0 where that is not asked); one row without columns when the page is empty.
+/// A page of a list: per row the short columns, the total (0 where that is not asked) and the moment that it is ordered by; one row without columns when the page is empty.
 pub(crate) fn list(binder: &mut Binder, list: &List) -> String {
     let rows = rows(list.selection(), [], binder);
     let (limit, offset) = (binder.rows(list.limit()), binder.rows(list.offset()));
@@ -121,7 +121,7 @@ pub(crate) fn list(binder: &mut Binder, list: &List) -> String {
         ordered
     };
     format!(
-        "SELECT {columns}, {total} AS total FROM (SELECT 1 AS one) AS one \
+        "SELECT {columns}, {total} AS total, p.{moment} FROM (SELECT 1 AS one) AS one \
          LEFT JOIN ({ordered} LIMIT {limit} OFFSET {offset}) AS p ON 1 = 1 \
          ORDER BY p.{moment} DESC, p.ci_id",
         columns = SUMMARY.replace("c.", "p."),

@@ -6,6 +6,7 @@ use ci_model::{CiDetail, CiId, CiSummary, Expand, Graph, Groups, ListPage, PathA
 
 use super::ids::Ids;
 use super::needles::Needles;
+use super::rows::Paged;
 use super::window::Window;
 
 /// Most CIs of a path search that are kept; above, the answer depends on all relations of its types.
@@ -53,7 +54,7 @@ pub(super) enum Footprint {
     /// Nothing: the question says it all.
     Question,
     Window(Window),
-    Page(Ids),
+    Page(Paged),
     /// None when no root was there.
     Graph(Option<Expanded>),
     /// None when an end was not there.
@@ -105,9 +106,7 @@ impl Dependency {
                 Footprint::Question
             }
             (Question::Search(search), Answered::Rows(rows)) => Footprint::Window(Window::new(search, rows)),
-            (Question::List(_), Answered::Page(page)) => {
-                Footprint::Page(page.items.iter().map(|row| row.ci_id).collect())
-            }
+            (Question::List(list), Answered::Page(page)) => Footprint::Page(Paged::new(list, page)),
             (Question::Expand(expand), Answered::Graph(graph)) => {
                 Footprint::Graph(graph.map(|graph| Expanded::new(expand, graph)))
             }

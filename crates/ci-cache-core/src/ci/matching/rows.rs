@@ -4,8 +4,8 @@
 //! that did not matter the next one is judged by what is still true.
 
 use ci_model::{
-    Aggregate, CiChange, CiId, CiRef, Column, Field, Get, Image, List, ListOrder, Question, Ranking,
-    Selection,
+    Aggregate, CiChange, CiId, CiRef, Column, Field, Get, Image, List, ListOrder, ListPage, Question,
+    Ranking, Selection, Timestamp,
 };
 
 use super::dependency::Dependency;
@@ -138,23 +138,63 @@ fn movement<'a>(selection: &Selection, change: &'a CiChange) -> Move<'a> {
     }
 }
 
-/// The total counts every row of the selection, so one that comes or goes matters wherever it is.
-pub(super) fn list(list: &List, page: &Ids, change: &CiChange) -> Option<Reason> {
+/// What of a list's page matters.
+#[derive(Debug, Clone)]
+pub(super) struct Paged {
+    rows: Ids,
+    /// The place of the last row of a full page: rows behind it are on later pages.
+    end: Option<(Timestamp, CiId)>,
+}
+
+impl Paged {
+    pub(super) fn new(question: &List, page: &ListPage) -> Self {
+        let is_full = page.items.len() >= question.limit() as usize;
+        let row = page.items.last().filter(|_| is_full);
+        Self {
+            rows: page.items.iter().map(|row| row.ci_id).collect(),
+            end: page.last.zip(row.map(|row| row.ci_id)),
+        }
+    }
+
+    /// Tells whether a row is not on the page and comes after it, wherever it is in a change.
+    fn is_before(&self, list: &List, change: &CiChange) -> bool {
+        let Some((moment, id)) = self.end else {
+            return false;
+        };
+        let is_behind = |row: &Image| {
+            // Later moments come first; of equal ones the lower id.
+            moment_of(list, row).is_some_and(|its| its < moment || its == moment && change.id > id)
+        };
+        let mut rows = change.old.iter().chain(&change.new);
+        !self.rows.has(change.id) && (rows.all(is_behind) || Rule::PagesEnd.is_broken())
+    }
+}
+
+/// The moment that a list orders a row by; none where it is not known.
+fn moment_of(list: &List, row: &Image) -> Option<Timestamp> {
+    match list.order() {
+        ListOrder::Updated => row.updated_at,
+        // Nobody can ask for another.
+        _ => row.created_at,
+    }
+}
+
+/// A total counts every row of the selection, so one that comes or goes matters wherever it is. Without one, and for what only moves,
+/// it matters on the page and before it, where it pushes the page's rows.
+pub(super) fn list(list: &List, page: &Paged, change: &CiChange) -> Option<Reason> {
+    if !list.has_total() && page.is_before(list, change) {
+        return None;
+    }
     match movement(list.selection(), change) {
         Move::Outside => None,
         Move::CameOrWent => Some(Reason::Membership),
         Move::Unknown => Some(Reason::Unknown),
         Move::Inside(old, new) => {
-            let moment = |row: &Image| match list.order() {
-                ListOrder::Updated => row.updated_at,
-                // Nobody can ask for another.
-                _ => row.created_at,
-            };
-            let moved = moment(old) != moment(new) || moment(new).is_none();
-            if moved && !Rule::CreationOrders.is_broken() {
+            let moved = moment_of(list, old) != moment_of(list, new) || moment_of(list, new).is_none();
+            if moved && !page.is_before(list, change) && !Rule::CreationOrders.is_broken() {
                 // From one page to another it need not be on this one to push its rows.
                 Some(Reason::Order)
-            } else if page.has(change.id) && !stays(old, new) {
+            } else if page.rows.has(change.id) && !stays(old, new) {
                 Some(Reason::ColumnsOfRow)
             } else {
                 None

@@ -49,6 +49,8 @@ pub enum Rule {
     CodesMove,
     /// A list's order is by creation.
     CreationOrders,
+    /// What comes after a full page is nothing to its rows, and nothing else is.
+    PagesEnd,
     /// A group's value matters.
     GroupValues,
     /// A distinct value matters.
@@ -82,7 +84,7 @@ pub enum Rule {
 impl Rule {
     /// Every rule, for tests that break one after the other.
     #[cfg(feature = "planted")]
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::WindowKeepsTheFirst,
         Self::OpenWindowTakesAll,
         Self::AbsentLast,
@@ -102,6 +104,7 @@ impl Rule {
         Self::UnknownIsProbed,
         Self::CodesMove,
         Self::CreationOrders,
+        Self::PagesEnd,
         Self::GroupValues,
         Self::DistinctValues,
         Self::NeighboursLook,

@@ -225,6 +225,7 @@ fn a_list_counts_and_an_aggregate_groups() {
     let page = ListPage {
         items: vec![summary(3)],
         total: Some(9),
+        last: None,
     };
     let filter = || Filter::parse("status=active").unwrap();
     let list = List::builder().filters([filter()]).limit(1).build().unwrap();
