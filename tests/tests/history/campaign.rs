@@ -161,24 +161,31 @@ impl Campaign<'_> {
         let few: Vec<Fault> = self.faults.iter().copied().take(FAULTS).collect();
         let saboteur = cause(scene, self.server.as_deref(), few, seed ^ 3);
         let ended = async {
-            let mut reads = Vec::new();
+            let (mut reads, mut torn) = (Vec::new(), None);
             for reader in readers {
-                reads.extend(reader.await.unwrap());
+                match reader.await {
+                    Ok(read) => reads.extend(read),
+                    // What a reader sees to be wrong by itself, such as a graph beside CIs of another state.
+                    Err(panic) => torn = Some(panic.to_string()),
+                }
             }
             for writer in writers {
                 writer.await.unwrap();
             }
-            (reads, looking.await.unwrap())
+            (reads, torn, looking.await.unwrap())
         };
         let ended = async { tokio::join!(ended, saboteur) };
         let ended = tokio::time::timeout(ROUND, ended).await;
-        let ((reads, states), caused) = ended.unwrap_or_else(|_| {
+        let ((reads, torn, states), caused) = ended.unwrap_or_else(|_| {
             panic!(
                 "seed {}, round {number}: not over; feed: {:?}",
                 plan.seed,
                 scene.runner.feed()
             )
         });
+        if let Some(torn) = torn {
+            return Err(Wrong(format!("seed {}, round {number}: {torn}", self.plan.seed)));
+        }
         // What was caused comes again after all others.
         self.faults.rotate_left(caused.len());
         self.report.faults(caused);
