@@ -108,6 +108,11 @@ impl TokenFile {
     /// # Errors
     /// [`FileError::Io`], [`FileError::Content`]: a file with one row that does not fit is not used at all.
     pub fn read(path: &Path) -> Result<Self, FileError> {
+        Ok(Self::read_with(path)?.0)
+    }
+
+    /// The same with the bytes of the file.
+    pub(super) fn read_with(path: &Path) -> Result<(Self, Vec<u8>), FileError> {
         let bytes = fs::read(path).map_err(|source| FileError::Io {
             path: path.to_owned(),
             source,
@@ -130,7 +135,7 @@ impl TokenFile {
             }
             tokens.push((row, known));
         }
-        Ok(Self(tokens))
+        Ok((Self(tokens), bytes))
     }
 
     /// Changes a file: nobody else changes it meanwhile, and whoever reads it reads the old one or the new one. A file that is not there

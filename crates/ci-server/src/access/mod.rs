@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use ci_model::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 pub use file::{FileError, NewToken, TokenFile, TokenInfo};
 use token::{Digest, Token};
@@ -114,6 +115,8 @@ pub struct Access(Option<Arc<Guarded>>);
 struct Guarded {
     path: PathBuf,
     table: ArcSwap<Table>,
+    /// The digest of the content that was read first: a token that is revoked before anybody watches is not missed.
+    first: [u8; 32],
 }
 
 impl Access {
@@ -128,8 +131,9 @@ impl Access {
     /// When the file cannot be read or is none.
     pub fn by_file(path: impl Into<PathBuf>) -> Result<Self, FileError> {
         let path = path.into();
-        let table = ArcSwap::from_pointee(table(&path)?);
-        Ok(Self(Some(Arc::new(Guarded { path, table }))))
+        let (table, first) = read(&path)?;
+        let table = ArcSwap::from_pointee(table);
+        Ok(Self(Some(Arc::new(Guarded { path, table, first }))))
     }
 
     /// Tells whether everybody may do everything.
@@ -149,38 +153,38 @@ impl Access {
         (known.digest.is_of(&token) && lives).then(|| known.grant.clone())
     }
 
-    /// Reads the file again whenever it changes, until the future is dropped. What cannot be read changes nothing, and is logged.
+    /// Reads the file again every second, from what [`by_file`](Self::by_file) read on, until the future is dropped. What cannot be read
+    /// changes nothing, and is logged once.
     pub async fn watch(&self) {
         let Some(guarded) = &self.0 else { return };
-        let mut seen = stamp(&guarded.path).await;
+        let mut seen = Ok(guarded.first);
         loop {
             tokio::time::sleep(LOOK).await;
-            let stamp = stamp(&guarded.path).await;
-            if stamp == seen {
+            let path = guarded.path.clone();
+            let Ok(read) = tokio::task::spawn_blocking(move || read(&path)).await else {
+                continue;
+            };
+            // Content and error, not a time of change: two changes may have one.
+            let now = read.as_ref().map(|(_, of)| *of).map_err(FileError::to_string);
+            if now == seen {
                 continue;
             }
-            let path = guarded.path.clone();
-            match tokio::task::spawn_blocking(move || table(&path)).await {
-                Ok(Ok(table)) => {
+            seen = now;
+            match read {
+                Ok((table, _)) => {
                     tracing::info!(tokens = table.len(), "the tokens were read again");
                     guarded.table.store(Arc::new(table));
-                    seen = stamp;
                 }
-                Ok(Err(error)) => tracing::error!(%error, "the tokens stay as they were"),
-                Err(_) => {}
+                Err(error) => tracing::error!(%error, "the tokens stay as they were"),
             }
         }
     }
 }
 
-/// When the file was changed last, and its length; none when it is not there.
-async fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
-    let meta = tokio::fs::metadata(path).await.ok()?;
-    Some((meta.modified().ok()?, meta.len()))
-}
-
-fn table(path: &Path) -> Result<Table, FileError> {
-    Ok(TokenFile::read(path)?.into_table())
+/// Reads a file of tokens, with the digest of its content.
+fn read(path: &Path) -> Result<(Table, [u8; 32]), FileError> {
+    let (file, bytes) = TokenFile::read_with(path)?;
+    Ok((file.into_table(), Sha256::digest(&bytes).into()))
 }
 
 /// The present moment, in microseconds since 1970.
@@ -263,5 +267,24 @@ mod tests {
         assert_eq!(access.grant(&format!("Bearer {one}")), None);
         assert!(access.grant(&format!("Bearer {other}")).is_some());
         assert!(Access::open().is_open() && Access::by_file(folder.path().join("none")).is_err());
+    }
+
+    /// A service opens its database between the two, which may take long.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_revoked_before_anybody_watches_is_not_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens.json");
+        let new = NewToken {
+            name: "one".into(),
+            role: Role::Read,
+            tenants: Tenants::All,
+            expires: None,
+        };
+        let token = TokenFile::change(&path, |file| file.create(new)).unwrap();
+        let access = Access::by_file(&path).unwrap();
+        TokenFile::change(&path, |file| file.revoke("one")).unwrap();
+        assert!(access.grant(&format!("Bearer {token}")).is_some());
+        let _over = tokio::time::timeout(LOOK * 3, access.watch()).await;
+        assert!(access.grant(&format!("Bearer {token}")).is_none());
     }
 }
