@@ -1,7 +1,7 @@
 //! The groups of a shard's entries: what each holds, what its share is, and whose entry gives way.
 //!
 //! An entry is *proven* once it has answered a look-up (or was stored again); until then it is on probation, and most of what a scan brings
-//! never gets further. The policy names the entry to lose, and that leaves, but for two cases:
+//! never gets further. The policy names the entry to lose, and that leaves, but for three cases:
 //!
 //! 1. *Churn is paid by who causes it.* It is another group's, while the newcomer's group has more than its quota on probation: the newcomer's
 //!    group loses its oldest entry on probation instead. The quota is a quarter of the group's share, so that is what a scan takes from others
@@ -10,9 +10,12 @@
 //! 2. *A share is safe.* Its group is within its share, and it is proven, or its group has an eighth of its share on probation at most: the
 //!    newcomer's group loses its oldest entry if it is over its share, else the group that is over by most. There is one: all shares together
 //!    are at most the capacity, which is exceeded.
+//! 3. *Who is within its share may try.* Its group is the newcomer's, within its share, and has more than that eighth on probation: the oldest
+//!    of those leaves. Else a policy that refuses what comes would shut the group out for good: an eighth of its share, in on probation and
+//!    never asked for again, would stay, and all that comes after would go at once, while a scan holds what is missing from the share.
 //!
 //! So a group may borrow whatever others do not use. It can be brought down to its share by others, but not below; and the policy, which knows
-//! best what is worth keeping, decides alone wherever neither case is at hand.
+//! best what is worth keeping, decides alone wherever no case is at hand.
 
 use hashbrown::HashMap;
 
@@ -361,9 +364,13 @@ impl Groups {
         }
         let (group, share) = self.claim(loser, capacity)?;
         let is_proven = self.place(victim).list == PROVEN;
-        let is_safe = group.weight() <= share && (is_proven || group.lists[PROBATION].weight <= share / SAFE);
-        if !is_safe {
+        if group.weight() > share {
             return None;
+        }
+        if !is_proven && group.lists[PROBATION].weight > share / SAFE {
+            return newcomer
+                .filter(|&own| own == loser)
+                .and_then(|own| self.unproven(own, uses));
         }
         let own = newcomer.filter(|&own| self.excess(own, capacity).is_some());
         let from = own.or_else(|| {
