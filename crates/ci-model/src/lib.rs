@@ -34,6 +34,7 @@ mod ci;
 mod error;
 mod field;
 pub mod filter;
+mod fingerprint;
 pub mod fold;
 pub mod json;
 mod key;
@@ -59,6 +60,7 @@ pub use ci::{CiCode, CiDetail, CiDraft, CiId, CiRecord, CiRef, CiSummary, Critic
 pub use error::Error;
 pub use field::{Column, DocumentPath, Field, FieldKind};
 pub use filter::Filter;
+pub use fingerprint::Fingerprint;
 pub use json::Document;
 pub use key::Key;
 pub use outcome::{CiOutcome, Effect, Rejection, RelationOutcome};

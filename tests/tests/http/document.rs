@@ -111,6 +111,7 @@ async fn every_documented_status_occurs() {
     service.json(Method::PUT, "/v1/acme/cis/a", other).await;
     let end = json!({"from": "a", "to": "nobody", "rel_type": "USES"});
     service.json(Method::PUT, "/v1/acme/relations", end).await;
+    all_reads(&service).await;
     // Everything that succeeds; then again, when what was deleted is absent.
     all_statuses(&service).await;
     service.delete("/v1/acme/cis/a").await;
@@ -218,7 +219,10 @@ async fn refused(fixture: &Fixture) -> BTreeSet<Seen> {
 
 async fn all_reads(service: &Service) {
     for uri in crate::problems::READS {
-        service.get(uri).await;
+        let reply = service.get(uri).await;
+        if let Some(etag) = reply.header("etag") {
+            service.get_with(uri, "if-none-match", &[etag]).await;
+        }
     }
     for uri in [
         "/v1/cache/stats",

@@ -3,6 +3,7 @@
 mod access;
 mod answers;
 mod broken;
+mod conditional;
 mod document;
 mod levels;
 mod metrics;

@@ -3,8 +3,10 @@
 mod access;
 mod answer;
 mod cache;
+mod common;
 mod connection;
 mod desk;
+mod encoded;
 mod extract;
 mod graph;
 mod guard;
@@ -25,6 +27,7 @@ use axum::Router;
 use axum::middleware;
 
 pub use answer::X_CACHE;
+pub(crate) use encoded::Part;
 pub use level::{X_CI_LAG, X_CI_SOURCE, X_CI_TOKEN};
 pub use metrics::{CATALOGUE as METRICS, Exporter, PROMETHEUS_TEXT};
 pub use openapi::document;

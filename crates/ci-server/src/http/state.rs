@@ -8,6 +8,7 @@ use ci_runner::Runner;
 use crate::access::Access;
 use tokio::sync::{Semaphore, watch};
 
+use super::encoded::Bodies;
 use super::metrics::{self, Exporter};
 
 /// Limits of the service. Every one has a default that fits a small machine.
@@ -33,6 +34,8 @@ pub struct ServerOptions {
     pub(crate) concurrency: usize,
     /// Longest wait for requests at work when the service stops; 10 s.
     pub(crate) drain_timeout: Duration,
+    /// Room for the encoded bodies of answers, in bytes; 64 MiB.
+    pub(crate) encoded_bytes: u64,
     /// What `/metrics` tells; none.
     pub(crate) exporter: Option<Exporter>,
 }
@@ -49,6 +52,7 @@ impl Default for ServerOptions {
             ready_timeout: Duration::from_secs(2),
             concurrency: 512,
             drain_timeout: Duration::from_secs(10),
+            encoded_bytes: 64 << 20,
             exporter: None,
         }
     }
@@ -109,6 +113,12 @@ impl ServerOptions {
         self
     }
 
+    /// Sets how many bytes of encoded bodies are kept, so that a hit is sent as it was encoded the first time; 0 for none.
+    pub fn encoded_bytes(mut self, bytes: u64) -> Self {
+        self.encoded_bytes = bytes;
+        self
+    }
+
     /// Sets what the metrics of the service and its runner go to, and what `/metrics` tells. Without, they go to the recorder of the
     /// process, if there is one, and `/metrics` answers 404.
     pub fn metrics(mut self, exporter: Exporter) -> Self {
@@ -128,6 +138,8 @@ struct Shared {
     name: Arc<str>,
     options: ServerOptions,
     access: Access,
+    /// What answers look like.
+    bodies: Bodies,
     /// One permit per request at work.
     places: Arc<Semaphore>,
     /// Becomes true when the drain time is over: requests still at work end.
@@ -143,7 +155,9 @@ impl AppState {
     /// A service over a runner that answers those whom `access` lets in.
     pub fn guarded(runner: Runner, options: ServerOptions, access: Access) -> Self {
         let places = Arc::new(Semaphore::new(options.concurrency));
+        let bodies = Bodies::new(options.encoded_bytes);
         Self(Arc::new(Shared {
+            bodies,
             name: runner.name().into(),
             runner,
             options,
@@ -172,6 +186,11 @@ impl AppState {
     /// program with a recorder of its own, when that is read. `/metrics` does it by itself.
     pub fn publish_metrics(&self) {
         metrics::publish(self);
+    }
+
+    /// What answers look like.
+    pub(crate) fn bodies(&self) -> &Bodies {
+        &self.0.bodies
     }
 
     /// What `/metrics` tells.
