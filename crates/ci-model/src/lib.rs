@@ -41,6 +41,7 @@ mod key;
 mod key_read;
 pub mod limits;
 mod outcome;
+mod precondition;
 mod predicate;
 mod projection;
 mod query;
@@ -64,6 +65,7 @@ pub use fingerprint::Fingerprint;
 pub use json::Document;
 pub use key::Key;
 pub use outcome::{CiOutcome, Effect, Rejection, RelationOutcome};
+pub use precondition::Precondition;
 pub use projection::{Projection, Row};
 pub use query::{
     Aggregate, AggregateBuilder, Cursor, Distinct, Expand, ExpandBuilder, Get, List, ListBuilder, ListOrder,

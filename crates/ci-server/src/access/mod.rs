@@ -102,7 +102,7 @@ impl Grant {
 struct Known {
     digest: Digest,
     expires: Option<Timestamp>,
-    grant: Grant,
+    grant: Arc<Grant>,
 }
 
 type Table = HashMap<String, Known>;
@@ -143,14 +143,14 @@ impl Access {
 
     /// What an `Authorization` header grants; none for an unknown token, a wrong secret, one that has expired, and anything else that
     /// is no token. Cost: a look-up and one SHA-256.
-    pub fn grant(&self, authorization: &str) -> Option<Grant> {
+    pub fn grant(&self, authorization: &str) -> Option<Arc<Grant>> {
         let guarded = self.0.as_ref()?;
         let (scheme, text) = authorization.split_once(' ')?;
         let token = Token::parse(text.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"))?;
         let table = guarded.table.load();
         let known = table.get(token.id())?;
         let lives = known.expires.is_none_or(|end| now() < end.as_micros());
-        (known.digest.is_of(&token) && lives).then(|| known.grant.clone())
+        (known.digest.is_of(&token) && lives).then(|| Arc::clone(&known.grant))
     }
 
     /// Reads the file again every second, from what [`by_file`](Self::by_file) read on, until the future is dropped. What cannot be read

@@ -1,11 +1,11 @@
 //! Lets a request through if its token allows it, and writes down who changed what.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{FromRequestParts as _, MatchedPath, Path, Request, State};
+use axum::extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request};
 use axum::http::{HeaderMap, Method, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use ci_model::TenantId;
 
@@ -49,44 +49,40 @@ pub(crate) fn need(method: &Method, route: &str) -> Need {
 }
 
 /// Stands between every route and the world.
-pub(crate) async fn check(State(app): State<AppState>, request: Request, next: Next) -> Response {
+pub(crate) async fn check<F>(app: &AppState, request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let Some(need) = route.as_ref().map(|route| need(request.method(), route.as_str())) else {
-        // There is nothing to protect, and it says so.
-        return next.run(request).await;
+    // Without a route there is nothing to protect, and it says so.
+    let Some(Need::Role(role)) = route.as_ref().map(|route| need(request.method(), route.as_str())) else {
+        return next(request).await;
     };
-    let Need::Role(role) = need else {
-        return next.run(request).await;
-    };
+    if app.access().is_open() && role == Role::Read {
+        return next(request).await;
+    }
     let (mut parts, body) = request.into_parts();
-    let segments = Path::<Vec<(String, String)>>::from_request_parts(&mut parts, &app).await;
-    let segments = segments.map_or_else(|_| Vec::new(), |Path(segments)| segments);
+    let segments = RawPathParams::from_request_parts(&mut parts, app).await.ok();
     let named = |name: &str| {
-        segments
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        let mut all = segments.as_ref()?.iter();
+        all.find(|(known, _)| *known == name).map(|(_, value)| value)
     };
-    let (tenant, target) = (
-        named("tenant").map(str::to_owned),
-        named("id_or_code").map(str::to_owned),
-    );
+    let began = Instant::now();
+    let (caller, refusal) = judge(app, &parts.headers, role, named("tenant"));
+    if refusal.is_none() && role == Role::Read {
+        return next(Request::from_parts(parts, body)).await;
+    }
     let act = Act {
         method: parts.method.clone(),
         route: route.map_or_else(String::new, |route| route.as_str().to_owned()),
-        tenant,
-        target,
+        tenant: named("tenant").map(str::to_owned),
+        target: named("id_or_code").map(str::to_owned),
     };
-    let began = Instant::now();
-    let (caller, refusal) = judge(&app, &parts.headers, role, act.tenant.as_deref());
-    let is_refused = refusal.is_some();
     let response = match refusal {
         Some(problem) => problem.into_response(),
-        None => next.run(Request::from_parts(parts, body)).await,
+        None => next(Request::from_parts(parts, body)).await,
     };
-    if is_refused || role > Role::Read {
-        act.write_down(caller.as_deref(), &response, began);
-    }
+    act.write_down(caller.as_deref(), &response, began);
     response
 }
 
@@ -116,12 +112,12 @@ fn judge(
         Some(Err(_)) | None => grant.allows(role, None),
     };
     if allows {
-        return (Some(grant.name), None);
+        return (Some(Arc::clone(&grant.name)), None);
     }
     // The same words whether the tenant has what was asked for, has anything, or is one at all.
     let detail = format!("this takes a token of the role {role} for what the path names");
     (
-        Some(grant.name),
+        Some(Arc::clone(&grant.name)),
         Some(Problem::new(ProblemKind::Forbidden, detail)),
     )
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use ci_model::Token;
 use ci_runner::{Answer, Source};
 
@@ -124,16 +125,20 @@ pub(crate) fn lists(given: &[u8], etag: &[u8]) -> bool {
 /// Sends a body, or says that the client's copy of it is still right.
 pub(crate) fn send(encoded: Encoded, origin: &Origin, held: &Held) -> Response {
     let is_held = held.has(&encoded.etag);
-    let mut response = if is_held {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        ([(CONTENT_TYPE, JSON)], encoded.bytes).into_response()
-    };
+    let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
+    // All that there will be, and the length: it grows once instead of three times.
+    headers.reserve(9);
     headers.insert(ETAG, encoded.etag);
     // Whoever keeps it asks whether it still holds; and nobody keeps it for somebody else.
     headers.insert(CACHE_CONTROL, PRIVATE);
     origin.set(headers);
+    if is_held {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        headers.insert(CONTENT_TYPE, JSON);
+        *response.body_mut() = Body::from(encoded.bytes);
+    }
     response
 }
 

@@ -1,8 +1,7 @@
 //! What handlers take from a request: path segments and bodies, with every refusal as a problem.
 
 use axum::body::{self, Body};
-use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Uri, header};
@@ -77,14 +76,13 @@ impl FromRequestParts<AppState> for Segments {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
-        let path: Result<Path<Vec<(String, String)>>, PathRejection> =
-            Path::from_request_parts(parts, app).await;
-        let Path(segments) = path.map_err(|_| Problem::invalid("the path is not UTF-8 when decoded"))?;
+        let path = RawPathParams::from_request_parts(parts, app).await;
+        let segments = path.map_err(|_| Problem::invalid("the path is not UTF-8 when decoded"))?;
         let (mut tenant, mut target) = (None, None);
-        for (name, value) in segments {
-            match name.as_str() {
+        for (name, value) in &segments {
+            match name {
                 "tenant" => tenant = Some(value),
-                _ => target = Some(value),
+                _ => target = Some(value.to_owned()),
             }
         }
         let tenant = TenantId::new(tenant.unwrap_or_default())?;

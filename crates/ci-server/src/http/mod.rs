@@ -24,7 +24,6 @@ mod state;
 mod write;
 
 use axum::Router;
-use axum::middleware;
 
 pub use answer::X_CACHE;
 pub(crate) use encoded::Part;
@@ -46,9 +45,6 @@ pub fn router(state: AppState) -> Router {
     routes
         .fallback(guard::no_route)
         .method_not_allowed_fallback(guard::no_method)
-        .layer(middleware::from_fn_with_state(state.clone(), access::check))
-        .layer(middleware::from_fn_with_state(state.clone(), guard::bound))
-        .layer(guard::catch_panic())
-        .layer(middleware::from_fn_with_state(state.clone(), guard::trace))
+        .layer(guard::Surround(state.clone()))
         .with_state(state)
 }

@@ -9,7 +9,7 @@ use crate::access::Access;
 use tokio::sync::{Semaphore, watch};
 
 use super::encoded::Bodies;
-use super::metrics::{self, Exporter};
+use super::metrics::{self, Exporter, Series};
 
 /// Limits of the service. Every one has a default that fits a small machine.
 #[derive(Debug, Clone)]
@@ -140,6 +140,8 @@ struct Shared {
     access: Access,
     /// What answers look like.
     bodies: Bodies,
+    /// What the exporter counts requests by.
+    series: Series,
     /// One permit per request at work.
     places: Arc<Semaphore>,
     /// Becomes true when the drain time is over: requests still at work end.
@@ -158,6 +160,7 @@ impl AppState {
         let bodies = Bodies::new(options.encoded_bytes);
         Self(Arc::new(Shared {
             bodies,
+            series: Series::default(),
             name: runner.name().into(),
             runner,
             options,
@@ -196,6 +199,11 @@ impl AppState {
     /// What `/metrics` tells.
     pub(crate) fn exporter(&self) -> Option<&Exporter> {
         self.0.options.exporter.as_ref()
+    }
+
+    /// What the exporter counts requests by.
+    pub(crate) fn series(&self) -> &Series {
+        &self.0.series
     }
 
     pub(crate) fn runner_name(&self) -> Arc<str> {

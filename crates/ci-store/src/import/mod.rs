@@ -125,7 +125,7 @@ async fn import<T: Target>(
     let reading = tokio::task::spawn_blocking(move || read::read::<T>(source, tenant, rows, &sender));
     let mut report = ImportReport::default();
     while let Some(batch) = batches.recv().await {
-        if let Err(source) = write_batch(store, batch, write, &mut report, observer).await {
+        if let Err(source) = write_batch(store, batch, write.clone(), &mut report, observer).await {
             let report = Box::new(report);
             return Err(ImportError::Store { source, report });
         }
