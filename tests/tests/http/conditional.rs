@@ -170,3 +170,196 @@ async fn a_head_is_the_answer_without_its_body() {
         .await;
     assert_eq!(held.status, 304);
 }
+
+/// The body of a CI, as it is written.
+fn ci(name: &str) -> Body {
+    json!({"ci_name": name, "ci_type": "t"}).to_string().into()
+}
+
+async fn put(service: &Service, headers: &[(&str, &str)], name: &str) -> u16 {
+    let headers = [&[("content-type", "application/json")], headers].concat();
+    let reply = service
+        .send_with(Method::PUT, "/v1/acme/cis/a", &headers, ci(name))
+        .await;
+    if reply.status == 412 {
+        assert_eq!(reply.json()["type"], "/problems/precondition-failed");
+    }
+    reply.status
+}
+
+async fn name(service: &Service) -> String {
+    let reply = service.get("/v1/acme/cis/a?level=strong").await;
+    reply.json()["ci_name"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_write_is_done_only_if_the_ci_is_as_its_writer_expects() {
+    on_both(async |fixture| {
+        let service = Service::empty(fixture).await;
+        // Nobody has written it yet.
+        assert_eq!(put(&service, &[("if-match", "*")], "none").await, 412);
+        assert_eq!(put(&service, &[("if-none-match", "*")], "one").await, 201);
+        assert_eq!(put(&service, &[("if-none-match", "*")], "again").await, 412);
+        assert_eq!(put(&service, &[("if-match", "*")], "two").await, 200);
+        let etag = service
+            .get("/v1/acme/cis/a")
+            .await
+            .header("etag")
+            .unwrap()
+            .to_owned();
+        // Its validator is the same however the CI is named and whatever is asked beside.
+        let id = service.get("/v1/acme/cis/a").await.json()["ci_id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        for uri in [
+            format!("/v1/acme/cis/{id}"),
+            "/v1/acme/cis/a?include_deleted=true".into(),
+        ] {
+            assert_eq!(service.get(&uri).await.header("etag"), Some(&*etag));
+        }
+        assert_eq!(
+            put(&service, &[("if-match", &format!("W/{etag}"))], "weak").await,
+            412
+        );
+        assert_eq!(
+            put(&service, &[("if-match", &format!("\"x\", {etag}"))], "three").await,
+            200
+        );
+        // Of two writers that read the same, the second does not overwrite what it has not seen.
+        assert_eq!(put(&service, &[("if-match", &etag)], "lost").await, 412);
+        assert_eq!(name(&service).await, "three");
+        for (headers, status) in [
+            (vec![("if-match", etag.as_str())], 412),
+            (vec![("if-match", "nonsense")], 400),
+            (vec![("if-match", "*")], 200),
+            (vec![("if-match", "*")], 412),
+        ] {
+            let reply = service
+                .send_with(Method::DELETE, "/v1/acme/cis/a", &headers, Body::empty())
+                .await;
+            assert_eq!(reply.status, status, "{headers:?}");
+        }
+        // What is deleted is absent.
+        assert_eq!(put(&service, &[("if-match", "*")], "gone").await, 412);
+        assert_eq!(put(&service, &[("if-none-match", "*")], "back").await, 200);
+    })
+    .await;
+}
+
+/// Many writers add to one counter, each by reading, adding and writing back if it is unchanged: no addition is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_write_is_lost_between_many_writers() {
+    const WRITERS: u64 = 4;
+    const EACH: u64 = 6;
+    on_both(async |fixture| {
+        let service = Service::empty(fixture).await;
+        put(&service, &[], "0").await;
+        let one = async || {
+            let mut added = 0;
+            while added < EACH {
+                let reply = service.get("/v1/acme/cis/a?level=strong").await;
+                let etag = reply.header("etag").unwrap().to_owned();
+                let next = reply.json()["ci_name"].as_str().unwrap().parse::<u64>().unwrap() + 1;
+                match put(&service, &[("if-match", &etag)], &next.to_string()).await {
+                    200 => added += 1,
+                    status => assert_eq!(status, 412),
+                }
+            }
+        };
+        futures_util::future::join_all((0..WRITERS).map(|_| one())).await;
+        assert_eq!(name(&service).await, (WRITERS * EACH).to_string());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_what_would_be_done_and_does_nothing() {
+    on_both(async |fixture| {
+        let service = Service::empty(fixture).await;
+        service.put_ci("a").await;
+        service.put_ci("b").await;
+        let relation = json!({"from": "a", "to": "b", "rel_type": "USES"});
+        let before: Vec<Vec<u8>> = answers(&service).await;
+        let new = json!({"ci_name": "new", "ci_type": "t"});
+        let lines = "{\"ci_code\": \"c\", \"ci_name\": \"n\", \"ci_type\": \"t\"}\nnonsense\n";
+        for (method, uri, body, status, effect) in [
+            (
+                Method::PUT,
+                "/v1/acme/cis/c?dry_run=true",
+                new.to_string(),
+                201,
+                "created",
+            ),
+            (
+                Method::PUT,
+                "/v1/acme/cis/a?dry_run=true",
+                new.to_string(),
+                200,
+                "updated",
+            ),
+            (
+                Method::DELETE,
+                "/v1/acme/cis/a?dry_run=true",
+                String::new(),
+                200,
+                "deleted",
+            ),
+            (
+                Method::PUT,
+                "/v1/acme/relations?dry_run=true",
+                relation.to_string(),
+                201,
+                "created",
+            ),
+            (
+                Method::DELETE,
+                "/v1/acme/relations?dry_run=true",
+                relation.to_string(),
+                404,
+                "",
+            ),
+            (
+                Method::DELETE,
+                "/v1/acme/cis/nobody?dry_run=true",
+                String::new(),
+                404,
+                "",
+            ),
+        ] {
+            let reply = service
+                .send(method.clone(), uri, Some("application/json"), body.into())
+                .await;
+            assert_eq!(reply.status, status, "{method} {uri}");
+            assert_eq!(
+                reply.json()["effect"].as_str().unwrap_or_default(),
+                effect,
+                "{method} {uri}"
+            );
+        }
+        let report = service
+            .send(Method::POST, "/v1/acme/import?dry_run=true", None, lines.into())
+            .await
+            .json();
+        assert_eq!(
+            (&report["created"], &report["rejected_count"]),
+            (&json!(1), &json!(1))
+        );
+        assert_eq!(answers(&service).await, before);
+    })
+    .await;
+}
+
+/// Everything there is, as the database has it now.
+async fn answers(service: &Service) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for uri in [
+        "/v1/acme/list?include_deleted=true&level=strong",
+        "/v1/acme/cis/a?level=strong",
+        "/v1/acme/cis/a/graph?level=strong",
+        "/v1/acme/cis/b/graph?level=strong",
+    ] {
+        all.push(service.get(uri).await.body);
+    }
+    all
+}

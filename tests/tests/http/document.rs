@@ -106,6 +106,12 @@ async fn every_documented_status_occurs() {
             .json(Method::PUT, "/v1/acme/relations", relation.clone())
             .await;
     }
+    for (method, body) in [(Method::PUT, ci.to_string()), (Method::DELETE, String::new())] {
+        let headers = [("if-match", "\"x\""), ("content-type", "application/json")];
+        service
+            .send_with(method, "/v1/acme/cis/a", &headers, body.into())
+            .await;
+    }
     // The conflicts, before what they contradict is deleted.
     let other = json!({"ci_name": "n", "ci_type": "t", "ci_id": "0189d7a4-1111-4222-8333-444455556666"});
     service.json(Method::PUT, "/v1/acme/cis/a", other).await;

@@ -156,11 +156,18 @@ impl Service {
 
     /// Sends a request with headers and gives the answer as it is, whether it is documented or not.
     pub(crate) async fn raw(&self, method: Method, uri: &str, headers: &[(&str, &str)], body: Body) -> Reply {
-        let request = Request::builder().method(method).uri(uri);
-        let request = headers
-            .iter()
-            .fold(request, |request, (name, value)| request.header(*name, *value));
-        self.sent(request.body(body).expect("a request")).await
+        self.sent(with_headers(method, uri, headers, body)).await
+    }
+
+    /// Sends a request with headers.
+    pub(crate) async fn send_with(
+        &self,
+        method: Method,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+    ) -> Reply {
+        self.answer(with_headers(method, uri, headers, body)).await
     }
 
     /// Asks with tokens that the answer must include.
@@ -204,6 +211,14 @@ impl Service {
         let seen = (method.to_string(), route.to_owned(), reply.status);
         self.seen.lock().expect("not poisoned").insert(seen);
     }
+}
+
+fn with_headers(method: Method, uri: &str, headers: &[(&str, &str)], body: Body) -> Request<Body> {
+    let request = Request::builder().method(method).uri(uri);
+    let request = headers
+        .iter()
+        .fold(request, |request, (name, value)| request.header(*name, *value));
+    request.body(body).expect("a request")
 }
 
 /// What holds for every answer.

@@ -4,6 +4,7 @@ mod access;
 mod answer;
 mod cache;
 mod common;
+mod conditional;
 mod connection;
 mod desk;
 mod encoded;
