@@ -39,6 +39,7 @@
 mod answer;
 mod batch;
 mod builder;
+mod changes;
 mod coherence;
 mod desk;
 mod error;
@@ -74,6 +75,7 @@ mod writer;
 
 pub use answer::{Answer, Reply, SearchMode, SearchResult, Source};
 pub use builder::RunnerBuilder;
+pub use changes::{Changes, Following, News, TenantChange};
 pub use ci_cache_core::ci::matching::Reason;
 pub use ci_cache_core::ci::{TenantPolicy, TenantShares, TenantStats};
 pub use ci_cache_core::coherence::{CoherenceStats, Dropped, Why};
