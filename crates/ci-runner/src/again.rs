@@ -48,7 +48,9 @@ impl Runner {
     pub fn invalidate_key(&self, short: &str) -> usize {
         let entries = self.inner().cache.entries(usize::MAX).into_iter();
         let named = entries.filter(|(key, _)| key.short() == short);
-        named.filter(|(key, _)| self.inner().cache.invalidate(key)).count()
+        named
+            .filter(|(key, _)| self.inner().cache.invalidate(key))
+            .count()
     }
 
     /// Asks the database again, one question after the other, and keeps the answers in the place of what was there. They count as loads and

@@ -48,9 +48,22 @@ impl Browser {
         command
             .args(["-c", r#"exec "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1"#, "sh"])
             .arg(&program)
-            .args(["--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu"])
-            .args(["--no-first-run", "--disable-dev-shm-usage", "--disable-background-networking"])
-            .args(["--disable-component-update", "--disable-sync", "--hide-scrollbars"])
+            .args([
+                "--headless",
+                "--remote-debugging-pipe",
+                "--no-sandbox",
+                "--disable-gpu",
+            ])
+            .args([
+                "--no-first-run",
+                "--disable-dev-shm-usage",
+                "--disable-background-networking",
+            ])
+            .args([
+                "--disable-component-update",
+                "--disable-sync",
+                "--hide-scrollbars",
+            ])
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg("about:blank")
             .stdin(Stdio::piped())
@@ -99,7 +112,8 @@ impl Browser {
         for domain in ["Page", "Runtime", "Log", "Network"] {
             page.call(&format!("{domain}.enable"), json!({})).await;
         }
-        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500});
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500});
         page.call("Emulation.setDeviceMetricsOverride", metrics).await;
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         page.call("Emulation.setEmulatedMedia", media).await;
@@ -152,7 +166,9 @@ impl Wire {
 
     /// Takes a message of the browser.
     fn take(&self, message: &[u8]) {
-        let Ok(message) = serde_json::from_slice::<Value>(message) else { return };
+        let Ok(message) = serde_json::from_slice::<Value>(message) else {
+            return;
+        };
         if let Some(id) = message["id"].as_u64() {
             let waiting = self.answers.lock().expect("not poisoned").remove(&id);
             if let Some(waiting) = waiting {
@@ -211,12 +227,15 @@ impl Page {
         self.eval("window.left = true").await;
         let went = self.call("Page.navigate", json!({"url": url})).await;
         assert!(went.get("errorText").is_none(), "{url}: {went}");
-        self.until("!window.left && document.readyState === 'complete'").await;
+        self.until("!window.left && document.readyState === 'complete'")
+            .await;
     }
 
     /// The value of an expression.
     pub(crate) async fn eval(&self, expression: &str) -> Value {
-        self.try_eval(expression).await.unwrap_or_else(|error| panic!("{expression}: {error}"))
+        self.try_eval(expression)
+            .await
+            .unwrap_or_else(|error| panic!("{expression}: {error}"))
     }
 
     async fn try_eval(&self, expression: &str) -> Result<Value, String> {
@@ -242,7 +261,11 @@ impl Page {
         };
         if tokio::time::timeout(PATIENCE, wait).await.is_err() {
             let shown = self.eval("location.href + '\\n' + document.body.innerText").await;
-            panic!("never was: {expression}\n{}\n{:#?}", shown.as_str().unwrap_or_default(), self.complaints());
+            panic!(
+                "never was: {expression}\n{}\n{:#?}",
+                shown.as_str().unwrap_or_default(),
+                self.complaints()
+            );
         }
     }
 
@@ -300,11 +323,15 @@ impl Page {
         assert!(complaints.is_empty(), "{complaints:#?}");
     }
 
-    /// A picture of what is in sight, as PNG.
+    /// A picture of what is in sight, as WebP.
     pub(crate) async fn picture(&self) -> Vec<u8> {
         use base64::Engine as _;
-        let shot = self.call("Page.captureScreenshot", json!({"format": "png"})).await;
+        let shot = self
+            .call("Page.captureScreenshot", json!({"format": "webp", "quality": 82}))
+            .await;
         let data = shot["data"].as_str().expect("a picture");
-        base64::engine::general_purpose::STANDARD.decode(data).expect("base64")
+        base64::engine::general_purpose::STANDARD
+            .decode(data)
+            .expect("base64")
     }
 }

@@ -36,7 +36,10 @@ impl Served {
         let fixture = Fixture::sqlite();
         let store = fixture.open().await;
         fill(&*store).await;
-        let runner = Runner::builder(store).max_entries(1_000).build().expect("a runner");
+        let runner = Runner::builder(store)
+            .max_entries(1_000)
+            .build()
+            .expect("a runner");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -58,9 +61,21 @@ impl Served {
 
     /// Makes a token; the service knows of it soon.
     pub(crate) fn token(&self, role: Role, tenants: &[&str]) -> String {
-        let named = tenants.iter().map(|name| TenantId::new(*name).expect("a tenant")).collect();
-        let tenants = if tenants.is_empty() { Tenants::All } else { Tenants::Named(named) };
-        token(&self.folder, &format!("{role}-{}", tenants_name(&tenants)), role, tenants)
+        let named = tenants
+            .iter()
+            .map(|name| TenantId::new(*name).expect("a tenant"))
+            .collect();
+        let tenants = if tenants.is_empty() {
+            Tenants::All
+        } else {
+            Tenants::Named(named)
+        };
+        token(
+            &self.folder,
+            &format!("{role}-{}", tenants_name(&tenants)),
+            role,
+            tenants,
+        )
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -69,9 +84,21 @@ impl Served {
 
     /// Asks as a program does; gives the whole answer.
     pub(crate) async fn ask(&self, path: &str) -> String {
+        self.send("GET", path, "").await
+    }
+
+    /// Sends JSON as a program does.
+    pub(crate) async fn send(&self, method: &str, path: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.expect("a connection");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("a request is sent");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("a request is sent");
         let mut text = String::new();
         stream.read_to_string(&mut text).await.expect("an answer");
         text
@@ -103,24 +130,49 @@ fn token(folder: &TempDir, name: &str, role: Role, tenants: Tenants) -> String {
 
 /// Names that have broken pages elsewhere.
 pub(crate) const HOSTILE: &[(&str, &str)] = &[
-    ("hostile-1", "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"),
+    (
+        "hostile-1",
+        "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",
+    ),
     ("hostile-2", "\"><svg onload=document.title='owned'>"),
-    ("hostile-3", "\u{202e}gnitirw tfel-ot-thgir \u{5e9}\u{5dc}\u{5d5}\u{5dd}"),
+    (
+        "hostile-3",
+        "\u{202e}gnitirw tfel-ot-thgir \u{5e9}\u{5dc}\u{5d5}\u{5dd}",
+    ),
     ("hostile/4?a=b#c", "a code that is a path"),
     ("..", "a code that is a way up"),
     ("hostile-<b>5</b>", "{{7*7}} ${7*7} &lt;b&gt;"),
 ];
 
 async fn fill(store: &dyn Store) {
-    let (acme, other) = (TenantId::new("acme").expect("a tenant"), TenantId::new("other").expect("a tenant"));
+    let (acme, other) = (
+        TenantId::new("acme").expect("a tenant"),
+        TenantId::new("other").expect("a tenant"),
+    );
     let estate = Estate::new(1, 400);
     let long = CiDraft::new("hostile-long", "x".repeat(255), "SW");
-    let hostile = HOSTILE.iter().map(|(code, name)| CiDraft::new(*code, *name, "<i>SW</i>"));
+    let hostile = HOSTILE
+        .iter()
+        .map(|(code, name)| CiDraft::new(*code, *name, "<i>SW</i>"));
     let cis = estate.cis().chain(hostile).chain([long]);
     let cis = cis.map(|draft| draft.check(&acme).expect("a CI")).collect();
-    let secret = CiDraft::new("secret", "of another tenant", "SW").check(&other).expect("a CI");
-    let relations = estate.relations().map(|draft| draft.check(&acme).expect("a relation")).collect();
-    store.upsert_cis(cis, WriteOptions::default()).await.expect("CIs are written");
-    store.upsert_cis(vec![secret], WriteOptions::default()).await.expect("a CI is written");
-    store.upsert_relations(relations, WriteOptions::default()).await.expect("relations are written");
+    let secret = CiDraft::new("secret", "of another tenant", "SW")
+        .check(&other)
+        .expect("a CI");
+    let relations = estate
+        .relations()
+        .map(|draft| draft.check(&acme).expect("a relation"))
+        .collect();
+    store
+        .upsert_cis(cis, WriteOptions::default())
+        .await
+        .expect("CIs are written");
+    store
+        .upsert_cis(vec![secret], WriteOptions::default())
+        .await
+        .expect("a CI is written");
+    store
+        .upsert_relations(relations, WriteOptions::default())
+        .await
+        .expect("relations are written");
 }

@@ -3,9 +3,11 @@
 mod access;
 mod answers;
 mod broken;
+mod control;
 mod document;
 mod levels;
 mod metrics;
+mod pages;
 mod problems;
 mod service;
 mod socket;

@@ -41,6 +41,10 @@ impl Reply {
         serde_json::from_slice(&self.body).expect("a JSON body")
     }
 
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).expect("text")
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .get(name)
@@ -159,16 +163,26 @@ impl Service {
         self.get_with(uri, X_CI_TOKEN.as_str(), tokens).await
     }
 
-    async fn answer(&self, request: Request<Body>) -> Reply {
-        let (method, uri) = (request.method().clone(), request.uri().to_string());
-        let route = template(request.uri().path());
+    /// Sends a request for a page, whose answer is no JSON and not in the document.
+    pub(crate) async fn page(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.expect("no error");
         let (parts, body) = response.into_parts();
-        let reply = Reply {
+        Reply {
             status: parts.status.as_u16(),
             headers: parts.headers,
             body: to_bytes(body, usize::MAX).await.expect("a body").to_vec(),
-        };
+        }
+    }
+
+    /// The routes, for what is streamed.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Reply {
+        let (method, uri) = (request.method().clone(), request.uri().to_string());
+        let route = template(request.uri().path());
+        let reply = self.page(request).await;
         check(&reply, &method, &uri);
         if let Some(route) = route {
             self.is_documented(&method, &route, &reply);

@@ -192,7 +192,11 @@ impl Act {
     /// Writes a line of the audit log: who, what, about which tenant and CI, and how it ended.
     fn write_down(&self, caller: Option<&Grant>, response: &Response, began: Instant) {
         // A command names its subject in the body, and who signs in is known only afterwards.
-        let subject = response.extensions().get::<Subject>().cloned().unwrap_or_default();
+        let subject = response
+            .extensions()
+            .get::<Subject>()
+            .cloned()
+            .unwrap_or_default();
         let caller = caller.map(|grant| Arc::clone(&grant.name)).or(subject.caller);
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(

@@ -123,7 +123,9 @@ impl Warming {
     pub(crate) fn hottest(limit: Option<usize>) -> Result<Self, Problem> {
         match limit.unwrap_or(QUESTIONS) {
             most @ 1..=MAX_QUESTIONS => Ok(Self::Hottest(most)),
-            _ => Err(Problem::invalid(format!("`limit` must be from 1 to {MAX_QUESTIONS}"))),
+            _ => Err(Problem::invalid(format!(
+                "`limit` must be from 1 to {MAX_QUESTIONS}"
+            ))),
         }
     }
 }

@@ -27,9 +27,10 @@ use axum::middleware;
 
 use crate::web;
 
+pub use crate::web::pages;
 pub(crate) use access::Need;
-pub use answer::X_CACHE;
 pub(crate) use answer::Origin;
+pub use answer::X_CACHE;
 pub(crate) use cache::reason as drop_reason;
 pub(crate) use control::{Subject, Target, Warming, clear, invalidate, warm};
 pub(crate) use extract::{Segments, bytes as body_bytes};

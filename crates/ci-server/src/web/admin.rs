@@ -12,7 +12,11 @@ use crate::http::{self, AppState, Params, Problem, Subject, Target, Warming, bod
 /// Empties the cache.
 pub(crate) async fn clear(State(app): State<AppState>, shell: Shell) -> Response {
     let dropped = http::clear(&app);
-    done(&shell, &html! { (things(dropped, "answer", "answers")) " forgotten." }, Subject::default())
+    done(
+        &shell,
+        &html! { (things(dropped, "answer", "answers")) " forgotten." },
+        Subject::default(),
+    )
 }
 
 /// Drops some of it.

@@ -50,7 +50,14 @@ mod tests {
     #[test]
     fn what_pages_load_is_embedded_and_small() {
         let names: Vec<String> = Assets::iter().map(std::borrow::Cow::into_owned).collect();
-        for name in ["ci-cache.css", "graph.js", "htmx.min.js", "live.js", "uplot.min.css", "uplot.min.js"] {
+        for name in [
+            "ci-cache.css",
+            "graph.js",
+            "htmx.min.js",
+            "live.js",
+            "uplot.min.css",
+            "uplot.min.js",
+        ] {
             assert!(names.iter().any(|known| known == name), "{name} is missing");
             assert!(address("/x", name).starts_with(&format!("/x/assets/{name}?v=")));
         }

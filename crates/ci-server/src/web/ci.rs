@@ -27,9 +27,12 @@ pub(crate) async fn page(
     let view = segments.view(&params)?;
     let found = view.ci_page(CiRef::parse(segments.target()?)?).await?;
     let origin = Origin::of_parts(found.source, found.as_of.clone(), found.lag);
-    let (Some(ci), Some(neighbours), Some(composition), Some(impact)) =
-        (&found.detail, &found.neighbours, &found.composition, &found.impact)
-    else {
+    let (Some(ci), Some(neighbours), Some(composition), Some(impact)) = (
+        &found.detail,
+        &found.neighbours,
+        &found.composition,
+        &found.impact,
+    ) else {
         return Err(Problem::no_ci(None));
     };
     let links = Links::new(&shell.base, view.id().as_str());

@@ -10,14 +10,14 @@ use crate::http::{AppState, Params, Problem};
 
 /// The places of the panels, with their headings, in the order of the page. The figures come before all.
 const PLACES: &[(&str, &str, &str)] = &[
-    ("requests", "Requests by outcome", "wide"),
-    ("latency", "How long answers take", ""),
+    ("requests", "Requests by outcome", "wider"),
     ("feed", "Change feed", ""),
+    ("latency", "How long answers take", ""),
     ("reasons", "Invalidations by reason", ""),
-    ("tenants", "Tenants", ""),
+    ("tenants", "Tenants", "wide"),
     ("hottest", "Hottest keys", "wide"),
     ("slowest", "Slowest loads", "wide"),
-    ("drops", "Recent drops and their cause", "wide"),
+    ("drops", "Recent drops and their cause", "full"),
 ];
 
 /// The dashboard.

@@ -22,6 +22,8 @@ const GAP_Y: i32 = 16;
 const NEAR_X: i32 = 30;
 /// Around everything.
 const MARGIN: i32 = 20;
+/// The least that a picture shows, so that a small graph is not drawn with huge letters.
+const LEAST: (i32, i32) = (1_000, 480);
 /// Characters of a line within a box.
 const CHARS: usize = 26;
 /// Relations up to which each is named in the picture; else when it is pointed at.
@@ -48,9 +50,19 @@ struct Placed<'a> {
 impl<'a> Drawing<'a> {
     /// Gives up to `most` CIs of a graph, which has them by level and code, their places.
     pub(crate) fn of(graph: &'a Graph, most: usize) -> Self {
-        let mut nodes: Vec<Placed<'a>> = graph.items.iter().take(most).map(|node| Placed { node, x: 0, y: 0 }).collect();
-        let at: HashMap<CiId, usize> = nodes.iter().enumerate().map(|(at, placed)| (placed.node.ci.ci_id, at)).collect();
-        let ends = |relation: &'a Relation| Some((relation, *at.get(&relation.from_id)?, *at.get(&relation.to_id)?));
+        let mut nodes: Vec<Placed<'a>> = graph
+            .items
+            .iter()
+            .take(most)
+            .map(|node| Placed { node, x: 0, y: 0 })
+            .collect();
+        let at: HashMap<CiId, usize> = nodes
+            .iter()
+            .enumerate()
+            .map(|(at, placed)| (placed.node.ci.ci_id, at))
+            .collect();
+        let ends =
+            |relation: &'a Relation| Some((relation, *at.get(&relation.from_id)?, *at.get(&relation.to_id)?));
         let edges: Vec<_> = graph.relations.iter().filter_map(ends).collect();
         let columns = columns(&nodes, &edges);
         let tallest = columns.iter().map(|(_, column)| column.len()).max().unwrap_or(0);
@@ -89,9 +101,11 @@ impl<'a> Drawing<'a> {
 
     /// The picture. Every CI is a link to its graph.
     pub(crate) fn svg(&self, links: &Links) -> Markup {
+        let (width, height) = (self.width.max(LEAST.0), self.height.max(LEAST.1));
+        let (left, top) = ((self.width - width) / 2, (self.height - height) / 2);
         let is_named = self.edges.len() <= NAMED;
         html! {
-            svg class="graph" viewBox={ "0 0 " (self.width) " " (self.height) } xmlns="http://www.w3.org/2000/svg"
+            svg class="graph" viewBox={ (left) " " (top) " " (width) " " (height) } xmlns="http://www.w3.org/2000/svg"
                 role="group" aria-label="The graph, from the nearest to the farthest" tabindex="0" {
                 defs {
                     marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto" {
@@ -152,7 +166,9 @@ fn columns(nodes: &[Placed<'_>], edges: &[(&Relation, usize, usize)]) -> Vec<(u8
         // Twice the mean row of the related ones that have a row already, in whole numbers.
         let near = |at: &usize| {
             let rows: Vec<usize> = related[*at].iter().filter_map(|other| row[*other]).collect();
-            (2 * rows.iter().sum::<usize>()).checked_div(rows.len()).unwrap_or(usize::MAX)
+            (2 * rows.iter().sum::<usize>())
+                .checked_div(rows.len())
+                .unwrap_or(usize::MAX)
         };
         layer.sort_by_cached_key(|at| (near(at), *at));
         for (place, at) in layer.iter().enumerate() {
@@ -170,7 +186,11 @@ fn node(placed: &Placed<'_>, links: &Links) -> Markup {
         level => format!("{} away", things(level.into(), "step", "steps")),
     };
     let words = format!("{}, {}, {}, {distance}", ci.ci_code, ci.ci_name, ci.ci_type);
-    let class = if placed.node.level == 0 { "node root" } else { "node" };
+    let class = if placed.node.level == 0 {
+        "node root"
+    } else {
+        "node"
+    };
     html! {
         a class=(class) href=(links.graph(&ci.ci_code, ci.ci_id)) aria-label=(words) {
             title { (words) }

@@ -33,14 +33,23 @@ pub(crate) async fn tenants(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &["tenant"])?;
-    if let Some(tenant) = params.one("tenant")?.map(str::trim).filter(|name| !name.is_empty()) {
+    if let Some(tenant) = params
+        .one("tenant")?
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+    {
         let tenant = TenantId::new(tenant)?;
         return Ok(Redirect::to(Links::new(&shell.base, tenant.as_str()).search()).into_response());
     }
     let mut names = shell.tenants();
     if shell.may_control() {
         // Others may not hear of them.
-        names.extend(app.runner().tenants().into_iter().map(|(tenant, _)| tenant.to_string()));
+        names.extend(
+            app.runner()
+                .tenants()
+                .into_iter()
+                .map(|(tenant, _)| tenant.to_string()),
+        );
     }
     let content = html! {
         h1 { "Explorer" }
@@ -183,8 +192,14 @@ fn results(wish: &Wish, found: &Found, links: &Links) -> Markup {
     let words = keywords(&wish.text);
     let (marked, how) = match found.mode {
         SearchMode::Strict => (words, ""),
-        SearchMode::Recovered => (with_parts(&words), "Nothing has all of these words; this is what the identifiers in them name. "),
-        SearchMode::Broad => (with_parts(&words), "Nothing has all of these words; this is what has any of them. "),
+        SearchMode::Recovered => (
+            with_parts(&words),
+            "Nothing has all of these words; this is what the identifiers in them name. ",
+        ),
+        SearchMode::Broad => (
+            with_parts(&words),
+            "Nothing has all of these words; this is what has any of them. ",
+        ),
     };
     let total = found.total.unwrap_or(found.items.len() as u64);
     html! {
@@ -228,7 +243,10 @@ fn chosen(wish: &Wish, links: &Links) -> Markup {
 }
 
 fn title(field: &str) -> &'static str {
-    FACETS.iter().find(|(known, _)| *known == field).map_or("", |(_, title)| title)
+    FACETS
+        .iter()
+        .find(|(known, _)| *known == field)
+        .map_or("", |(_, title)| title)
 }
 
 fn row(ci: &CiSummary, marked: &[String], links: &Links) -> Markup {
@@ -280,10 +298,17 @@ mod tests {
         let address = wish.address(&links, None);
         assert_eq!(address, "/explore/acme?q=a%26b%20c&ci_type=S%3DW&without=owner");
         let query = address.split_once('?').map(|(_, query)| query);
-        let params = Params::parse(query, &["q", "ci_type", "status", "location", "owner", "without"]).unwrap();
+        let params =
+            Params::parse(query, &["q", "ci_type", "status", "location", "owner", "without"]).unwrap();
         assert_eq!(Wish::read(&params).unwrap().address(&links, None), address);
-        assert_eq!(wish.without("owner").without("ci_type").address(&links, None), "/explore/acme?q=a%26b%20c");
-        assert_eq!(Wish::default().address(&links, Some("x")), "/explore/acme?cursor=x");
+        assert_eq!(
+            wish.without("owner").without("ci_type").address(&links, None),
+            "/explore/acme?q=a%26b%20c"
+        );
+        assert_eq!(
+            Wish::default().address(&links, Some("x")),
+            "/explore/acme?cursor=x"
+        );
         assert_eq!(wish.filters().unwrap().len(), 2);
     }
 }

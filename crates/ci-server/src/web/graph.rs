@@ -39,7 +39,10 @@ pub(crate) async fn page(
     let params = Params::of_question(query.as_deref(), &["view", "depth", "direction"])?;
     let tenant = segments.view(&params)?;
     let view = params.word("view")?.unwrap_or(View::Neighbors);
-    let depth: Option<u8> = params.one("depth")?.filter(|text| !text.is_empty()).map_or(Ok(None), |_| params.number("depth"))?;
+    let depth: Option<u8> = params
+        .one("depth")?
+        .filter(|text| !text.is_empty())
+        .map_or(Ok(None), |_| params.number("depth"))?;
     let mut expand = Expand::builder(CiRef::parse(segments.target()?)?, view)
         .max_nodes(NODES)
         .max_edges(EDGES);

@@ -49,7 +49,9 @@ fn parts<'a>(text: &'a str, keywords: &[String]) -> Vec<(&'a str, bool)> {
 
 /// What is marked for a search that found nothing by all of its keywords: also their parts.
 pub(crate) fn with_parts(keywords: &[String]) -> Vec<String> {
-    let parts = keywords.iter().flat_map(|keyword| keyword.split(|c: char| !c.is_alphanumeric()));
+    let parts = keywords
+        .iter()
+        .flat_map(|keyword| keyword.split(|c: char| !c.is_alphanumeric()));
     let parts = parts.filter(|part| part.chars().count() > 1).map(str::to_owned);
     keywords.iter().cloned().chain(parts).collect()
 }
@@ -61,7 +63,9 @@ mod tests {
     fn marked(text: &str, keywords: &[&str]) -> String {
         let keywords: Vec<String> = keywords.iter().map(|keyword| (*keyword).to_owned()).collect();
         let html = highlighted(text, &keywords).into_string();
-        let inner = html.strip_prefix("<bdi>").and_then(|html| html.strip_suffix("</bdi>"));
+        let inner = html
+            .strip_prefix("<bdi>")
+            .and_then(|html| html.strip_suffix("</bdi>"));
         inner.unwrap().replace("<mark>", "[").replace("</mark>", "]")
     }
 
@@ -69,7 +73,10 @@ mod tests {
     fn places_are_found_in_any_case_as_a_search_does() {
         assert_eq!(marked("ERP orders", &["erp"]), "[ERP] orders");
         // The Kelvin sign, and the two small sigmas.
-        assert_eq!(marked("\u{212a}ilo ΣΑΣ σας", &["kilo", "σας"]), "[\u{212a}ilo] [ΣΑΣ] [σας]");
+        assert_eq!(
+            marked("\u{212a}ilo ΣΑΣ σας", &["kilo", "σας"]),
+            "[\u{212a}ilo] [ΣΑΣ] [σας]"
+        );
         assert_eq!(marked("straße STRASSE", &["straße"]), "[straße] STRASSE");
         assert_eq!(marked("İx", &["x"]), "İ[x]");
     }
@@ -85,7 +92,10 @@ mod tests {
 
     #[test]
     fn markup_in_a_text_stays_text() {
-        assert_eq!(marked("<script>alert(1)</script>", &["<SCRIPT>"]), "[&lt;script&gt;]alert(1)&lt;/script&gt;");
+        assert_eq!(
+            marked("<script>alert(1)</script>", &["<SCRIPT>"]),
+            "[&lt;script&gt;]alert(1)&lt;/script&gt;"
+        );
         assert_eq!(marked("a&b\"c", &["&"]), "a[&amp;]b&quot;c");
     }
 

@@ -44,7 +44,11 @@ impl Shell {
 
     /// Whether the caller may see the dashboard and use its controls.
     pub(crate) fn may_control(&self) -> bool {
-        self.is_open || self.caller.as_ref().is_some_and(|grant| grant.allows(Role::Admin, None))
+        self.is_open
+            || self
+                .caller
+                .as_ref()
+                .is_some_and(|grant| grant.allows(Role::Admin, None))
     }
 
     /// The tenants that a caller's token names; none where it is for all.

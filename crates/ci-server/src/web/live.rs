@@ -181,7 +181,8 @@ pub(crate) async fn live(State(app): State<AppState>) -> Result<Response, Proble
     run(&app);
     let live = &app.web().live;
     let Ok(place) = Arc::clone(&live.places).try_acquire_owned() else {
-        let detail = "as many dashboards are watched as may be at once; reload the page for the present figures";
+        let detail =
+            "as many dashboards are watched as may be at once; reload the page for the present figures";
         return Err(Problem::new(ProblemKind::Overloaded, detail));
     };
     let watcher = Watcher {

@@ -38,7 +38,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use ci_model::{Question, TenantId};
 use maud::html;
 use parking_lot::Mutex;
@@ -59,21 +59,60 @@ pub(crate) struct Web {
     pub(crate) hottest: Mutex<Vec<(TenantId, Question)>>,
 }
 
-/// Every page and what it takes. A test holds the routes against it.
-const PAGES: &[(&str, Need)] = &[
-    ("/", Need::Role(Role::Admin)),
-    ("/live", Need::Role(Role::Admin)),
-    ("/control/clear", Need::Role(Role::Admin)),
-    ("/control/invalidate", Need::Role(Role::Admin)),
-    ("/control/warm", Need::Role(Role::Admin)),
-    ("/explore", Need::Known),
-    ("/explore/{tenant}", Need::Role(Role::Read)),
-    ("/explore/{tenant}/{id_or_code}", Need::Role(Role::Read)),
-    ("/explore/{tenant}/{id_or_code}/graph", Need::Role(Role::Read)),
-    ("/sign-in", Need::Nothing),
-    ("/sign-out", Need::Nothing),
-    ("/assets/{name}", Need::Nothing),
-];
+/// A page, or what one loads.
+struct Page {
+    route: &'static str,
+    need: Need,
+    methods: &'static [&'static str],
+    handlers: fn() -> MethodRouter<AppState>,
+}
+
+const fn page(
+    route: &'static str,
+    need: Need,
+    methods: &'static [&'static str],
+    handlers: fn() -> MethodRouter<AppState>,
+) -> Page {
+    Page {
+        route,
+        need,
+        methods,
+        handlers,
+    }
+}
+
+/// Every page: one list makes the routes and says what they take.
+static PAGES: [Page; 12] = {
+    const ADMIN: Need = Need::Role(Role::Admin);
+    const READ: Need = Need::Role(Role::Read);
+    const ASK: &[&str] = &["GET"];
+    const DO: &[&str] = &["POST"];
+    [
+        page("/", ADMIN, ASK, || get(dashboard::page)),
+        page("/live", ADMIN, ASK, || get(live::live)),
+        page("/control/clear", ADMIN, DO, || post(admin::clear)),
+        page("/control/invalidate", ADMIN, DO, || post(admin::invalidate)),
+        page("/control/warm", ADMIN, DO, || post(admin::warm)),
+        page("/explore", Need::Known, ASK, || get(explore::tenants)),
+        page("/explore/{tenant}", READ, ASK, || get(explore::search)),
+        page("/explore/{tenant}/{id_or_code}", READ, ASK, || get(ci::page)),
+        page("/explore/{tenant}/{id_or_code}/graph", READ, ASK, || {
+            get(graph::page)
+        }),
+        page("/sign-in", Need::Nothing, &["GET", "POST"], || {
+            get(sign_in::form).post(sign_in::sign_in)
+        }),
+        page("/sign-out", Need::Nothing, DO, || post(sign_in::sign_out)),
+        page("/assets/{name}", Need::Nothing, ASK, || get(assets::asset)),
+    ]
+};
+
+/// Every page for people, by method and route: what is served beside the operations of the OpenAPI document.
+pub fn pages() -> Vec<(&'static str, &'static str)> {
+    let all = PAGES.iter();
+    all.flat_map(|page| page.methods.iter().map(|method| (*method, page.route)))
+        .collect()
+}
 
 /// Nothing but what this service serves, and nothing within a page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -81,19 +120,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 /// The routes of the pages.
 pub(crate) fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/", get(dashboard::page))
-        .route("/live", get(live::live))
-        .route("/control/clear", post(admin::clear))
-        .route("/control/invalidate", post(admin::invalidate))
-        .route("/control/warm", post(admin::warm))
-        .route("/explore", get(explore::tenants))
-        .route("/explore/{tenant}", get(explore::search))
-        .route("/explore/{tenant}/{id_or_code}", get(ci::page))
-        .route("/explore/{tenant}/{id_or_code}/graph", get(graph::page))
-        .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))
-        .route("/sign-out", post(sign_in::sign_out))
-        .route("/assets/{name}", get(assets::asset))
+    let pages = PAGES.iter();
+    pages.fold(Router::new(), |router, page| {
+        router.route(page.route, (page.handlers)())
+    })
 }
 
 /// What a page takes; nothing for what is none.
@@ -102,7 +132,7 @@ pub(crate) fn page_of(parts: &Parts, route: &str) -> Option<Need> {
         "" => "/",
         own => own,
     };
-    PAGES.iter().find(|(page, _)| *page == own).map(|(_, need)| *need)
+    PAGES.iter().find(|page| page.route == own).map(|page| page.need)
 }
 
 /// Makes every answer to somebody who asked for a page one, also an error, and says what pages may do.
@@ -125,7 +155,9 @@ pub(crate) async fn dress(State(app): State<AppState>, request: Request, next: N
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // With none at all a browser would not say where a form comes from, either.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
@@ -167,7 +199,9 @@ impl Asked {
         }
         let said = html! { (told.detail) "." };
         let page = if *is_part {
-            html! { p class="bad" role="alert" { (said) } }.into_string().into_response()
+            html! { p class="bad" role="alert" { (said) } }
+                .into_string()
+                .into_response()
         } else {
             let content = html! {
                 section class="card" {

@@ -66,7 +66,7 @@ fn figures(app: &AppState, savings: &Savings) -> Markup {
             (figure("Weight", &count(stats.weight), "1 an entry, unless entries are weighed"))
             (figure("Evictions", &count(cache.evictions), "for want of room"))
             (figure("Expired", &count(engine.expirations), "their time was over"))
-            (figure("Invalidated", &count(stats.coherence.dropped + engine.invalidations), "by changes and by command"))
+            (figure("Invalidated", &count(engine.invalidations), "by changes and by command"))
             (figure("Feed", feed.state.as_str(), &lag(feed.lag)))
         }
     }
@@ -128,7 +128,7 @@ fn latency(app: &AppState) -> Markup {
             thead { tr { th scope="col" { "" } th scope="col" { "Median" } th scope="col" { "99 %" } th scope="col" { "Measured" } } }
             tbody { (row("Hits", &seen.hits)) (row("Loads", &seen.loads)) }
         }
-        p class="note" { "Of the requests one in 64 is measured, of the loads all. Each figure is at most a quarter too high." }
+        p class="note" { "Of the requests one in 16 is measured, of the loads all. Each figure is at most a quarter too high." }
     }
 }
 
@@ -264,7 +264,13 @@ fn drops(app: &AppState) -> Markup {
 fn tenants(app: &AppState) -> Markup {
     let mut tenants = app.runner().tenants();
     let all = tenants.len();
-    tenants.sort_by(|one, other| other.1.entries.cmp(&one.1.entries).then_with(|| one.0.cmp(&other.0)));
+    tenants.sort_by(|one, other| {
+        other
+            .1
+            .entries
+            .cmp(&one.1.entries)
+            .then_with(|| one.0.cmp(&other.0))
+    });
     tenants.truncate(TENANTS);
     html! {
         @if tenants.is_empty() { p class="none" { "No tenant has cached answers." } } @else {

@@ -62,7 +62,9 @@ impl Sessions {
     pub(crate) fn grant(&self, access: &Access, headers: &HeaderMap) -> Option<Grant> {
         let name = name(secret(headers)?);
         let sessions = self.0.lock();
-        let session = sessions.get(&name).filter(|session| session.begun.elapsed() < LIFE)?;
+        let session = sessions
+            .get(&name)
+            .filter(|session| session.begun.elapsed() < LIFE)?;
         access.granted(&session.proof)
     }
 }
@@ -75,7 +77,9 @@ fn name(secret: &str) -> Name {
 fn secret(headers: &HeaderMap) -> Option<&str> {
     let values = headers.get_all(header::COOKIE).iter();
     let texts = values.filter_map(|value| value.to_str().ok());
-    let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let pairs = texts
+        .flat_map(|text| text.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
     let mut own = pairs.filter(|(name, _)| *name == COOKIE).map(|(_, value)| value);
     own.next().filter(|_| own.next().is_none())
 }
@@ -114,7 +118,9 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pairs = pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         pairs.collect()
     }
 
@@ -126,7 +132,14 @@ mod tests {
             (&[("sec-fetch-site", "same-site")], false),
             (&[("sec-fetch-site", "cross-site")], false),
             (&[("sec-fetch-site", "none")], false),
-            (&[("sec-fetch-site", "cross-site"), ("origin", "http://a:1"), ("host", "a:1")], false),
+            (
+                &[
+                    ("sec-fetch-site", "cross-site"),
+                    ("origin", "http://a:1"),
+                    ("host", "a:1"),
+                ],
+                false,
+            ),
             (&[("origin", "http://a:1"), ("host", "a:1")], true),
             (&[("origin", "http://A:1"), ("host", "a:1")], true),
             (&[("origin", "http://a:1"), ("host", "a:2")], false),
@@ -150,8 +163,14 @@ mod tests {
 
     #[test]
     fn one_cookie_counts_and_of_two_none() {
-        assert_eq!(secret(&headers(&[("cookie", "a=b; ci_cache_session=s")])), Some("s"));
-        assert_eq!(secret(&headers(&[("cookie", "ci_cache_session=s; ci_cache_session=t")])), None);
+        assert_eq!(
+            secret(&headers(&[("cookie", "a=b; ci_cache_session=s")])),
+            Some("s")
+        );
+        assert_eq!(
+            secret(&headers(&[("cookie", "ci_cache_session=s; ci_cache_session=t")])),
+            None
+        );
         assert_eq!(secret(&headers(&[("cookie", "xci_cache_session=s")])), None);
         assert_eq!(secret(&headers(&[])), None);
     }

@@ -28,7 +28,9 @@ pub(crate) async fn sign_in(
     let text = std::str::from_utf8(&bytes).map_err(|_| Problem::invalid("the form is not text"))?;
     let params = Params::parse(Some(text), &["token", "next"])?;
     let next = own_path(params.one("next")?);
-    let proof = app.access().proof(params.one("token")?.unwrap_or_default().trim());
+    let proof = app
+        .access()
+        .proof(params.one("token")?.unwrap_or_default().trim());
     let Some(proof) = proof.filter(|proof| app.access().granted(proof).is_some()) else {
         let mut response = page(&shell, next, true);
         *response.status_mut() = StatusCode::UNAUTHORIZED;
@@ -62,14 +64,20 @@ fn with_cookie(to: Redirect, secret: &str, shell: &Shell, headers: &HeaderMap) -
 
 /// Where one goes who has to sign in first.
 pub(crate) fn address(base: &str, next: &str) -> String {
-    format!("{base}/sign-in?next={}", utf8_percent_encode(next, NON_ALPHANUMERIC))
+    format!(
+        "{base}/sign-in?next={}",
+        utf8_percent_encode(next, NON_ALPHANUMERIC)
+    )
 }
 
 /// A path of this service, which an address made by somebody else need not be; the first page if it is none.
 fn own_path(next: Option<&str>) -> &str {
     // Browsers take `\` for `/`, leave tabs and line ends out, and read `//HOST` as another site.
     let is_own = |path: &&str| {
-        path.starts_with('/') && !path.starts_with("//") && !path.contains('\\') && !path.contains(char::is_control)
+        path.starts_with('/')
+            && !path.starts_with("//")
+            && !path.contains('\\')
+            && !path.contains(char::is_control)
     };
     next.filter(is_own).unwrap_or("/")
 }
@@ -110,6 +118,9 @@ mod tests {
         ] {
             assert_eq!(own_path(next), to, "{next:?}");
         }
-        assert_eq!(address("/x", "/explore/a?q=1"), "/x/sign-in?next=%2Fexplore%2Fa%3Fq%3D1");
+        assert_eq!(
+            address("/x", "/explore/a?q=1"),
+            "/x/sign-in?next=%2Fexplore%2Fa%3Fq%3D1"
+        );
     }
 }

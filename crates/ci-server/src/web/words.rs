@@ -81,6 +81,9 @@ mod tests {
             assert_eq!(time(Duration::from_nanos(nanos)), shown);
         }
         assert_eq!((percent(1, 3), percent(0, 0)), ("33.3 %".into(), "–".into()));
-        assert_eq!((things(1, "CI", "CIs"), things(2, "CI", "CIs")), ("1 CI".into(), "2 CIs".into()));
+        assert_eq!(
+            (things(1, "CI", "CIs"), things(2, "CI", "CIs")),
+            ("1 CI".into(), "2 CIs".into())
+        );
     }
 }

@@ -22,7 +22,8 @@
       height: 220,
       cursor: { drag: { x: false, y: false } },
       scales: { rate: { range: [0, 100] }, requests: { range: (_, least, most) => [0, Math.max(1, most || 0)] } },
-      axes: [axis({}), axis({ scale: "rate", values: (_, ticks) => ticks.map((tick) => tick + " %") }), axis({ scale: "requests", side: 1, grid: { show: false } })],
+      padding: [10, 8, 0, 8],
+      axes: [axis({ incrs: [1, 2, 5, 10, 30, 60, 120] }), axis({ scale: "rate", values: (_, ticks) => ticks.map((tick) => tick + " %") }), axis({ scale: "requests", side: 1, grid: { show: false } })],
       series: [
         {},
         { label: "Hit rate", scale: "rate", stroke: colour("--curve"), width: 2, spanGaps: true, value: (_, rate) => (rate == null ? "–" : rate + " %") },
@@ -44,6 +45,7 @@
     }
     liveness.textContent = "live";
     document.documentElement.dataset.live = "yes";
+    place.dataset.points = points.length;
   }
 
   draw();
