@@ -10,4 +10,5 @@ mod metrics;
 mod pages;
 mod problems;
 mod service;
+mod sessions;
 mod socket;

@@ -18,14 +18,14 @@ use crate::service::{Reply, Service};
 
 /// What a page takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
+pub(crate) enum Need {
     Nothing,
     Token,
     Role(Role),
 }
 
 /// Who may see and do what: the one table that says so. A page that is not in it fails the test.
-const PAGES: &[(&str, &str, Need)] = {
+pub(crate) const PAGES: &[(&str, &str, Need)] = {
     use Need::{Nothing, Token};
     const ADMIN: Need = Need::Role(Role::Admin);
     const READ: Need = Need::Role(Role::Read);
@@ -53,7 +53,7 @@ fn uri(route: &str) -> String {
         .replace("{name}", "live.js")
 }
 
-fn request(method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Request<Body> {
+pub(crate) fn request(method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Request<Body> {
     let request = Request::builder().method(method).uri(uri);
     let request = headers
         .iter()
@@ -62,10 +62,10 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Req
 }
 
 const BROWSER: (&str, &str) = ("accept", "text/html,*/*;q=0.8");
-const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
+pub(crate) const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
 
 /// Signs in, and gives the cookie.
-async fn session(service: &Service, token: &str) -> String {
+pub(crate) async fn session(service: &Service, token: &str) -> String {
     let reply = service
         .page(request(
             "POST",
@@ -84,12 +84,12 @@ async fn session(service: &Service, token: &str) -> String {
 }
 
 /// The status, without an answer that goes on for as long as one listens.
-async fn status(service: &Service, request: Request<Body>) -> (u16, Option<String>) {
+pub(crate) async fn status(service: &Service, request: Request<Body>) -> (u16, Option<String>) {
     let response = service.router().oneshot(request).await.expect("no error");
     let to = response
         .headers()
         .get("location")
-        .map(|to| to.to_str().unwrap().to_owned());
+        .map(|to| to.to_str().expect("text").to_owned());
     (response.status().as_u16(), to)
 }
 
@@ -149,89 +149,6 @@ async fn every_page_answers_everybody_as_the_table_says() {
                 );
             }
         }
-    }
-}
-
-/// A session is for pages: where it would count for the API, a form of another site could be sent there.
-#[tokio::test]
-async fn a_session_is_for_pages_and_ends() {
-    let fixture = Fixture::sqlite();
-    let mut guarded = Guarded::new(&fixture).await;
-    let token = guarded.token(&fixture, Role::Admin, &[]).await;
-    let service = &guarded.service;
-    let cookie = session(service, &token).await;
-    let page = async |uri: &str| {
-        service
-            .page(request("GET", uri, &[("cookie", &cookie)], ""))
-            .await
-            .status
-    };
-    assert_eq!(page("/explore").await, 200);
-    assert_eq!(page("/v1/acme/list").await, 401);
-    assert_eq!(page("/v1/cache/stats").await, 401);
-    // Another secret, and the same twice.
-    let other = format!("{}0", &cookie[..cookie.len() - 1]);
-    let twice = format!("{cookie}; {cookie}");
-    for wrong in [other, twice] {
-        let reply = service
-            .page(request("GET", "/explore", &[("cookie", &wrong)], ""))
-            .await;
-        assert!(reply.status == 401 || wrong == cookie, "{wrong}");
-    }
-    let out = service
-        .page(request("POST", "/sign-out", &[("cookie", &cookie), OWN], ""))
-        .await;
-    assert_eq!((out.status, out.header("location")), (303, Some("/sign-in")));
-    assert_eq!(page("/explore").await, 401);
-    for wrong in ["", "nonsense", &token[..token.len() - 1]] {
-        let reply = service
-            .page(request("POST", "/sign-in", &[OWN], &format!("token={wrong}")))
-            .await;
-        assert_eq!((reply.status, reply.header("set-cookie")), (401, None), "{wrong}");
-        assert!(
-            wrong.is_empty() || !reply.text().contains(wrong),
-            "it is shown again"
-        );
-    }
-}
-
-#[tokio::test]
-async fn no_page_of_another_site_changes_anything() {
-    let fixture = Fixture::sqlite();
-    let mut guarded = Guarded::new(&fixture).await;
-    let token = guarded.token(&fixture, Role::Admin, &[]).await;
-    let cookie = session(&guarded.service, &token).await;
-    let open = Service::empty(&fixture).await;
-    for service in [&guarded.service, &open] {
-        for (method, route, _) in PAGES.iter().filter(|(method, ..)| *method == "POST") {
-            for foreign in [
-                &[][..],
-                &[("sec-fetch-site", "cross-site")],
-                &[("sec-fetch-site", "same-site")],
-                &[("sec-fetch-site", "none")],
-                &[("origin", "http://evil.example"), ("host", "localhost:8642")],
-                &[("origin", "null"), ("host", "localhost:8642")],
-            ] {
-                let headers = [foreign, &[("cookie", cookie.as_str())]].concat();
-                let (status, _) = status(
-                    service,
-                    request(method, route, &headers, &format!("token={token}")),
-                )
-                .await;
-                assert_eq!(status, 403, "{route} {foreign:?}");
-            }
-        }
-        let own = [
-            ("origin", "http://localhost:8642"),
-            ("host", "localhost:8642"),
-            ("cookie", cookie.as_str()),
-        ];
-        assert_eq!(
-            status(service, request("POST", "/control/clear", &own, ""))
-                .await
-                .0,
-            200
-        );
     }
 }
 

@@ -132,11 +132,13 @@ impl<'a> Drawing<'a> {
             from_x + from_bend,
             to_x + to_bend
         );
+        let x = i32::midpoint(from_x, to_x) + (from_bend + to_bend) / 4;
+        let y = i32::midpoint(from_y, to_y) - 3;
         let words = format!("{} {} {}", relation.from, relation.rel_type, relation.to);
         html! {
             path class="edge" d=(path) marker-end="url(#arrow)" { title { (words) } }
             @if is_named {
-                text class="kind" x=((from_x + to_x + (from_bend + to_bend) / 2) / 2) y=((from_y + to_y) / 2 - 3)
+                text class="kind" x=(x) y=(y)
                     text-anchor="middle" aria-hidden="true" { (cut(relation.rel_type.as_str())) }
             }
         }

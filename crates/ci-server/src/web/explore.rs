@@ -128,9 +128,10 @@ impl Wish {
             });
         }
         parts.extend(cursor.map(|cursor| format!("cursor={}", encoded(cursor))));
-        match parts.is_empty() {
-            true => links.search().to_owned(),
-            false => format!("{}?{}", links.search(), parts.join("&")),
+        if parts.is_empty() {
+            links.search().to_owned()
+        } else {
+            format!("{}?{}", links.search(), parts.join("&"))
         }
     }
 }

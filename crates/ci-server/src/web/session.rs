@@ -116,6 +116,7 @@ pub(crate) fn is_over_tls(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{NewToken, Role, Tenants, TokenFile};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let pairs = pairs
@@ -173,5 +174,50 @@ mod tests {
         );
         assert_eq!(secret(&headers(&[("cookie", "xci_cache_session=s")])), None);
         assert_eq!(secret(&headers(&[])), None);
+    }
+
+    /// A file with one token, and the token.
+    fn tokens() -> (tempfile::TempDir, std::path::PathBuf, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens.json");
+        let new = NewToken {
+            name: "one".into(),
+            role: Role::Read,
+            tenants: Tenants::All,
+            expires: None,
+        };
+        let token = TokenFile::change(&path, |file| file.create(new)).unwrap();
+        (folder, path, token)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_ends_with_its_token() {
+        let (_folder, path, token) = tokens();
+        let access = Access::by_file(&path).unwrap();
+        let sessions = Sessions::default();
+        let secret = sessions.begin(access.proof(&token).unwrap());
+        assert!(!secret.contains(&token) && !token.contains(&secret));
+        let cookie = format!("{COOKIE}={secret}");
+        let headers: HeaderMap = [(header::COOKIE, cookie.parse().unwrap())].into_iter().collect();
+        assert_eq!(&*sessions.grant(&access, &headers).unwrap().name, "one");
+        TokenFile::change(&path, |file| file.revoke("one")).unwrap();
+        let _over = tokio::time::timeout(Duration::from_secs(3), access.watch()).await;
+        assert!(sessions.grant(&access, &headers).is_none());
+    }
+
+    #[test]
+    fn sessions_are_bounded_and_the_oldest_gives_way() {
+        let (_folder, path, token) = tokens();
+        let access = Access::by_file(&path).unwrap();
+        let sessions = Sessions::default();
+        let begin = || sessions.begin(access.proof(&token).unwrap());
+        let is_there = |secret: &str| {
+            let cookie = format!("{COOKIE}={secret}").parse().unwrap();
+            let headers: HeaderMap = [(header::COOKIE, cookie)].into_iter().collect();
+            sessions.grant(&access, &headers).is_some()
+        };
+        let secrets: Vec<String> = (0..=MOST).map(|_| begin()).collect();
+        assert!(!is_there(&secrets[0]) && secrets[1..].iter().all(|secret| is_there(secret)));
+        assert_eq!(sessions.0.lock().len(), MOST);
     }
 }
