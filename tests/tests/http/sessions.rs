@@ -37,6 +37,20 @@ async fn a_session_is_for_pages_and_ends() {
             .await;
         assert!(reply.status == 401 || wrong == cookie, "{wrong}");
     }
+    // A part of a page for which there is no session any more: the browser goes to sign in, and comes back to the page.
+    for (method, path, next) in [
+        ("GET", "/explore/acme?q=a", "%2Fexplore%2Facme%3Fq%3Da"),
+        ("POST", "/control/warm", "%2F"),
+    ] {
+        let part = service
+            .page(request(method, path, &[OWN, ("hx-request", "true")], ""))
+            .await;
+        let to = format!("/sign-in?next={next}");
+        assert_eq!(
+            (part.status, part.header("hx-redirect")),
+            (401, Some(to.as_str()))
+        );
+    }
     let out = service
         .page(request("POST", "/sign-out", &[("cookie", &cookie), OWN], ""))
         .await;

@@ -16,7 +16,7 @@ const COLUMN: usize = 18;
 const WIDTH: i32 = 200;
 const HEIGHT: i32 = 44;
 /// Between boxes.
-const GAP_X: i32 = 90;
+const GAP_X: i32 = 120;
 const GAP_Y: i32 = 16;
 /// Between two columns of one layer.
 const NEAR_X: i32 = 30;
@@ -27,7 +27,7 @@ const LEAST: (i32, i32) = (1_000, 480);
 /// Characters of a line within a box.
 const CHARS: usize = 26;
 /// Relations up to which each is named in the picture; else when it is pointed at.
-const NAMED: usize = 24;
+const NAMED: usize = 8;
 
 /// A graph with places for its CIs.
 #[derive(Debug)]
@@ -212,4 +212,112 @@ fn cut(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().take(CHARS - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ci_model::{CiCode, CiSummary, RelationType, TenantId};
+
+    use super::*;
+
+    fn ci(code: &str) -> CiSummary {
+        let code = CiCode::new(code).unwrap();
+        CiSummary {
+            ci_id: CiId::derived(&TenantId::new("acme").unwrap(), &code),
+            ci_code: code,
+            ci_name: "n".into(),
+            ci_type: "t".into(),
+            ci_subtype: None,
+            ci_category: None,
+            status: None,
+            location: None,
+            owner: None,
+        }
+    }
+
+    /// A root, and for each level so many CIs, each related to one of the level before.
+    fn graph(levels: &[usize]) -> Graph {
+        let mut items = vec![Node {
+            ci: ci("root"),
+            level: 0,
+        }];
+        let mut relations = Vec::new();
+        let mut before = vec![ci("root")];
+        for (level, count) in (1..).zip(levels) {
+            let layer: Vec<CiSummary> = (0..*count).map(|at| ci(&format!("{level}-{at:03}"))).collect();
+            for (at, ci) in layer.iter().enumerate() {
+                // The other way round, so that an order by code alone would cross every line.
+                let from = &before[before.len() - 1 - at % before.len()];
+                relations.push(Relation {
+                    from: from.ci_code.clone(),
+                    to: ci.ci_code.clone(),
+                    rel_type: RelationType::new("USES").unwrap(),
+                    from_id: from.ci_id,
+                    to_id: ci.ci_id,
+                });
+                items.push(Node {
+                    ci: ci.clone(),
+                    level,
+                });
+            }
+            before = layer;
+        }
+        Graph {
+            root: items[0].ci.ci_id,
+            missing: Vec::new(),
+            items,
+            relations,
+            nodes_truncated: false,
+            edges_truncated: false,
+        }
+    }
+
+    #[test]
+    fn boxes_are_apart_within_the_picture_and_farther_ones_farther_right() {
+        for levels in [&[][..], &[1], &[3, 7, 2], &[60, 5], &[140, 140]] {
+            let graph = graph(levels);
+            let drawing = Drawing::of(&graph, DRAWN);
+            assert_eq!(drawing.nodes(), graph.items.len().min(DRAWN));
+            for (at, one) in drawing.nodes.iter().enumerate() {
+                assert!(one.x >= MARGIN && one.x + WIDTH + MARGIN <= drawing.width);
+                assert!(one.y >= MARGIN && one.y + HEIGHT + MARGIN <= drawing.height);
+                for other in &drawing.nodes[..at] {
+                    let apart = (one.x - other.x).abs() >= WIDTH || (one.y - other.y).abs() >= HEIGHT;
+                    assert!(
+                        apart,
+                        "{levels:?}: {} and {}",
+                        one.node.ci.ci_code, other.node.ci.ci_code
+                    );
+                    let is_behind = one.node.level > other.node.level;
+                    assert!(!is_behind || one.x >= other.x + WIDTH + GAP_X);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_cross_less_than_by_code() {
+        let graph = graph(&[6, 6]);
+        let drawing = Drawing::of(&graph, DRAWN);
+        let last = drawing.edges.iter().filter(|(_, from, _)| *from != 0);
+        let level = last.map(|(_, from, to)| (drawing.nodes[*from].y, drawing.nodes[*to].y));
+        assert!(level.clone().count() == 6 && level.into_iter().all(|(from, to)| from == to));
+    }
+
+    #[test]
+    fn a_relation_to_what_is_not_drawn_is_left_out() {
+        let graph = graph(&[9]);
+        let drawing = Drawing::of(&graph, 4);
+        assert_eq!((drawing.nodes(), drawing.edges()), (4, 3));
+        let svg = drawing.svg(&Links::new("", "acme")).into_string();
+        assert_eq!(svg.matches("<a ").count(), 4);
+        assert!(svg.contains("href=\"/explore/acme/1-002/graph\"") && !svg.contains("1-003"));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(cut("short"), "short");
+        let cut = cut(&"é".repeat(40));
+        assert!(cut.chars().count() == CHARS && cut.ends_with('…'));
+    }
 }

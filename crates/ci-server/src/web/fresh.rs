@@ -1,5 +1,7 @@
 //! How fresh what a page shows is.
 
+use std::time::Duration;
+
 use maud::{Markup, html};
 
 use super::words::time;
@@ -10,7 +12,7 @@ pub(crate) fn fresh(origin: &Origin, has_parts: bool) -> Markup {
     html! {
         p class="fresh" data-source=(if origin.source().is_hit() { "hit" } else { "miss" }) {
             @if origin.source().is_hit() { "From memory (hit)" } @else { "From the database (miss)" }
-            @if has_parts { ", all parts at one state" } @else { ", " (time(origin.age())) " old" }
+            @if has_parts { ", all parts at one state" } @else if origin.age() > Duration::ZERO { ", " (time(origin.age())) " old" }
             @match origin.lag() {
                 Some(lag) => { ", at most " (time(lag)) " behind the database" }
                 None => ", nobody knows how far behind the database",

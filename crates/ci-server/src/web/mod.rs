@@ -189,7 +189,10 @@ impl Asked {
         let Shell { base, is_part, .. } = &self.shell;
         if told.kind == ProblemKind::Unauthenticated {
             if *is_part {
-                if let Ok(to) = HeaderValue::try_from(sign_in::address(base, "/")) {
+                // The explorer's parts are at the address of their page, the commands at one of their own.
+                let is_page = self.path.starts_with("/explore");
+                let next = if is_page { self.path.as_str() } else { "/" };
+                if let Ok(to) = HeaderValue::try_from(sign_in::address(base, next)) {
                     response.headers_mut().insert(HX_REDIRECT, to);
                 }
             } else if self.is_visit {

@@ -125,7 +125,7 @@ fn latency(app: &AppState) -> Markup {
     };
     html! {
         table {
-            thead { tr { th scope="col" { "" } th scope="col" { "Median" } th scope="col" { "99 %" } th scope="col" { "Measured" } } }
+            thead { tr { th scope="col" { "" } th scope="col" { "Median" } th scope="col" { "99 %" } th scope="col" { "Count" } } }
             tbody { (row("Hits", &seen.hits)) (row("Loads", &seen.loads)) }
         }
         p class="note" { "Of the requests one in 16 is measured, of the loads all. Each figure is at most a quarter too high." }
@@ -187,7 +187,9 @@ fn hottest(app: &AppState) -> Markup {
             table {
                 thead {
                     tr {
-                        @for name in ["Key", "Tenant", "Question", "About", "Hits", "Results", "Age"] { th scope="col" { (name) } }
+                        @for name in ["Key", "Tenant", "Question", "About", "Hits", "Results", "Age"] {
+                            th scope="col" class=[(name == "About").then_some("text")] { (name) }
+                        }
                     }
                 }
                 tbody {
@@ -221,7 +223,9 @@ fn slowest(app: &AppState) -> Markup {
         @if loads.is_empty() { p class="none" { "Nothing was loaded yet." } } @else {
             table {
                 thead {
-                    tr { @for name in ["Took", "Tenant", "Question", "Queries", "Ago"] { th scope="col" { (name) } } }
+                    tr { @for name in ["Took", "Tenant", "Question", "Queries", "Ago"] {
+                        th scope="col" class=[(name == "Question").then_some("text")] { (name) }
+                    } }
                 }
                 tbody {
                     @for slow in loads.iter().take(ROWS) {
@@ -245,7 +249,9 @@ fn drops(app: &AppState) -> Markup {
     html! {
         @if drops.is_empty() { p class="none" { "No change has dropped an entry yet." } } @else {
             table {
-                thead { tr { @for name in ["Ago", "Key", "Reason", "Change"] { th scope="col" { (name) } } } }
+                thead { tr { @for name in ["Ago", "Key", "Reason", "Change"] {
+                    th scope="col" class=[(name == "Change").then_some("text")] { (name) }
+                } } }
                 tbody {
                     @for dropped in drops.iter().rev().take(ROWS) {
                         tr {
