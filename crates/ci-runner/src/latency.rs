@@ -1,6 +1,6 @@
 //! How long answers take: a sample of the hits, every load, and the slowest loads by name.
 //!
-//! Two reads of the clock take as long as a good part of a hit, so one request in 16 is measured. Times go into buckets whose bounds are at most a
+//! Two reads of the clock take as long as a good part of a hit, so one request in 64 is measured. Times go into buckets whose bounds are at most a
 //! quarter apart, which takes 2 KiB for good.
 
 use std::array;
@@ -15,7 +15,7 @@ use crate::events::Load;
 use crate::{Runner, Source};
 
 /// Of so many requests of a thread the first is measured.
-const SAMPLE: u32 = 16;
+const SAMPLE: u32 = 64;
 /// Buckets for any time of 64 bits: four for each power of two.
 const BUCKETS: usize = 252;
 /// Slow loads that are remembered.
@@ -37,7 +37,7 @@ pub struct Latency {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Latencies {
-    /// Requests for one answer that memory had: one of 16 is measured.
+    /// Requests for one answer that memory had: one of 64 is measured.
     pub hits: Latency,
     /// Loads that went well, from asking for a connection to the answer.
     pub loads: Latency,
@@ -178,7 +178,7 @@ impl Slowest {
 }
 
 impl Runner {
-    /// How long hits and loads took since the runner was built. Loads are all measured, of the requests one in 16. Cost: some
+    /// How long hits and loads took since the runner was built. Loads are all measured, of the requests one in 64. Cost: some
     /// hundred reads of counters.
     pub fn latencies(&self) -> Latencies {
         let times = &self.inner().times;
@@ -253,8 +253,8 @@ mod tests {
     }
 
     #[test]
-    fn one_request_of_16_is_measured() {
-        let thread = std::thread::spawn(|| (0..160).filter(|_| sampled().is_some()).count());
+    fn one_request_of_64_is_measured() {
+        let thread = std::thread::spawn(|| (0..640).filter(|_| sampled().is_some()).count());
         assert_eq!(thread.join().unwrap(), 10);
     }
 }

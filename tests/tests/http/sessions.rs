@@ -1,6 +1,6 @@
 //! Browsers that were let in: what their sessions are for, what no other site can do with them, what is written down of them.
 
-use std::sync::{Arc, Mutex};
+use std::cell::RefCell;
 
 use axum::http::Method;
 use ci_server::access::Role;
@@ -108,18 +108,41 @@ async fn no_page_of_another_site_changes_anything() {
     }
 }
 
-/// A log that can be read.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What this thread logged since it began to listen.
+    static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+/// The log of the thread that writes. One subscriber serves the whole program: with one for a thread, whether a line is written at all
+/// is decided by whichever thread comes by it first.
+struct Log;
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+        LOG.with_borrow_mut(|log| log.iter_mut().for_each(|log| log.extend_from_slice(bytes)));
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+impl Log {
+    /// Listens from now on.
+    fn begin() {
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(|| Self)
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).expect("nobody else listens");
+        LOG.set(Some(Vec::new()));
+    }
+
+    /// What was written.
+    fn text() -> String {
+        String::from_utf8(LOG.take().unwrap_or_default()).expect("text")
     }
 }
 
@@ -129,14 +152,7 @@ async fn what_is_done_is_written_down_and_no_secret_is() {
     let mut guarded = Guarded::new(&fixture).await;
     let token = guarded.token(&fixture, Role::Admin, &[]).await;
     let service = &guarded.service;
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _log = tracing::subscriber::set_default(subscriber);
+    Log::begin();
     let wrong = format!("{}{}", &token[..token.len() - 8], "deadbeef");
     service
         .page(request("POST", "/sign-in", &[OWN], &format!("token={wrong}")))
@@ -161,7 +177,7 @@ async fn what_is_done_is_written_down_and_no_secret_is() {
         .await;
     assert_eq!(reply.status, 200);
     service.page(request("POST", "/sign-out", &signed, "")).await;
-    let text = String::from_utf8(log.0.lock().expect("not poisoned").clone()).expect("text");
+    let text = Log::text();
     let lines: Vec<&str> = text
         .lines()
         .filter(|line| line.contains("ci_cache::audit"))

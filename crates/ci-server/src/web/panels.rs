@@ -128,7 +128,7 @@ fn latency(app: &AppState) -> Markup {
             thead { tr { th scope="col" { "" } th scope="col" { "Median" } th scope="col" { "99 %" } th scope="col" { "Count" } } }
             tbody { (row("Hits", &seen.hits)) (row("Loads", &seen.loads)) }
         }
-        p class="note" { "Of the requests one in 16 is measured, of the loads all. Each figure is at most a quarter too high." }
+        p class="note" { "Of the requests one in 64 is measured, of the loads all. Each figure is at most a quarter too high." }
     }
 }
 
