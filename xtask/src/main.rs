@@ -9,6 +9,7 @@ mod asan;
 mod bench;
 mod bench_engine;
 mod check;
+mod chromium;
 mod counts;
 mod demo;
 mod doc;

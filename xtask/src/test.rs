@@ -10,7 +10,7 @@ use anyhow::{bail, ensure};
 use crate::check::{self, Tool};
 use crate::counts::Counts;
 use crate::postgres::{self, Server};
-use crate::{process, promtool, tidy};
+use crate::{chromium, process, promtool, tidy};
 
 /// What `--long` tells the tests: ours look for the first variable, property tests without a number of their own obey the
 /// second.
@@ -150,6 +150,7 @@ impl Run<'_> {
 
     fn tests(&mut self) -> anyhow::Result<()> {
         let promtool = promtool::find_or_install()?;
+        let chromium = chromium::find_or_install()?;
         let server = Server::start()?;
         println!("private PostgreSQL {} at {}", server.major(), server.url());
         let mut command = process::cargo(self.root);
@@ -160,7 +161,8 @@ impl Run<'_> {
             .arg("--")
             .args(&self.options.filter)
             .env(postgres::ENV, server.url())
-            .env(promtool::ENV, promtool);
+            .env(promtool::ENV, promtool)
+            .env(chromium::ENV, chromium);
         if self.options.long {
             command.envs(LONG_ENV.iter().copied());
         }

@@ -14,6 +14,7 @@ use ci_store::Store;
 
 use crate::coherence::{self, Follow, Pace};
 use crate::gather::Gathering;
+use crate::latency::Times;
 use crate::runner::{Inner, OwnHistory};
 use crate::savings::Costs;
 use crate::tally::Tallies;
@@ -322,6 +323,7 @@ impl RunnerBuilder {
             prime: self.prime,
             tallies: Tallies::new(self.tenants_apart),
             costs: Costs::default(),
+            times: Times::default(),
             loading: AtomicU64::new(0),
             warm,
         });

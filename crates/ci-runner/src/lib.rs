@@ -36,6 +36,7 @@
 //! # Ok(()) }
 //! ```
 
+mod again;
 mod answer;
 mod batch;
 mod builder;
@@ -45,6 +46,7 @@ mod desk;
 mod error;
 mod events;
 mod gather;
+mod latency;
 mod level;
 mod load;
 #[cfg(feature = "metrics")]
@@ -73,16 +75,18 @@ mod watch;
 mod write;
 mod writer;
 
+pub use again::AskedAgain;
 pub use answer::{Answer, Reply, SearchMode, SearchResult, Source};
 pub use builder::RunnerBuilder;
 pub use changes::{Changes, Following, News, TenantChange};
 pub use ci_cache_core::ci::matching::Reason;
-pub use ci_cache_core::ci::{TenantPolicy, TenantShares, TenantStats};
+pub use ci_cache_core::ci::{EntrySummary, TenantPolicy, TenantShares, TenantStats};
 pub use ci_cache_core::coherence::{CoherenceStats, Dropped, Why};
 pub use coherence::{FeedState, FeedStatus};
 pub use desk::{CiPage, Dashboard};
 pub use error::{Error, Result};
 pub use events::{Event, Events, Load};
+pub use latency::{Latencies, Latency, SlowLoad};
 pub use level::Level;
 pub use page::Page;
 pub use request::{Facet, SearchPage, SearchRequest};

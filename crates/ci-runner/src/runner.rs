@@ -16,6 +16,7 @@ use crate::answer::Cached;
 use crate::builder::RunnerBuilder;
 use crate::coherence::{FeedStatus, Follow, UNFOLLOWED};
 use crate::gather::Gathering;
+use crate::latency::Times;
 use crate::savings::Costs;
 use crate::tally::Tallies;
 use crate::through::Through;
@@ -71,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) tallies: Tallies,
     /// What loads cost.
     pub(crate) costs: Costs,
+    /// How long answers took.
+    pub(crate) times: Times,
     /// Loads under way.
     pub(crate) loading: AtomicU64,
     /// What is carried over a restart.
@@ -149,6 +152,8 @@ pub struct Stats {
     pub cache: CiStats,
     /// Changes that were matched, and what became of entries and publications.
     pub coherence: CoherenceStats,
+    /// What the entries weigh together, in the unit of the capacity.
+    pub weight: u64,
     /// Statements that loads have run on the database.
     pub statements: u64,
     /// Questions that were answered past the cache because memory could not keep the level's promise.
@@ -194,6 +199,7 @@ impl Runner {
         Stats {
             cache: self.inner.cache.stats(),
             coherence: self.inner.cache.coherence(),
+            weight: self.inner.cache.weight(),
             statements: self.inner.statements.load(Ordering::Relaxed),
             through: self.inner.through.count(),
             again: self.inner.again.load(Ordering::Relaxed),

@@ -86,9 +86,9 @@ impl Tenant {
         self.count(kind, ended, 1);
     }
 
-    /// Forgets every cached answer of this tenant; loads under way are answered but not kept. Walks all entries.
-    pub fn invalidate(&self) {
-        self.inner.cache.invalidate_tenant(&self.id);
+    /// Forgets every cached answer of this tenant, and says how many; loads under way are answered but not kept. Walks all entries.
+    pub fn invalidate(&self) -> usize {
+        self.inner.cache.invalidate_tenant(&self.id)
     }
 }
 

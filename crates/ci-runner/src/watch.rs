@@ -101,6 +101,10 @@ impl<'a> Watch<'a> {
     /// The load is over, well or with an error. Errors are not measured: they may come at once or after a time-out.
     pub(crate) fn end(self, error: Option<&Error>) {
         let took = self.inner.cache.now().saturating_since(self.begun);
+        if error.is_none() {
+            let at = self.inner.cache.now();
+            self.inner.times.loaded(took, at, || self.load(took));
+        }
         let result = if error.is_none() { "ok" } else { "error" };
         metrics::loaded(&self.inner.name, self.asked.operation(), result, took);
         if error.is_none()
@@ -114,20 +118,25 @@ impl<'a> Watch<'a> {
         }
     }
 
-    #[cold]
-    fn tell(&self, took: Duration, is_slow: bool, error: Option<&Error>) {
-        let bus = &self.inner.follow.bus;
-        if !is_slow && !bus.is_heard() {
-            return;
-        }
-        let load = Load {
+    /// What was loaded, for people.
+    fn load(&self, took: Duration) -> Load {
+        Load {
             tenant: self.tenant.clone(),
             operation: self.asked.operation(),
             question: self.asked.to_string(),
             key: self.asked.key(self.tenant).map(|key| key.short()),
             took,
             statements: self.statements,
-        };
+        }
+    }
+
+    #[cold]
+    fn tell(&self, took: Duration, is_slow: bool, error: Option<&Error>) {
+        let bus = &self.inner.follow.bus;
+        if !is_slow && !bus.is_heard() {
+            return;
+        }
+        let load = self.load(took);
         if is_slow {
             tracing::warn!(
                 tenant = load.tenant.as_str(),

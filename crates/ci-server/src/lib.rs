@@ -22,4 +22,5 @@ pub mod access;
 pub mod cli;
 pub mod http;
 mod search;
+mod web;
 mod wire;

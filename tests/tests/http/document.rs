@@ -156,6 +156,7 @@ async fn every_documented_status_occurs() {
                 service.get(uri).await;
             }
         }
+        command_all(&service).await;
         seen.extend(service.seen());
     }
 
@@ -223,7 +224,19 @@ async fn refused(fixture: &Fixture) -> BTreeSet<Seen> {
     guarded.service.seen()
 }
 
+async fn command_all(service: &Service) {
+    for (command, body) in [
+        ("clear", json!({})),
+        ("invalidate", json!({"tenant": "acme"})),
+        ("warm", json!({})),
+    ] {
+        let uri = format!("/v1/cache/{command}");
+        service.json(Method::POST, &uri, body).await;
+    }
+}
+
 async fn all_reads(service: &Service) {
+    command_all(service).await;
     for uri in crate::problems::READS {
         let reply = service.get(uri).await;
         if let Some(etag) = reply.header("etag") {

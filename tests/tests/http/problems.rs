@@ -206,7 +206,7 @@ async fn paths_and_methods_that_are_not_there() {
     let fixture = Fixture::sqlite();
     let service = Service::empty(&fixture).await;
     for uri in [
-        "/",
+        "/nothing",
         "/v1",
         "/v1/acme",
         "/v1/acme/ciss",

@@ -41,6 +41,10 @@ impl Reply {
         serde_json::from_slice(&self.body).expect("a JSON body")
     }
 
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).expect("text")
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .get(name)
@@ -156,7 +160,7 @@ impl Service {
 
     /// Sends a request with headers and gives the answer as it is, whether it is documented or not.
     pub(crate) async fn raw(&self, method: Method, uri: &str, headers: &[(&str, &str)], body: Body) -> Reply {
-        self.sent(with_headers(method, uri, headers, body)).await
+        self.page(with_headers(method, uri, headers, body)).await
     }
 
     /// Sends a request with headers.
@@ -175,10 +179,15 @@ impl Service {
         self.get_with(uri, X_CI_TOKEN.as_str(), tokens).await
     }
 
+    /// The routes, for what is streamed.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     async fn answer(&self, request: Request<Body>) -> Reply {
         let (method, uri) = (request.method().clone(), request.uri().to_string());
         let route = template(request.uri().path());
-        let reply = self.sent(request).await;
+        let reply = self.page(request).await;
         check(&reply, &method, &uri);
         if let Some(route) = route {
             self.is_documented(&method, &route, &reply);
@@ -186,7 +195,8 @@ impl Service {
         reply
     }
 
-    async fn sent(&self, request: Request<Body>) -> Reply {
+    /// Sends a request and gives the answer as it is: that of a page is no JSON, and not in the document.
+    pub(crate) async fn page(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.expect("no error");
         let (parts, body) = response.into_parts();
         Reply {

@@ -138,3 +138,30 @@ async fn a_head_that_stalls_does_not_hold_up_the_end() {
     server.await.expect("no panic").expect("no error");
     drop(stalled);
 }
+
+/// Whoever watches a dashboard is told that it is over, and waits for nothing.
+#[tokio::test]
+async fn a_dashboard_that_is_watched_does_not_hold_up_the_end() {
+    let fixture = Fixture::sqlite();
+    let runner = Runner::builder(fixture.open().await).build().expect("a runner");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let state = AppState::new(runner, ServerOptions::default());
+    let server = tokio::spawn(serve(listener, state, async move {
+        let _ = stopped.await;
+    }));
+    let mut watched = ask(address, "/live").await;
+    let mut seen = String::new();
+    while !seen.contains("data:") {
+        let mut bytes = [0; 4_096];
+        let read = watched.read(&mut bytes).await.expect("it goes on");
+        assert!(read > 0, "it ended: {seen}");
+        seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
+    }
+    stop.send(()).expect("the server listens");
+    let rest = answer(watched).await;
+    server.await.expect("no panic").expect("no error");
+    // Ended in order, not cut: the last chunk is the empty one.
+    assert!(rest.ends_with("\r\n0\r\n\r\n") || rest == "0\r\n\r\n", "{rest:?}");
+}

@@ -178,11 +178,11 @@ where
         self.engine.cache().remove(key).is_some()
     }
 
-    /// Removes everything of a tenant and detaches its loads. Walks all entries, a shard at a time.
-    pub fn invalidate_tenant(&self, tenant: &TenantId) {
+    /// Removes everything of a tenant and detaches its loads; says how many live entries went. Walks all entries, a shard at a time.
+    pub fn invalidate_tenant(&self, tenant: &TenantId) -> usize {
         self.engine
             .cache()
-            .remove_where(|key, _| key.tenant() == tenant.as_str());
+            .remove_where(|key, _| key.tenant() == tenant.as_str())
     }
 
     /// Removes everything of every tenant and detaches every load, in constant time.
@@ -288,9 +288,16 @@ where
 
     /// Summarises up to `limit` live entries, most recently used first (roughly, with several shards).
     pub fn entries_summary(&self, limit: usize) -> Vec<EntrySummary> {
+        let entries = self.entries_with_keys(limit).into_iter();
+        entries.map(|(_, summary)| summary).collect()
+    }
+
+    /// The same, with their keys.
+    pub fn entries_with_keys(&self, limit: usize) -> Vec<(Key, EntrySummary)> {
         let now = self.now();
         let summary = |entry: EntrySnapshot<Key, CiShared<V>>| {
-            EntrySummary::new(&entry.key, entry.value.value(), entry.meta, now)
+            let summary = EntrySummary::new(&entry.key, entry.value.value(), entry.meta, now);
+            (entry.key, summary)
         };
         let entries = self.engine.cache().entries(limit);
         entries.into_iter().map(summary).collect()

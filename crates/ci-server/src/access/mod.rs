@@ -105,6 +105,13 @@ struct Known {
     grant: Arc<Grant>,
 }
 
+/// That somebody had a token, without its secret.
+#[derive(Debug, Clone)]
+pub(crate) struct Proof {
+    id: String,
+    digest: Digest,
+}
+
 type Table = HashMap<String, Known>;
 
 /// Decides which requests are answered. Cloning copies a pointer.
@@ -144,13 +151,29 @@ impl Access {
     /// What an `Authorization` header grants; none for an unknown token, a wrong secret, one that has expired, and anything else that
     /// is no token. Cost: a look-up and one SHA-256.
     pub fn grant(&self, authorization: &str) -> Option<Arc<Grant>> {
-        let guarded = self.0.as_ref()?;
         let (scheme, text) = authorization.split_once(' ')?;
-        let token = Token::parse(text.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"))?;
-        let table = guarded.table.load();
-        let known = table.get(token.id())?;
+        let text = scheme.eq_ignore_ascii_case("bearer").then(|| text.trim())?;
+        self.granted(&self.proof(text)?)
+    }
+
+    /// Checks the text of a token once and for all; none for what is no token of this service. Cost: a look-up and one SHA-256.
+    pub(crate) fn proof(&self, text: &str) -> Option<Proof> {
+        let token = Token::parse(text)?;
+        let table = self.0.as_ref()?.table.load();
+        let digest = table.get(token.id())?.digest;
+        digest.is_of(&token).then(|| Proof {
+            id: token.id().to_owned(),
+            digest,
+        })
+    }
+
+    /// What a token that was proven grants now; nothing once it has expired or was revoked.
+    pub(crate) fn granted(&self, proof: &Proof) -> Option<Arc<Grant>> {
+        let table = self.0.as_ref()?.table.load();
+        let known = table.get(&proof.id)?;
         let lives = known.expires.is_none_or(|end| now() < end.as_micros());
-        (known.digest.is_of(&token) && lives).then(|| Arc::clone(&known.grant))
+        // Another token may have come to the same id.
+        (known.digest == proof.digest && lives).then(|| Arc::clone(&known.grant))
     }
 
     /// Reads the file again every second, from what [`by_file`](Self::by_file) read on, until the future is dropped. What cannot be read

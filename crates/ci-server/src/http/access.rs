@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::request::Parts;
+use axum::http::{Method, header};
 use axum::response::{IntoResponse as _, Response};
 use ci_model::TenantId;
 
 use super::AppState;
+use super::control::Subject;
 use super::problem::{Problem, ProblemKind};
-use crate::access::Role;
+use crate::access::{Grant, Role};
+use crate::web;
 
 /// The target of the audit log: `CI_CACHE_LOG=ci_cache::audit=info` shows nothing else.
 const AUDIT: &str = "ci_cache::audit";
@@ -21,6 +24,8 @@ const AUDIT: &str = "ci_cache::audit";
 pub(crate) enum Need {
     /// Nothing: probes and the service's description, which tell nothing of any tenant.
     Nothing,
+    /// Any token that counts: of a page that shows no tenant's CIs.
+    Known,
     /// A token of this role, for the tenant in the path, or for all where there is none.
     Role(Role),
 }
@@ -53,57 +58,110 @@ pub(crate) async fn check<F>(app: &AppState, request: Request, next: impl FnOnce
 where
     F: Future<Output = Response>,
 {
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    // Without a route there is nothing to protect, and it says so.
-    let Some(Need::Role(role)) = route.as_ref().map(|route| need(request.method(), route.as_str())) else {
+    let Some(route) = request.extensions().get::<MatchedPath>().cloned() else {
+        // There is nothing to protect, and it says so.
         return next(request).await;
     };
-    if app.access().is_open() && role == Role::Read {
-        return next(request).await;
-    }
     let (mut parts, body) = request.into_parts();
+    let page = web::page_of(&parts, route.as_str());
+    let need = page.unwrap_or_else(|| need(&parts.method, route.as_str()));
+    let asks = matches!(parts.method, Method::GET | Method::HEAD);
+    if need == Need::Nothing && asks {
+        return next(Request::from_parts(parts, body)).await;
+    }
     let segments = RawPathParams::from_request_parts(&mut parts, app).await.ok();
     let named = |name: &str| {
         let mut all = segments.as_ref()?.iter();
         all.find(|(known, _)| *known == name).map(|(_, value)| value)
     };
     let began = Instant::now();
-    let (caller, refusal) = judge(app, &parts.headers, role, named("tenant"));
-    if refusal.is_none() && role == Role::Read {
+    let from = if page.is_some() { From::Page } else { From::Program };
+    let verdict = judge(app, &parts, need, from, named("tenant"));
+    let is_told = match need {
+        Need::Role(role) => verdict.refusal.is_some() || role > Role::Read,
+        Need::Nothing | Need::Known => verdict.refusal.is_some() || !asks,
+    };
+    if !is_told && page.is_none() {
         return next(Request::from_parts(parts, body)).await;
     }
-    let act = Act {
+    let act = is_told.then(|| Act {
         method: parts.method.clone(),
-        route: route.map_or_else(String::new, |route| route.as_str().to_owned()),
+        route: route.as_str().to_owned(),
         tenant: named("tenant").map(str::to_owned),
         target: named("id_or_code").map(str::to_owned),
-    };
-    let response = match refusal {
+    });
+    if let Some(grant) = &verdict.caller {
+        parts.extensions.insert(web::Caller(Arc::clone(grant)));
+    }
+    let mut response = match verdict.refusal {
         Some(problem) => problem.into_response(),
         None => next(Request::from_parts(parts, body)).await,
     };
-    act.write_down(caller.as_deref(), &response, began);
+    if let Some(act) = act {
+        act.write_down(verdict.caller.as_deref(), &response, began);
+    }
+    if let Some(grant) = verdict.caller {
+        response.extensions_mut().insert(web::Caller(grant));
+    }
     response
 }
 
+/// Who asks for a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// A program, by the API: a token is all that counts.
+    Program,
+    /// A browser, for a page: a session counts as well, and what changes something has to come from a page of this service.
+    Page,
+}
+
 /// Who it is, if that is known, and why the request may not go on, if it may not.
-fn judge(
-    app: &AppState,
-    headers: &HeaderMap,
-    role: Role,
-    tenant: Option<&str>,
-) -> (Option<Arc<str>>, Option<Problem>) {
-    let access = app.access();
-    if access.is_open() {
-        return (None, None);
+#[derive(Debug, Default)]
+struct Verdict {
+    caller: Option<Arc<Grant>>,
+    refusal: Option<Problem>,
+}
+
+impl Verdict {
+    fn refused(caller: Option<Arc<Grant>>, kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self {
+            caller,
+            refusal: Some(Problem::new(kind, detail)),
+        }
+    }
+}
+
+fn judge(app: &AppState, parts: &Parts, need: Need, from: From, tenant: Option<&str>) -> Verdict {
+    let (access, headers) = (app.access(), &parts.headers);
+    let asks = matches!(parts.method, Method::GET | Method::HEAD);
+    // No page of another site can send a token, but it can send a form, and the cookie of old browsers with it.
+    if from == From::Page
+        && !asks
+        && !headers.contains_key(header::AUTHORIZATION)
+        && !web::is_of_own_page(headers)
+    {
+        let detail = "this can be done from a page of this service alone";
+        return Verdict::refused(None, ProblemKind::Forbidden, detail);
+    }
+    if access.is_open() || need == Need::Nothing {
+        return Verdict::default();
     }
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     // Of two it would have to be guessed which one counts.
     let authorization = given.next().filter(|_| given.next().is_none());
-    let grant = authorization.and_then(|value| access.grant(value.to_str().ok()?));
+    let grant = match authorization {
+        None if from == From::Page => app.web().sessions.grant(access, headers),
+        value => value.and_then(|value| access.grant(value.to_str().ok()?)),
+    };
     let Some(grant) = grant else {
         let detail = "send `authorization: Bearer TOKEN` with a token of this service that has not expired";
-        return (None, Some(Problem::new(ProblemKind::Unauthenticated, detail)));
+        return Verdict::refused(None, ProblemKind::Unauthenticated, detail);
+    };
+    let Need::Role(role) = need else {
+        return Verdict {
+            caller: Some(grant),
+            refusal: None,
+        };
     };
     // What cannot be a tenant's name is nobody's; the handler says what is wrong with it to those who may ask about all.
     let tenant = tenant.map(TenantId::new);
@@ -112,14 +170,14 @@ fn judge(
         Some(Err(_)) | None => grant.allows(role, None),
     };
     if allows {
-        return (Some(Arc::clone(&grant.name)), None);
+        return Verdict {
+            caller: Some(grant),
+            refusal: None,
+        };
     }
     // The same words whether the tenant has what was asked for, has anything, or is one at all.
     let detail = format!("this takes a token of the role {role} for what the path names");
-    (
-        Some(Arc::clone(&grant.name)),
-        Some(Problem::new(ProblemKind::Forbidden, detail)),
-    )
+    Verdict::refused(Some(grant), ProblemKind::Forbidden, detail)
 }
 
 /// What is done or tried.
@@ -132,19 +190,26 @@ struct Act {
 
 impl Act {
     /// Writes a line of the audit log: who, what, about which tenant and CI, and how it ended.
-    fn write_down(&self, caller: Option<&str>, response: &Response, began: Instant) {
+    fn write_down(&self, caller: Option<&Grant>, response: &Response, began: Instant) {
+        // A command names its subject in the body, and who signs in is known only afterwards.
+        let subject = response
+            .extensions()
+            .get::<Subject>()
+            .cloned()
+            .unwrap_or_default();
+        let caller = caller.map(|grant| Arc::clone(&grant.name)).or(subject.caller);
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
             target: AUDIT,
-            caller,
+            caller = caller.as_deref(),
             method = %self.method,
             route = self.route,
-            tenant = self.tenant,
-            ci = self.target,
+            tenant = self.tenant.as_ref().or(subject.tenant.as_ref()),
+            ci = self.target.as_ref().or(subject.ci.as_ref()),
             status = response.status().as_u16(),
             millis,
             "{}",
-            if response.status().is_success() { "done" } else { "refused or failed" }
+            if response.status().is_success() || response.status().is_redirection() { "done" } else { "refused or failed" }
         );
     }
 }

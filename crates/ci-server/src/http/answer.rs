@@ -78,6 +78,26 @@ impl Origin {
         })
     }
 
+    /// From where.
+    pub(crate) fn source(&self) -> Source {
+        self.source
+    }
+
+    /// How long ago it was loaded.
+    pub(crate) fn age(&self) -> Duration {
+        self.age
+    }
+
+    /// The state at which it is true.
+    pub(crate) fn as_of(&self) -> Option<&Token> {
+        self.as_of.as_ref()
+    }
+
+    /// How far behind the database it may be.
+    pub(crate) fn lag(&self) -> Option<Duration> {
+        self.lag
+    }
+
     pub(crate) fn set(&self, headers: &mut HeaderMap) {
         let cache = if self.source.is_hit() { "hit" } else { "miss" };
         headers.insert(X_CACHE, HeaderValue::from_static(cache));

@@ -113,7 +113,7 @@ fn refused(stats: &CoherenceStats) -> u64 {
 }
 
 /// The name of what hit an entry.
-fn reason(why: Why<Reason>) -> String {
+pub(crate) fn reason(why: Why<Reason>) -> String {
     match why {
         Why::Touches(reason) => reason.to_string(),
         Why::Group => "group".into(),

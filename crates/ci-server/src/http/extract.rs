@@ -121,7 +121,7 @@ pub(crate) async fn json_object(
     }
 }
 
-async fn bytes(app: &AppState, body: Body) -> Result<body::Bytes, Problem> {
+pub(crate) async fn bytes(app: &AppState, body: Body) -> Result<body::Bytes, Problem> {
     let options = app.options();
     let read = body::to_bytes(body, options.body_bytes);
     match tokio::time::timeout(options.body_timeout, read).await {

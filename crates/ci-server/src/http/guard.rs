@@ -15,6 +15,7 @@ use tracing::Instrument;
 
 use super::problem::{Problem, ProblemKind};
 use super::{AppState, access, metrics};
+use crate::web;
 
 /// All that surrounds the handlers, as one layer: each of its own costs every request some allocations.
 #[derive(Debug, Clone)]
@@ -61,7 +62,8 @@ where
                 |request| async move { inner.call(request).await.unwrap_or_else(|never| match never {}) };
             let check = |request| access::check(&app, request, handle);
             let bound = |request| caught(bound(&app, request, check));
-            Ok(trace(&app, request, bound).await)
+            let dressed = |request| web::dress(&app, request, bound);
+            Ok(trace(&app, request, dressed).await)
         })
     }
 }

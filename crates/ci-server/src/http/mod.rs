@@ -6,6 +6,7 @@ mod cache;
 mod common;
 mod conditional;
 mod connection;
+mod control;
 mod desk;
 mod encoded;
 mod extract;
@@ -26,24 +27,35 @@ mod write;
 
 use axum::Router;
 
+use crate::web;
+
+pub use crate::web::pages;
+pub(crate) use access::Need;
+pub(crate) use answer::Origin;
 pub use answer::X_CACHE;
+pub(crate) use cache::reason as drop_reason;
+pub(crate) use control::{Subject, Target, Warming, clear, invalidate, warm};
 pub(crate) use encoded::Part;
+pub(crate) use extract::{Segments, bytes as body_bytes};
 pub use level::{X_CI_LAG, X_CI_SOURCE, X_CI_TOKEN};
 pub use metrics::{CATALOGUE as METRICS, Exporter, PROMETHEUS_TEXT};
 pub use openapi::document;
-pub(crate) use params::split_names;
+pub(crate) use params::{Params, keywords, split_names};
+pub(crate) use problem::Told;
 pub use problem::{PROBLEM_JSON, Problem, ProblemKind, retry_after};
 pub use serve::serve;
 pub use state::{AppState, ServerOptions};
 
-/// Builds the service's router: every route of the OpenAPI document and no other, with all limits in place.
+/// Builds the service's router: every route of the OpenAPI document, the pages for people ([dashboard and explorer](crate)), and no other,
+/// with all limits in place.
 ///
-/// Mount it at the root, or under a prefix with [`Router::nest`]. Every answer that is not a success is
-/// `application/problem+json`. `/metrics` answers 404 unless [`ServerOptions::metrics`] was given an exporter; a program with a
+/// Mount it at the root, or under a prefix with [`Router::nest`]. Every answer of the API that is not a success is
+/// `application/problem+json`; of the pages it is a page. `/metrics` answers 404 unless [`ServerOptions::metrics`] was given an exporter; a program with a
 /// recorder of its own calls [`AppState::publish_metrics`] when that is read.
 pub fn router(state: AppState) -> Router {
     let (routes, _) = openapi::api().split_for_parts();
     routes
+        .merge(web::routes())
         .fallback(guard::no_route)
         .method_not_allowed_fallback(guard::no_method)
         .layer(guard::Surround(state.clone()))

@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::ProblemBody;
-use super::{AppState, cache, common, desk, graph, health, import, metrics, read, saved, write};
+use super::{AppState, cache, common, control, desk, graph, health, import, metrics, read, saved, write};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -71,6 +71,9 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(cache::stats))
         .routes(routes!(cache::entries))
         .routes(routes!(cache::drops))
+        .routes(routes!(control::post_clear))
+        .routes(routes!(control::post_invalidate))
+        .routes(routes!(control::post_warm))
         .routes(routes!(saved::savings))
         .routes(routes!(saved::tenants))
         .routes(routes!(health::healthz))

@@ -231,6 +231,14 @@ pub(crate) struct ProblemBody {
     detail: String,
 }
 
+/// What an error answer says, for those who show it in another form than JSON.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) kind: ProblemKind,
+    pub(crate) title: &'static str,
+    pub(crate) detail: String,
+}
+
 /// An error answer.
 #[derive(Debug)]
 pub struct Problem {
@@ -292,9 +300,15 @@ impl IntoResponse for Problem {
             status: row.status.as_u16(),
             detail: self.detail,
         };
+        let told = Told {
+            kind: self.kind,
+            title: row.title,
+            detail: body.detail.clone(),
+        };
         // A struct of texts and a number always has a JSON form.
         let text = serde_json::to_string(&body).unwrap_or_default();
         let mut response = (row.status, [(header::CONTENT_TYPE, PROBLEM_JSON)], text).into_response();
+        response.extensions_mut().insert(told);
         if let Some(seconds) = row.retry_after_s {
             response
                 .headers_mut()
@@ -420,6 +434,8 @@ problems! {
     /// Of the removal of a relation.
     RemoveProblems: InvalidInput, Unauthenticated, Forbidden, RelationNotFound, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal,
         Overloaded, Timeout, DatabaseUnavailable;
+    /// Of commands to the cache.
+    ControlProblems: InvalidInput, Unauthenticated, Forbidden, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Overloaded, Timeout;
     /// Of what needs no database.
     PlainProblems: InvalidInput, Unauthenticated, Forbidden, Overloaded;
     /// Of what is open to everybody.

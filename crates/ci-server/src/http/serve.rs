@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::connection::{self, LAST_BYTES};
 use super::{AppState, metrics, router};
+use crate::web;
 
 /// Serves until `shutdown` ends, then takes no new connections and waits for the requests at work, at most the drain
 /// time of the options; those that are left then are answered with 503. The database is closed before it returns,
@@ -27,12 +28,14 @@ pub async fn serve(
 ) -> io::Result<()> {
     let drain = state.options().drain_timeout;
     let app = state.clone();
+    web::live::run(&app);
     let stopping = watch::Sender::new(false);
     let mut server = std::pin::pin!(connections(listener, state, stopping.subscribe()));
     let late = async {
         shutdown.await;
         tracing::info!("stopping: no new connections are taken");
         stopping.send_replace(true);
+        app.stop();
         tokio::time::sleep(drain).await;
     };
     tokio::select! {

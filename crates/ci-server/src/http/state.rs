@@ -1,6 +1,6 @@
 //! What all requests share: the runner, the limits, and the places for requests at work.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ci_runner::Runner;
@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::encoded::Bodies;
 use super::metrics::{self, Exporter, Series};
+use crate::web::Web;
 
 /// Limits of the service. Every one has a default that fits a small machine.
 #[derive(Debug, Clone)]
@@ -146,6 +147,18 @@ struct Shared {
     places: Arc<Semaphore>,
     /// Becomes true when the drain time is over: requests still at work end.
     cut: watch::Sender<bool>,
+    /// What the pages for people need.
+    web: Web,
+}
+
+/// The state of the service, as long as somebody else holds it.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakState(Weak<Shared>);
+
+impl WeakState {
+    pub(crate) fn upgrade(&self) -> Option<AppState> {
+        self.0.upgrade().map(AppState)
+    }
 }
 
 impl AppState {
@@ -167,6 +180,7 @@ impl AppState {
             access,
             places,
             cut: watch::Sender::new(false),
+            web: Web::default(),
         }))
     }
 
@@ -194,6 +208,20 @@ impl AppState {
     /// What answers look like.
     pub(crate) fn bodies(&self) -> &Bodies {
         &self.0.bodies
+    }
+
+    /// Ends what goes on for as long as somebody listens: the live updates of dashboards. [`serve`](super::serve) does it when it stops; a
+    /// program that mounts the router does it when it begins to.
+    pub fn stop(&self) {
+        self.0.web.live.stop();
+    }
+
+    pub(crate) fn web(&self) -> &Web {
+        &self.0.web
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakState {
+        WeakState(Arc::downgrade(&self.0))
     }
 
     /// What `/metrics` tells.
