@@ -20,6 +20,7 @@
 
 pub mod access;
 pub mod cli;
+mod config;
 pub mod http;
 mod search;
 mod wire;

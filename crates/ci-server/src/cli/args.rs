@@ -11,6 +11,7 @@ use ci_store::import::ImportFormat;
 use clap::{Args, Parser, Subcommand};
 
 use crate::access::Role;
+use crate::config::{Given, Same};
 
 /// How far behind a cached answer may be on the command line.
 const MAX_LAG: Duration = Duration::from_secs(1);
@@ -68,8 +69,11 @@ pub(crate) enum Command {
     ///
     /// The first line on stdout is `listening on http://HOST:PORT`, with the real port when port 0 was asked for.
     /// On localhost it lets everybody in unless --tokens is given; on any other address it takes --tokens, or
-    /// --without-authentication.
-    Serve(Serve),
+    /// --without-authentication. Settings come from flags, the environment and one file, in this order: docs/configuration.md.
+    Serve(Given),
+    /// Check and explain the configuration of the service
+    #[command(subcommand)]
+    Config(Configuration),
     /// Fill an embedded database with a generated estate, serve it on localhost, and print three commands to try
     Demo(Demo),
 }
@@ -324,31 +328,24 @@ pub(crate) struct Stats {
     pub(crate) include_deleted: bool,
 }
 
+/// Looking at the configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Configuration {
+    /// Check all settings, and print each with where it comes from; passwords are not shown
+    ///
+    /// Takes every option of `serve`, the same variables of the environment and the same file. Reads no database.
+    Check(ConfigCheck),
+    /// Print a configuration file with every setting, its meaning and its default
+    Example,
+}
+
 #[derive(Debug, Args)]
-pub(crate) struct Serve {
+pub(crate) struct ConfigCheck {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) database: Database,
-    /// Where to listen
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8642")]
-    pub(crate) listen: String,
-    /// Let in who has a token of this file, and nobody else; `ci-cache token` makes them
-    #[arg(long, value_name = "FILE", env = "CI_CACHE_TOKENS")]
-    pub(crate) tokens: Option<PathBuf>,
-    /// Let everybody in who reaches the address, also one that other machines reach
-    #[arg(long, conflicts_with = "tokens")]
-    pub(crate) without_authentication: bool,
-    /// Most answers in the cache
-    #[arg(long, default_value_t = 100_000)]
-    pub(crate) max_entries: usize,
-    /// Most requests that are answered at the same time; further ones get 503 at once
-    #[arg(long, default_value_t = 512)]
-    pub(crate) concurrency: usize,
-    /// Longest time for an answer, in seconds
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
-    pub(crate) request_timeout: u64,
-    /// Largest body of an import, in bytes
-    #[arg(long, default_value_t = 1 << 30, value_name = "BYTES")]
-    pub(crate) import_bytes: u64,
+    pub(crate) settings: Same,
 }
 
 /// The file of tokens.

@@ -4,19 +4,19 @@ use std::path::Path;
 
 use ci_bench::Estate;
 use ci_model::TenantId;
+use ci_runner::Runner;
 use ci_store::{Store, StoreOptions, WriteOptions};
 
 use super::args;
 use super::failure::Failure;
 use super::output::Output;
-use super::serve::{announce, exporter, listen, state, stop_signal};
+use super::serve::{announce, exporter, listen, stop_signal};
 use crate::access::Access;
-use crate::http::{self, ServerOptions};
+use crate::http::{self, AppState, ServerOptions};
 
 const TENANT: &str = "demo";
 /// Rows of one transaction.
 const BATCH: usize = 2_000;
-const ENTRIES: usize = 100_000;
 
 pub(crate) async fn demo(arguments: args::Demo, output: &mut Output) -> Result<(), Failure> {
     let estate = Estate::new(arguments.seed, arguments.size);
@@ -32,7 +32,7 @@ pub(crate) async fn demo(arguments: args::Demo, output: &mut Output) -> Result<(
         arguments.seed
     ))?;
     let options = ServerOptions::default().metrics(exporter());
-    let state = state(store, ENTRIES, options, Access::open())?;
+    let state = AppState::guarded(Runner::builder(store).build()?, options, Access::open());
     let address = announce(&listener, output)?;
     output.line("try, in another terminal:")?;
     for command in commands(estate, &address, &database) {

@@ -50,6 +50,9 @@ pub(crate) enum Failure {
     /// The tokens' file.
     #[error(transparent)]
     Tokens(#[from] crate::access::FileError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -60,6 +63,7 @@ impl From<ci_runner::Error> for Failure {
         match error {
             ci_runner::Error::Invalid(error) => Self::Invalid(error),
             ci_runner::Error::Store(error) => Self::Store(error),
+            error @ ci_runner::Error::Config { .. } => Self::Input(error.to_string()),
             other => Self::Other(other.to_string()),
         }
     }
@@ -73,6 +77,7 @@ impl Failure {
             | Self::Input(_)
             | Self::Invalid(_)
             | Self::Tokens(_)
+            | Self::Config(_)
             | Self::Listen { .. } => 2,
             Self::Store(_) | Self::Import(ImportError::Store { .. }) => 3,
             Self::Import(_) => 2,
@@ -100,6 +105,9 @@ impl Failure {
             }
             Self::Import(ImportError::Store { .. }) => {
                 "run the import again: what is committed is found unchanged"
+            }
+            Self::Config(_) => {
+                "`ci-cache config check` says where each setting comes from, `ci-cache config example` prints all"
             }
             Self::Listen { .. } => "take another port; port 0 is any free one",
             _ => return None,

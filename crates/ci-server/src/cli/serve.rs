@@ -1,28 +1,24 @@
 //! `ci-cache serve`: the HTTP API as a service of its own.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use ci_runner::Runner;
-use ci_store::{Store, StoreOptions};
 use tokio::net::TcpListener;
 
-use super::args;
 use super::failure::Failure;
+use super::log;
 use super::output::Output;
 use crate::access::Access;
-use crate::http::{self, AppState, Exporter, ServerOptions};
+use crate::config::{Config, Given, Plan, Settings};
+use crate::http::{self, AppState, Exporter};
 
-pub(crate) async fn serve(arguments: args::Serve, output: &mut Output) -> Result<(), Failure> {
-    let listener = listen(&arguments.listen).await?;
-    let access = access(&arguments, &listener)?;
-    let store = ci_store::open(&arguments.database.database, &StoreOptions::default()).await?;
-    let options = ServerOptions::default()
-        .concurrency(arguments.concurrency.max(1))
-        .request_timeout(Duration::from_secs(arguments.request_timeout))
-        .import_bytes(arguments.import_bytes)
-        .metrics(exporter());
-    let state = state(store, arguments.max_entries, options, access.clone())?;
+pub(crate) async fn serve(given: &Given, verbose: u8, output: &mut Output) -> Result<(), Failure> {
+    let config = Config::load(given)?;
+    log::start_for_service(&config, verbose);
+    let plan = Plan::of(&config).await?;
+    let listener = listen(&plan.settings.listen).await?;
+    let access = access(&plan.settings, &listener)?;
+    let store = ci_store::open(&plan.settings.database, &plan.store_options()).await?;
+    let runner = plan.runner(store)?;
+    let options = plan.server_options().metrics(exporter());
+    let state = AppState::guarded(runner, options, access.clone());
     announce(&listener, output)?;
     let served = http::serve(listener, state, stop_signal()?);
     tokio::select! {
@@ -39,30 +35,18 @@ async fn follow(access: &Access) {
 }
 
 /// Who is let in. Everybody only where no other machine can ask, or where that is what was asked for.
-fn access(arguments: &args::Serve, listener: &TcpListener) -> Result<Access, Failure> {
-    if let Some(path) = &arguments.tokens {
+fn access(settings: &Settings, listener: &TcpListener) -> Result<Access, Failure> {
+    if let Some(path) = &settings.tokens {
         return Ok(Access::by_file(path)?);
     }
     let address = listener.local_addr()?;
-    if address.ip().is_loopback() || arguments.without_authentication {
+    if address.ip().is_loopback() || settings.without_authentication {
         return Ok(Access::open());
     }
     Err(Failure::Input(format!(
         "listen on {address}, which other machines reach, without knowing who may ask: give --tokens FILE (`ci-cache token create` \
          makes one), or --without-authentication where something in front of it decides"
     )))
-}
-
-pub(crate) fn state(
-    store: Arc<dyn Store>,
-    entries: usize,
-    options: ServerOptions,
-    access: Access,
-) -> Result<AppState, Failure> {
-    let runner = Runner::builder(store).max_entries(entries).build();
-    // The only setting comes from the command line, so a refusal is about the input.
-    let runner = runner.map_err(|error| Failure::Input(error.to_string()))?;
-    Ok(AppState::guarded(runner, options, access))
 }
 
 /// What `/metrics` tells. Loads are measured by the recorder of the process, so it becomes that one, too.
