@@ -23,7 +23,8 @@ Exit codes:
   2  the input does not fit: arguments, a file, an address
   3  the database failed
   4  the CI that get, expand or path names is not there
-  5  the import is done, but lines were rejected";
+  5  the import is done, but lines were rejected
+  6  the doctor found a failure";
 
 /// Search and get configuration items through the cache.
 #[derive(Debug, Parser)]
@@ -74,6 +75,16 @@ pub(crate) enum Command {
     /// Check and explain the configuration of the service
     #[command(subcommand)]
     Config(Configuration),
+    /// Look at everything that the service needs, and say what is wrong and what mends it
+    ///
+    /// Takes every option of `serve`, the same variables and the same file. Looks at the configuration, the tokens, the address, limits
+    /// of the machine and the database: reachable, version, extension, tables, triggers, permissions, recorded changes, clock. It changes
+    /// nothing. Warnings leave the exit code 0, a failure makes it 6.
+    Doctor(Doctor),
+    /// Make or update the database's tables and triggers, and end
+    ///
+    /// The service does so when it starts, too. Takes every option of `serve`.
+    Migrate(Migrate),
     /// Fill an embedded database with a generated estate, serve it on localhost, and print three commands to try
     Demo(Demo),
 }
@@ -344,6 +355,21 @@ pub(crate) struct ConfigCheck {
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: Same,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: Same,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
     #[command(flatten)]
     pub(crate) settings: Same,
 }

@@ -11,6 +11,7 @@ use super::args;
 use super::failure::Failure;
 use super::output::Output;
 use super::serve::{announce, exporter, listen, stop_signal};
+use super::shell::quoted;
 use crate::access::Access;
 use crate::http::{self, AppState, ServerOptions};
 
@@ -108,25 +109,9 @@ fn shortened(program: &str) -> String {
     below.map_or_else(|| program.to_owned(), |path| path.display().to_string())
 }
 
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@=+,".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_survive_a_shell() {
-        assert_eq!(quoted("sqlite:/tmp/a.db"), "sqlite:/tmp/a.db");
-        assert_eq!(quoted("a b'c"), r"'a b'\''c'");
-    }
 
     #[test]
     fn the_commands_name_cis_of_the_smallest_estate() {

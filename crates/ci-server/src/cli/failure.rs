@@ -53,6 +53,9 @@ pub(crate) enum Failure {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
+    /// Something that a service needs is not as it should be; it has been told.
+    #[error("find everything in order: {0} failures")]
+    Unwell(usize),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -83,6 +86,7 @@ impl Failure {
             Self::Import(_) => 2,
             Self::NotFound { .. } => 4,
             Self::Rejected { .. } => 5,
+            Self::Unwell(_) => 6,
             Self::Io(_) | Self::Other(_) => 1,
         }
     }
@@ -109,6 +113,7 @@ impl Failure {
             Self::Config(_) => {
                 "`ci-cache config check` says where each setting comes from, `ci-cache config example` prints all"
             }
+            Self::Unwell(_) => "each failure is told with what mends it",
             Self::Listen { .. } => "take another port; port 0 is any free one",
             _ => return None,
         })

@@ -2,7 +2,7 @@
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, Origin};
 
 /// What `-v` shows.
 const VERBOSE: &str = "info,ci_runner=debug,ci_server=debug,ci_store=debug";
@@ -22,11 +22,11 @@ pub(super) fn start_for_command(verbose: u8) {
 
 /// A service tells what it does, as its configuration says; `-v` counts where that says nothing.
 pub(super) fn start_for_service(config: &Config, verbose: u8) {
-    let said = config.settings.log.0.as_str();
+    let is_silent = config.origin("log") == Some(Origin::Default);
     let level = match verbose {
-        1 if !config.is_given("log") => VERBOSE,
-        2.. if !config.is_given("log") => EVERYTHING,
-        _ => said,
+        1 if is_silent => VERBOSE,
+        2.. if is_silent => EVERYTHING,
+        _ => config.settings.log.0.as_str(),
     };
     start(EnvFilter::new(level), config.settings.log_format);
 }

@@ -4,12 +4,14 @@ mod args;
 mod ask;
 mod config;
 mod demo;
+mod doctor;
 mod failure;
 mod import;
 mod log;
 mod output;
 mod reference;
 mod serve;
+mod shell;
 mod table;
 mod token;
 
@@ -54,6 +56,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Stats(arguments) => ask::stats(arguments, &mut output).await,
         Command::Serve(given) => serve::serve(&given, cli.verbose, &mut output).await,
         Command::Config(arguments) => config::config(arguments, &mut output).await,
+        Command::Doctor(arguments) => doctor::doctor(&arguments, &mut output).await,
+        Command::Migrate(arguments) => doctor::migrate(&arguments, &mut output).await,
         Command::Token(arguments) => token::token(arguments, &mut output),
         Command::Demo(arguments) => demo::demo(arguments, &mut output).await,
     }

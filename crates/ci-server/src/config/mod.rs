@@ -44,10 +44,10 @@ impl Config {
         Ok(Self { settings, resolved })
     }
 
-    /// Whether a setting is not the default.
-    pub(crate) fn is_given(&self, key: &str) -> bool {
-        let mut resolved = self.resolved.iter();
-        resolved.any(|one| one.setting.key == key && one.origin != Origin::Default)
+    /// Where a setting comes from.
+    pub(crate) fn origin(&self, key: &str) -> Option<Origin> {
+        let one = self.resolved.iter().find(|one| one.setting.key == key);
+        one.map(|one| one.origin)
     }
 }
 
