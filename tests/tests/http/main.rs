@@ -7,5 +7,6 @@ mod document;
 mod levels;
 mod metrics;
 mod problems;
+mod ready;
 mod service;
 mod socket;

@@ -73,6 +73,14 @@ impl Service {
         }
     }
 
+    /// A service of this router.
+    pub(crate) fn of(router: Router) -> Self {
+        Self {
+            router,
+            seen: Mutex::default(),
+        }
+    }
+
     /// A service over an empty database.
     pub(crate) async fn empty(fixture: &Fixture) -> Self {
         Self::over(fixture.open().await, ServerOptions::default())

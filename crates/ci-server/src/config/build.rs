@@ -143,6 +143,8 @@ impl Plan {
             .head_timeout(settings.head_timeout)
             .body_timeout(settings.body_timeout)
             .ready_timeout(settings.ready_timeout)
+            .ready_lag(settings.ready_lag)
+            .drain_delay(settings.drain_delay)
             .drain_timeout(settings.drain_timeout)
     }
 }

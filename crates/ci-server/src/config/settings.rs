@@ -102,6 +102,8 @@ settings! {
         head_timeout: Duration = "30s", "Longest silence of a connection between two requests, and longest time for the head of one.";
         body_timeout: Duration = "30s", "Longest time for a body to arrive, or for a pause of an import's.";
         ready_timeout: Duration = "2s", "Longest wait of `/readyz` for the database.";
+        ready_lag: Duration = "5s", "How far the change feed may be behind for `/readyz` to say ready.";
+        drain_delay: Duration = "0s", "How long the service, told to stop, still answers while `/readyz` says that it stops: as long as a load balancer takes to notice.";
         drain_timeout: Duration = "10s", "Longest wait for the requests at work when the service stops.";
     }
     "Log" {

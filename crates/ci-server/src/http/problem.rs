@@ -50,6 +50,10 @@ pub enum ProblemKind {
     Timeout,
     /// The database cannot be reached or did not answer in time. Never answered as an empty result.
     DatabaseUnavailable,
+    /// The database answers, but its change feed is not live or too far behind: of the readiness probe.
+    FeedBehind,
+    /// The service is about to stop: of the readiness probe.
+    Stopping,
 }
 
 struct Row {
@@ -77,7 +81,7 @@ const fn row(
 }
 
 /// The table.
-static ROWS: [Row; 15] = {
+static ROWS: [Row; 17] = {
     use ProblemKind as K;
     use StatusCode as S;
     [
@@ -184,6 +188,20 @@ static ROWS: [Row; 15] = {
             S::SERVICE_UNAVAILABLE,
             "database-unavailable",
             "The database cannot be reached",
+            Some(5),
+        ),
+        row(
+            K::FeedBehind,
+            S::SERVICE_UNAVAILABLE,
+            "feed-behind",
+            "The change feed is behind",
+            Some(5),
+        ),
+        row(
+            K::Stopping,
+            S::SERVICE_UNAVAILABLE,
+            "stopping",
+            "The service is about to stop",
             Some(5),
         ),
     ]
@@ -405,7 +423,7 @@ problems! {
     /// Of what is open to everybody.
     OpenProblems: InvalidInput, Overloaded;
     /// Of the readiness probe.
-    ReadyProblems: InvalidInput, Internal, DatabaseUnavailable;
+    ReadyProblems: InvalidInput, Internal, DatabaseUnavailable, FeedBehind, Stopping;
     /// Of the metrics.
     MetricsProblems: InvalidInput, Unauthenticated, Forbidden, RouteNotFound;
     /// Of the liveness probe.

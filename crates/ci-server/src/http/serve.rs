@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::net::TcpListener;
@@ -11,7 +12,7 @@ use tokio::task::JoinSet;
 use super::connection::{self, LAST_BYTES};
 use super::{AppState, metrics, router};
 
-/// Serves until `shutdown` ends, then takes no new connections and waits for the requests at work, at most the drain
+/// Serves until `shutdown` ends; `/readyz` says from then on that the service stops, and after the drain delay of the options it takes no new connections and waits for the requests at work, at most the drain
 /// time of the options; those that are left then are answered with 503. The database is closed before it returns,
 /// unless its statements run on for as long again.
 ///
@@ -25,12 +26,19 @@ pub async fn serve(
     state: AppState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let drain = state.options().drain_timeout;
+    let (delay, drain) = (state.options().drain_delay, state.options().drain_timeout);
     let app = state.clone();
     let stopping = watch::Sender::new(false);
     let mut server = std::pin::pin!(connections(listener, state, stopping.subscribe()));
     let late = async {
         shutdown.await;
+        app.stop();
+        if delay > Duration::ZERO {
+            tracing::info!(
+                "stopping: `/readyz` says so, and requests are answered until others have noticed"
+            );
+            tokio::time::sleep(delay).await;
+        }
         tracing::info!("stopping: no new connections are taken");
         stopping.send_replace(true);
         tokio::time::sleep(drain).await;

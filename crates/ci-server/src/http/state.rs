@@ -1,6 +1,7 @@
 //! What all requests share: the runner, the limits, and the places for requests at work.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ci_runner::Runner;
@@ -28,9 +29,13 @@ pub struct ServerOptions {
     pub(crate) import_timeout: Duration,
     /// Longest wait for the database's sign of life at `/readyz`; 2 s.
     pub(crate) ready_timeout: Duration,
+    /// How far the change feed may be behind for `/readyz` to say ready; 5 s.
+    pub(crate) ready_lag: Duration,
     /// Most requests that are answered at the same time; 512. Further ones are refused at once: a queue in front of a
     /// slow database helps nobody.
     pub(crate) concurrency: usize,
+    /// How long, when the service is told to stop, it answers as before while `/readyz` says that it stops; not at all.
+    pub(crate) drain_delay: Duration,
     /// Longest wait for requests at work when the service stops; 10 s.
     pub(crate) drain_timeout: Duration,
     /// What `/metrics` tells; none.
@@ -47,7 +52,9 @@ impl Default for ServerOptions {
             request_timeout: Duration::from_secs(60),
             import_timeout: Duration::from_secs(3_600),
             ready_timeout: Duration::from_secs(2),
+            ready_lag: Duration::from_secs(5),
             concurrency: 512,
+            drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
             exporter: None,
         }
@@ -97,6 +104,19 @@ impl ServerOptions {
         self
     }
 
+    /// Sets how far the change feed may be behind for the service to be ready.
+    pub fn ready_lag(mut self, lag: Duration) -> Self {
+        self.ready_lag = lag;
+        self
+    }
+
+    /// Sets how long the service, told to stop, still answers while it says that it is not ready: as long as whoever sends it requests
+    /// takes to notice.
+    pub fn drain_delay(mut self, delay: Duration) -> Self {
+        self.drain_delay = delay;
+        self
+    }
+
     /// Sets how many requests are answered at the same time; more than the runtime can count is brought down to that.
     pub fn concurrency(mut self, requests: usize) -> Self {
         self.concurrency = requests.min(Semaphore::MAX_PERMITS);
@@ -130,6 +150,8 @@ struct Shared {
     access: Access,
     /// One permit per request at work.
     places: Arc<Semaphore>,
+    /// Whether the service has been told to stop: it is not ready for more.
+    stopping: AtomicBool,
     /// Becomes true when the drain time is over: requests still at work end.
     cut: watch::Sender<bool>,
 }
@@ -149,6 +171,7 @@ impl AppState {
             options,
             access,
             places,
+            stopping: AtomicBool::new(false),
             cut: watch::Sender::new(false),
         }))
     }
@@ -185,6 +208,18 @@ impl AppState {
 
     pub(crate) fn places(&self) -> Arc<Semaphore> {
         Arc::clone(&self.0.places)
+    }
+
+    /// Says from now on that the service is not ready, for whatever reason it stops; what is asked is answered all the same. [`serve`] does
+    /// so when it is told to stop.
+    ///
+    /// [`serve`]: super::serve
+    pub fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Relaxed)
     }
 
     /// Ends all requests at work.
