@@ -111,6 +111,8 @@ fn everything_that_does_not_fit_is_told_at_once() {
         (&["--warm-reloads", "1001"], "`warm_reloads`"),
         (&["--max-entries", "0"], "`max_entries`"),
         (&["--connections", "0"], "`connections`"),
+        (&["--tls-cert", "c.pem"], "`tls_cert` and `tls_key`"),
+        (&["--tenant-burst", "5"], "`tenant_burst` needs"),
         (&["--database", "mysql://me@db/x"], "`database` is not an address"),
     ] {
         // What the check refuses the service refuses.

@@ -228,7 +228,7 @@ fn check(reply: &Reply, method: &Method, uri: &str) {
         !what.contains("hunter2") && !what.contains("internal.rs"),
         "{what}"
     );
-    let temporary = reply.status == 503 || reply.status == 408;
+    let temporary = [408, 429, 503].contains(&reply.status);
     assert_eq!(reply.header("retry-after").is_some(), temporary, "{what}");
 }
 

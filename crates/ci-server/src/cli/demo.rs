@@ -34,7 +34,7 @@ pub(crate) async fn demo(arguments: args::Demo, output: &mut Output) -> Result<(
     ))?;
     let options = ServerOptions::default().metrics(exporter());
     let state = AppState::guarded(Runner::builder(store).build()?, options, Access::open());
-    let address = announce(&listener, output)?;
+    let address = announce(&listener, "http", output)?;
     output.line("try, in another terminal:")?;
     for command in commands(estate, &address, &database) {
         output.line(format_args!("  {command}"))?;

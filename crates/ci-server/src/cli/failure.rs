@@ -50,6 +50,9 @@ pub(crate) enum Failure {
     /// The tokens' file.
     #[error(transparent)]
     Tokens(#[from] crate::access::FileError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] crate::http::TlsError),
     /// The configuration.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
@@ -81,6 +84,7 @@ impl Failure {
             | Self::Invalid(_)
             | Self::Tokens(_)
             | Self::Config(_)
+            | Self::Tls(_)
             | Self::Listen { .. } => 2,
             Self::Store(_) | Self::Import(ImportError::Store { .. }) => 3,
             Self::Import(_) => 2,

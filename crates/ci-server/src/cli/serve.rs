@@ -7,23 +7,46 @@ use super::log;
 use super::output::Output;
 use crate::access::Access;
 use crate::config::{Config, Given, Plan, Settings};
-use crate::http::{self, AppState, Exporter};
+use crate::http::{AppState, Exporter, Server, Tls};
 
 pub(crate) async fn serve(given: &Given, verbose: u8, output: &mut Output) -> Result<(), Failure> {
     let config = Config::load(given)?;
     log::start_for_service(&config, verbose);
     let plan = Plan::of(&config).await?;
-    let listener = listen(&plan.settings.listen).await?;
-    let access = access(&plan.settings, &listener)?;
+    let main = listen(&plan.settings.listen).await?;
+    let admin = match plan.admin_listen() {
+        Some(address) => Some(listen(&address).await?),
+        None => None,
+    };
+    let access = access(
+        &plan.settings,
+        [Some(&main), admin.as_ref()].into_iter().flatten(),
+    )?;
+    let tls = plan.tls()?;
     let store = ci_store::open(&plan.settings.database, &plan.store_options()).await?;
     let runner = plan.runner(store)?;
     let options = plan.server_options().metrics(exporter());
-    let state = AppState::guarded(runner, options, access.clone());
-    announce(&listener, output)?;
-    let served = http::serve(listener, state, stop_signal()?);
+    announce(&main, if tls.is_some() { "https" } else { "http" }, output)?;
+    let mut server = Server::new(main, AppState::guarded(runner, options, access.clone()));
+    if let Some(admin) = admin {
+        output.line(format_args!("administration on {}", admin.local_addr()?))?;
+        server = server.admin(admin);
+    }
+    if let Some(tls) = &tls {
+        server = server.tls(tls.clone());
+    }
     tokio::select! {
-        served = served => Ok(served?),
+        ended = server.run(stop_signal()?) => Ok(ended?),
         () = follow(&access) => Ok(()),
+        () = renew(tls.as_ref()) => Ok(()),
+    }
+}
+
+/// Reads the certificate again whenever its files change. Never ends.
+async fn renew(tls: Option<&Tls>) {
+    match tls {
+        Some(tls) => tls.watch().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -35,18 +58,26 @@ async fn follow(access: &Access) {
 }
 
 /// Who is let in. Everybody only where no other machine can ask, or where that is what was asked for.
-fn access(settings: &Settings, listener: &TcpListener) -> Result<Access, Failure> {
+fn access<'a>(
+    settings: &Settings,
+    listeners: impl Iterator<Item = &'a TcpListener>,
+) -> Result<Access, Failure> {
     if let Some(path) = &settings.tokens {
         return Ok(Access::by_file(path)?);
     }
-    let address = listener.local_addr()?;
-    if address.ip().is_loopback() || settings.without_authentication {
+    if settings.without_authentication {
         return Ok(Access::open());
     }
-    Err(Failure::Input(format!(
-        "listen on {address}, which other machines reach, without knowing who may ask: give --tokens FILE (`ci-cache token create` \
-         makes one), or --without-authentication where something in front of it decides"
-    )))
+    for listener in listeners {
+        let address = listener.local_addr()?;
+        if !address.ip().is_loopback() {
+            return Err(Failure::Input(format!(
+                "listen on {address}, which other machines reach, without knowing who may ask: give --tokens FILE (`ci-cache token \
+                 create` makes one), or --without-authentication where something in front of it decides"
+            )));
+        }
+    }
+    Ok(Access::open())
 }
 
 /// What `/metrics` tells. Loads are measured by the recorder of the process, so it becomes that one, too.
@@ -71,8 +102,8 @@ pub(crate) async fn listen(address: &str) -> Result<TcpListener, Failure> {
 }
 
 /// Prints the real address, which programs that asked for port 0 wait for; returns it.
-pub(crate) fn announce(listener: &TcpListener, output: &mut Output) -> Result<String, Failure> {
-    let address = format!("http://{}", listener.local_addr()?);
+pub(crate) fn announce(listener: &TcpListener, scheme: &str, output: &mut Output) -> Result<String, Failure> {
+    let address = format!("{scheme}://{}", listener.local_addr()?);
     output.line(format_args!("listening on {address}"))?;
     Ok(address)
 }

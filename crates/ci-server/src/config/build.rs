@@ -1,5 +1,6 @@
 //! From settings to what they set: the store, the runner, the service; and whether they go together.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use ci_store::{Store, StoreOptions};
 
 use super::settings::Settings;
 use super::{Config, ConfigError};
-use crate::http::ServerOptions;
+use crate::http::{ServerOptions, TenantLimits, Tls, TlsError};
 
 /// Settings that go together.
 #[derive(Debug)]
@@ -46,6 +47,12 @@ impl Plan {
             faults.push(
                 "`database` is not an address: expected sqlite:PATH or postgres://USER@HOST:PORT/NAME".into(),
             );
+        }
+        if settings.tls_cert.is_some() != settings.tls_key.is_some() {
+            faults.push("`tls_cert` and `tls_key` need each other: give both or none".into());
+        }
+        if settings.tenant_burst > 0 && settings.tenant_rate == 0 {
+            faults.push("`tenant_burst` needs a `tenant_rate`".into());
         }
         if settings.connections == 0 {
             faults.push("`connections` is 0: at least one is needed".into());
@@ -131,11 +138,49 @@ impl Plan {
         builder.build()
     }
 
+    /// What a tenant may ask.
+    fn tenant_limits(&self) -> TenantLimits {
+        let settings = &self.settings;
+        let mut limits = TenantLimits::none();
+        if let Some(rate) = NonZeroU32::new(settings.tenant_rate) {
+            limits = limits.rate(rate, NonZeroU32::new(settings.tenant_burst).unwrap_or(rate));
+        }
+        if let Some(requests) = NonZeroU32::new(settings.tenant_concurrency) {
+            limits = limits.concurrency(requests);
+        }
+        limits
+    }
+
+    /// Where administrators ask: on this machine unless a host is given.
+    pub(crate) fn admin_listen(&self) -> Option<String> {
+        let address = self.settings.admin_listen.as_ref()?;
+        Some(if address.contains(':') {
+            address.clone()
+        } else {
+            format!("127.0.0.1:{address}")
+        })
+    }
+
+    /// The certificate, read.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub(crate) fn tls(&self) -> Result<Option<Tls>, TlsError> {
+        let pair = self
+            .settings
+            .tls_cert
+            .as_ref()
+            .zip(self.settings.tls_key.as_ref());
+        pair.map(|(certificate, key)| Tls::by_files(certificate, key))
+            .transpose()
+    }
+
     /// The limits of the service.
     pub(crate) fn server_options(&self) -> ServerOptions {
         let settings = &self.settings;
         ServerOptions::default()
             .concurrency(settings.concurrency.get())
+            .tenant_limits(self.tenant_limits())
             .request_timeout(settings.request_timeout)
             .import_timeout(settings.import_timeout)
             .body_bytes(usize::try_from(settings.body_bytes.0).unwrap_or(usize::MAX))

@@ -92,9 +92,15 @@ settings! {
     }
     "Service" {
         listen: String = "127.0.0.1:8642", "Where to listen, HOST:PORT; port 0 is any free one.";
+        admin_listen: Option<String> = "", "Where administrators ask, PORT (on 127.0.0.1) or HOST:PORT: `/v1/cache/...` and `/metrics` are answered there, beside everything else, and unknown at the other address.";
+        tls_cert: Option<PathBuf> = "", "Encrypt with this certificate (PEM, with those that lead to its authority); read again when it changes.";
+        tls_key: Option<PathBuf> = "", "The private key of the certificate (PEM).";
         tokens: Option<PathBuf> = "", "Let in who has a token of this file, and nobody else; `ci-cache token` makes them.";
         without_authentication: bool = "false", "Let everybody in who reaches the address, also one that other machines reach.";
         concurrency: NonZeroUsize = "512", "Most requests that are answered at the same time; further ones get 503 at once.";
+        tenant_rate: u32 = "0", "Most requests of a tenant in a second, on the whole; further ones get 429. 0: no limit.";
+        tenant_burst: u32 = "0", "How many requests of a tenant may come at once after a pause; 0: as many as in a second.";
+        tenant_concurrency: u32 = "0", "Most requests of a tenant that are answered at the same time; further ones get 429. 0: no limit.";
         request_timeout: Duration = "60s", "Longest time for an answer, other than to an import.";
         import_timeout: Duration = "1h", "Longest time for an import.";
         body_bytes: Bytes = "1MiB", "Largest body of a request other than an import.";

@@ -9,8 +9,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use ci_model::TenantId;
 
-use super::AppState;
 use super::problem::{Problem, ProblemKind};
+use super::{AppState, guard};
 use crate::access::Role;
 
 /// The target of the audit log: `CI_CACHE_LOG=ci_cache::audit=info` shows nothing else.
@@ -46,6 +46,18 @@ pub(crate) fn need(method: &Method, route: &str) -> Need {
     // Axum answers HEAD wherever there is a GET.
     let asks = matches!(*method, Method::GET | Method::HEAD) || route.ends_with("/batch-get");
     Need::Role(if asks { Role::Read } else { Role::Write })
+}
+
+/// Answers what is for administrators as if it were not there.
+pub(crate) async fn hide_administration(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let is_hidden = route.is_some_and(|route| {
+        route.ends_with("/metrics") || need(request.method(), route) == Need::Role(Role::Admin)
+    });
+    if is_hidden {
+        return guard::no_route().await.into_response();
+    }
+    next.run(request).await
 }
 
 /// Stands between every route and the world.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ci_runner::Runner;
 
 use crate::access::Access;
+use crate::tenant_limits::{Buckets, TenantLimits};
 use tokio::sync::{Semaphore, watch};
 
 use super::metrics::{self, Exporter};
@@ -38,6 +39,8 @@ pub struct ServerOptions {
     pub(crate) drain_delay: Duration,
     /// Longest wait for requests at work when the service stops; 10 s.
     pub(crate) drain_timeout: Duration,
+    /// What one tenant may ask; as much as all together.
+    pub(crate) tenant_limits: TenantLimits,
     /// What `/metrics` tells; none.
     pub(crate) exporter: Option<Exporter>,
 }
@@ -56,6 +59,7 @@ impl Default for ServerOptions {
             concurrency: 512,
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
+            tenant_limits: TenantLimits::none(),
             exporter: None,
         }
     }
@@ -129,6 +133,12 @@ impl ServerOptions {
         self
     }
 
+    /// Sets what each tenant may ask; further requests of it get 429.
+    pub fn tenant_limits(mut self, limits: TenantLimits) -> Self {
+        self.tenant_limits = limits;
+        self
+    }
+
     /// Sets what the metrics of the service and its runner go to, and what `/metrics` tells. Without, they go to the recorder of the
     /// process, if there is one, and `/metrics` answers 404.
     pub fn metrics(mut self, exporter: Exporter) -> Self {
@@ -148,6 +158,8 @@ struct Shared {
     name: Arc<str>,
     options: ServerOptions,
     access: Access,
+    /// What each tenant has asked of late.
+    buckets: Arc<Buckets>,
     /// One permit per request at work.
     places: Arc<Semaphore>,
     /// Whether the service has been told to stop: it is not ready for more.
@@ -168,6 +180,7 @@ impl AppState {
         Self(Arc::new(Shared {
             name: runner.name().into(),
             runner,
+            buckets: Buckets::new(options.tenant_limits),
             options,
             access,
             places,
@@ -204,6 +217,10 @@ impl AppState {
 
     pub(crate) fn runner_name(&self) -> Arc<str> {
         Arc::clone(&self.0.name)
+    }
+
+    pub(crate) fn buckets(&self) -> &Arc<Buckets> {
+        &self.0.buckets
     }
 
     pub(crate) fn places(&self) -> Arc<Semaphore> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use ci_store::{Finding, Remedy};
 
 use crate::access::{FileError, TokenFile};
-use crate::config::{Config, Given, Origin, Settings, redacted};
+use crate::config::{Config, Given, Origin, Plan, Settings, redacted};
 
 /// Files that a service has open beside its connections.
 const BESIDE: u64 = 64;
@@ -15,12 +15,18 @@ const BESIDE: u64 = 64;
 const ROOM: u64 = 256 << 20;
 
 /// Everything that is looked at without the database.
-pub(super) fn findings(given: &Given, config: &Config, settings: &Settings) -> Vec<Finding> {
+pub(super) fn findings(given: &Given, config: &Config, plan: &Plan) -> Vec<Finding> {
+    let settings = &plan.settings;
     let mut findings = Vec::new();
     findings.extend(secrecy(given, config, settings));
-    findings.push(tokens(settings));
+    findings.push(tokens(plan));
+    findings.extend(tls(plan));
     findings.extend(warm(settings));
     findings.push(listen("listen", &settings.listen));
+    findings.extend(
+        plan.admin_listen()
+            .map(|address| listen("admin_listen", &address)),
+    );
     findings.push(open_files(settings));
     findings.extend(room(settings));
     findings
@@ -57,10 +63,13 @@ fn secrecy(given: &Given, config: &Config, settings: &Settings) -> Option<Findin
 }
 
 /// Who is let in, and whether the file that says so is good.
-fn tokens(settings: &Settings) -> Finding {
+fn tokens(plan: &Plan) -> Finding {
     const CHECK: &str = "tokens";
-    let is_loopback =
-        addresses(&settings.listen).is_ok_and(|all| all.iter().all(|one| one.ip().is_loopback()));
+    let settings = &plan.settings;
+    let mut listens = [Some(settings.listen.clone()), plan.admin_listen()]
+        .into_iter()
+        .flatten();
+    let is_loopback = listens.all(|address| is_local(&address));
     let Some(path) = &settings.tokens else {
         return match (is_loopback, settings.without_authentication) {
             (true, _) => Finding::ok(CHECK, "everybody on this machine is let in, and nobody else"),
@@ -154,8 +163,28 @@ fn warm(settings: &Settings) -> Option<Finding> {
     })
 }
 
-fn addresses(address: &str) -> io::Result<Vec<std::net::SocketAddr>> {
-    Ok(address.to_socket_addrs()?.collect())
+/// Whether the certificate can be used, and its key is its owner's alone.
+fn tls(plan: &Plan) -> Option<Finding> {
+    const CHECK: &str = "certificate";
+    let key = plan.settings.tls_key.as_ref()?;
+    Some(match plan.tls() {
+        Err(error) => {
+            let advice =
+                "give a certificate and its key in PEM; `openssl x509 -noout -text -in FILE` shows one";
+            Finding::failure(CHECK, format!("failed to {error}"), Remedy::Advice(advice.into()))
+        }
+        Ok(_) if !is_private(key) => {
+            let what = "others may read the private key";
+            Finding::warning(CHECK, what, Remedy::command(["chmod", "600", &shown(key)]))
+        }
+        Ok(_) => Finding::ok(CHECK, "it fits its key"),
+    })
+}
+
+/// Whether only this machine reaches an address.
+fn is_local(address: &str) -> bool {
+    let addresses = address.to_socket_addrs();
+    addresses.is_ok_and(|mut all| all.all(|one| one.ip().is_loopback()))
 }
 
 /// Whether the address is free.

@@ -86,7 +86,7 @@ async fn look(given: &Given) -> (Vec<Finding>, Vec<String>) {
         .count();
     let what = format!("{given_ones} settings are given, and all fit");
     let mut findings = vec![Finding::ok(CHECK, what)];
-    findings.extend(local::findings(given, &config, &plan.settings));
+    findings.extend(local::findings(given, &config, &plan));
     let settings = &plan.settings;
     findings.extend(ci_store::examine(&settings.database, &plan.store_options(), settings.retention).await);
     (findings, migrate)
