@@ -112,6 +112,12 @@ fn everything_that_does_not_fit_is_told_at_once() {
         (&["--max-entries", "0"], "`max_entries`"),
         (&["--connections", "0"], "`connections`"),
         (&["--tls-cert", "c.pem"], "`tls_cert` and `tls_key`"),
+        (
+            &["--jwt-keys", "k.json"],
+            "`jwt_keys`, `jwt_issuer` and `jwt_audience`",
+        ),
+        (&["--jwt-leeway", "10m"], "`jwt_leeway`"),
+        (&["--jwt-algorithms", "HS256"], "`jwt_algorithms`"),
         (&["--tenant-burst", "5"], "`tenant_burst` needs"),
         (&["--database", "mysql://me@db/x"], "`database` is not an address"),
     ] {

@@ -50,6 +50,9 @@ pub(crate) enum Failure {
     /// The tokens' file.
     #[error(transparent)]
     Tokens(#[from] crate::access::FileError),
+    /// The keys of JWTs.
+    #[error(transparent)]
+    Keys(#[from] crate::access::KeysError),
     /// The certificate.
     #[error(transparent)]
     Tls(#[from] crate::http::TlsError),
@@ -85,6 +88,7 @@ impl Failure {
             | Self::Tokens(_)
             | Self::Config(_)
             | Self::Tls(_)
+            | Self::Keys(_)
             | Self::Listen { .. } => 2,
             Self::Store(_) | Self::Import(ImportError::Store { .. }) => 3,
             Self::Import(_) => 2,

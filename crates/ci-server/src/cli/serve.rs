@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::log;
 use super::output::Output;
 use crate::access::Access;
-use crate::config::{Config, Given, Plan, Settings};
+use crate::config::{Config, Given, Plan};
 use crate::http::{AppState, Exporter, Server, Tls};
 
 pub(crate) async fn serve(given: &Given, verbose: u8, output: &mut Output) -> Result<(), Failure> {
@@ -18,10 +18,7 @@ pub(crate) async fn serve(given: &Given, verbose: u8, output: &mut Output) -> Re
         Some(address) => Some(listen(&address).await?),
         None => None,
     };
-    let access = access(
-        &plan.settings,
-        [Some(&main), admin.as_ref()].into_iter().flatten(),
-    )?;
+    let access = access(&plan, [Some(&main), admin.as_ref()].into_iter().flatten())?;
     let tls = plan.tls()?;
     let store = ci_store::open(&plan.settings.database, &plan.store_options()).await?;
     let runner = plan.runner(store)?;
@@ -58,12 +55,13 @@ async fn follow(access: &Access) {
 }
 
 /// Who is let in. Everybody only where no other machine can ask, or where that is what was asked for.
-fn access<'a>(
-    settings: &Settings,
-    listeners: impl Iterator<Item = &'a TcpListener>,
-) -> Result<Access, Failure> {
-    if let Some(path) = &settings.tokens {
-        return Ok(Access::by_file(path)?);
+fn access<'a>(plan: &Plan, listeners: impl Iterator<Item = &'a TcpListener>) -> Result<Access, Failure> {
+    let settings = &plan.settings;
+    match (&settings.tokens, plan.jwt()) {
+        (Some(path), Some(jwt)) => return Ok(Access::by_file_or_jwt(path, jwt)?),
+        (Some(path), None) => return Ok(Access::by_file(path)?),
+        (None, Some(jwt)) => return Ok(Access::by_jwt(jwt)?),
+        (None, None) => {}
     }
     if settings.without_authentication {
         return Ok(Access::open());
@@ -73,7 +71,7 @@ fn access<'a>(
         if !address.ip().is_loopback() {
             return Err(Failure::Input(format!(
                 "listen on {address}, which other machines reach, without knowing who may ask: give --tokens FILE (`ci-cache token \
-                 create` makes one), or --without-authentication where something in front of it decides"
+                 create` makes one) or --jwt-keys FILE, or --without-authentication where something in front of it decides"
             )));
         }
     }

@@ -9,7 +9,11 @@ use ci_store::{Store, StoreOptions};
 
 use super::settings::Settings;
 use super::{Config, ConfigError};
+use crate::access::JwtOptions;
 use crate::http::{ServerOptions, TenantLimits, Tls, TlsError};
+
+/// Clocks further apart than this are to be set, not put up with.
+const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
 
 /// Settings that go together.
 #[derive(Debug)]
@@ -47,6 +51,22 @@ impl Plan {
             faults.push(
                 "`database` is not an address: expected sqlite:PATH or postgres://USER@HOST:PORT/NAME".into(),
             );
+        }
+        let jwt = [
+            settings.jwt_keys.is_some(),
+            settings.jwt_issuer.is_some(),
+            settings.jwt_audience.is_some(),
+        ];
+        if jwt.contains(&true) && jwt.contains(&false) {
+            faults
+                .push("`jwt_keys`, `jwt_issuer` and `jwt_audience` need each other: give all or none".into());
+        }
+        if settings.jwt_keys.is_some() && settings.without_authentication {
+            faults
+                .push("`jwt_keys` and `without_authentication` exclude each other: give one of them".into());
+        }
+        if settings.jwt_leeway > LONGEST_LEEWAY {
+            faults.push("`jwt_leeway` is more than 5 min".into());
         }
         if settings.tls_cert.is_some() != settings.tls_key.is_some() {
             faults.push("`tls_cert` and `tls_key` need each other: give both or none".into());
@@ -159,6 +179,20 @@ impl Plan {
         } else {
             format!("127.0.0.1:{address}")
         })
+    }
+
+    /// What is asked of JWTs, if they count.
+    pub(crate) fn jwt(&self) -> Option<JwtOptions> {
+        let settings = &self.settings;
+        let (keys, issuer) = settings.jwt_keys.as_ref().zip(settings.jwt_issuer.as_ref())?;
+        let mut options = JwtOptions::new(keys, issuer, settings.jwt_audience.as_ref()?);
+        options.algorithms.clone_from(&settings.jwt_algorithms.0);
+        options.leeway = settings.jwt_leeway;
+        options.name_claim.clone_from(&settings.jwt_name_claim);
+        options.role_claim.clone_from(&settings.jwt_role_claim);
+        options.role_prefix = settings.jwt_role_prefix.clone().unwrap_or_default();
+        options.tenants_claim.clone_from(&settings.jwt_tenants_claim);
+        Some(options)
     }
 
     /// The certificate, read.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ci_model::QuestionKind;
 use ci_runner::TenantShares;
 
-use super::value::{Bytes, LogFilter, LogFormat, Value};
+use super::value::{Bytes, JwtAlgorithms, LogFilter, LogFormat, Value};
 
 /// A row of the table.
 #[derive(Debug)]
@@ -96,6 +96,15 @@ settings! {
         tls_cert: Option<PathBuf> = "", "Encrypt with this certificate (PEM, with those that lead to its authority); read again when it changes.";
         tls_key: Option<PathBuf> = "", "The private key of the certificate (PEM).";
         tokens: Option<PathBuf> = "", "Let in who has a token of this file, and nobody else; `ci-cache token` makes them.";
+        jwt_keys: Option<PathBuf> = "", "Let in who has a JWT signed by a key of this file, a JWK set of the identity provider; read again when it changes.";
+        jwt_issuer: Option<String> = "", "Who has to have made a JWT (`iss`).";
+        jwt_audience: Option<String> = "", "For whom a JWT has to be made (`aud`).";
+        jwt_algorithms: JwtAlgorithms = "RS256,ES256", "What a JWT may be signed with.";
+        jwt_leeway: Duration = "30s", "How far the clocks of provider and service may be apart, up to 5 min.";
+        jwt_name_claim: String = "sub", "The claim that names the bearer in the audit log.";
+        jwt_role_claim: String = "role", "The claim with the role, a text or texts; a dot leads into an object.";
+        jwt_role_prefix: Option<String> = "", "What stands before read, write or admin there.";
+        jwt_tenants_claim: String = "tenants", "The claim with the tenants, a text or texts, `*` for all.";
         without_authentication: bool = "false", "Let everybody in who reaches the address, also one that other machines reach.";
         concurrency: NonZeroUsize = "512", "Most requests that are answered at the same time; further ones get 503 at once.";
         tenant_rate: u32 = "0", "Most requests of a tenant in a second, on the whole; further ones get 429. 0: no limit.";

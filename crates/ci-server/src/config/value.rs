@@ -7,6 +7,8 @@ use std::time::Duration;
 use ci_model::QuestionKind;
 use ci_runner::TenantShares;
 
+use crate::access::ALGORITHMS;
+
 /// A type that settings have.
 pub(crate) trait Value: Sized {
     /// What help and documentation call it.
@@ -34,6 +36,10 @@ pub(crate) enum LogFormat {
 /// A filter of the log, in the form of `tracing_subscriber`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogFilter(pub(crate) String);
+
+/// What JWTs may be signed with, by its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JwtAlgorithms(pub(crate) Vec<String>);
 
 /// Divides a number from its unit.
 fn unit(text: &str) -> Option<(u64, &str)> {
@@ -150,6 +156,21 @@ impl Value for LogFilter {
     }
 }
 
+impl Value for JwtAlgorithms {
+    const FORM: &'static str = "NAME[,NAME…]";
+    const EXPECTED: &'static str =
+        "some of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA, separated by commas";
+
+    fn parse(text: &str) -> Option<Self> {
+        let words = text.split(',').map(str::trim);
+        let is_known = |word: &&str| ALGORITHMS.iter().any(|(name, _)| name == word);
+        let words: Option<Vec<String>> = words
+            .map(|word| Some(word).filter(is_known).map(str::to_owned))
+            .collect();
+        words.map(Self)
+    }
+}
+
 impl Value for TenantShares {
     const FORM: &'static str = "fair|off";
     const EXPECTED: &'static str = "fair or off";
@@ -233,6 +254,10 @@ mod tests {
         assert_eq!(Vec::<QuestionKind>::parse("get,page"), None);
         assert_eq!(TenantShares::parse("none"), None);
         assert_eq!(LogFormat::parse("yaml"), None);
+        assert!(JwtAlgorithms::parse("ES384, EdDSA").is_some());
+        for refused in ["", "none", "HS256", "RS256,HS256", "rs256"] {
+            assert_eq!(JwtAlgorithms::parse(refused), None, "{refused}");
+        }
         assert!(LogFilter::parse("warn,ci_store=debug").is_some());
         assert_eq!(LogFilter::parse("ci_store=loudly"), None);
     }

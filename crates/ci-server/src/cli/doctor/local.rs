@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ci_store::{Finding, Remedy};
 
-use crate::access::{FileError, TokenFile};
+use crate::access::{Access, FileError, TokenFile};
 use crate::config::{Config, Given, Origin, Plan, Settings, redacted};
 
 /// Files that a service has open beside its connections.
@@ -70,6 +70,15 @@ fn tokens(plan: &Plan) -> Finding {
         .into_iter()
         .flatten();
     let is_loopback = listens.all(|address| is_local(&address));
+    if let Some(jwt) = plan.jwt() {
+        if let Err(error) = Access::by_jwt(jwt) {
+            let advice = "put the provider's JWK set there: its address is `jwks_uri` of ISSUER/.well-known/openid-configuration";
+            return Finding::failure(CHECK, format!("failed to {error}"), Remedy::Advice(advice.into()));
+        }
+        if settings.tokens.is_none() {
+            return Finding::ok(CHECK, "who has a JWT of the issuer is let in, and nobody else");
+        }
+    }
     let Some(path) = &settings.tokens else {
         return match (is_loopback, settings.without_authentication) {
             (true, _) => Finding::ok(CHECK, "everybody on this machine is let in, and nobody else"),
