@@ -4,4 +4,5 @@ pub mod fixture;
 pub mod history;
 pub mod matching;
 pub mod observed;
+pub mod program;
 pub mod store_contract;

@@ -5,7 +5,7 @@
 //!
 //! Guaranteed: every error is `application/problem+json` with a documented status, and never an empty success; every
 //! route is in the OpenAPI document, since both are made from one list; bodies, time and the number of requests at
-//! work are bounded. Who may ask what is decided by API tokens ([`access`]); encryption is the business of something in front.
+//! work are bounded, and so is what each tenant may ask. Who may ask what is decided by API tokens ([`access`]); [`http::Server`] encrypts by TLS.
 //!
 //! ```no_run
 //! use ci_server::http::{AppState, ServerOptions, router};
@@ -20,7 +20,9 @@
 
 pub mod access;
 pub mod cli;
+mod config;
 pub mod http;
 mod search;
+mod tenant_limits;
 mod web;
 mod wire;

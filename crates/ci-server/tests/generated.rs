@@ -35,6 +35,19 @@ fn the_help_in_the_documentation_is_the_programs() {
 }
 
 #[test]
+fn the_settings_in_the_documentation_are_the_programs() {
+    let page = std::fs::read_to_string(docs("configuration.md")).expect("the page is there");
+    let begin = "<!-- settings: generated -->\n";
+    let (before, rest) = page.split_once(begin).expect("the place of the settings begins");
+    let (_, after) = rest.split_once("<!-- /settings -->").expect("it ends");
+    let expected = format!(
+        "{before}{begin}{}\n<!-- /settings -->{after}",
+        ci_server::cli::configuration()
+    );
+    is_same("configuration.md", &expected);
+}
+
+#[test]
 fn the_committed_openapi_document_is_the_services() {
     is_same("openapi.json", &format!("{}\n", ci_server::http::document()));
 }

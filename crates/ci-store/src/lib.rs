@@ -45,6 +45,7 @@ mod decode;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod epoch;
 mod error;
+mod examine;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod fault;
 mod feed;
@@ -78,6 +79,7 @@ mod write;
 
 pub use connections::Connections;
 pub use error::{Error, Result};
+pub use examine::{Finding, Remedy, Verdict, examine};
 pub use feed::{BlindReason, EpochReason, Feed, POLL_CHANGES, Polled, Start};
 pub use open::{StoreOptions, open};
 #[cfg(feature = "postgres")]

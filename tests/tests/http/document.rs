@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Method;
 use ci_server::access::Role;
-use ci_server::http::{Exporter, ServerOptions};
+use ci_server::http::{Exporter, ServerOptions, TenantLimits};
 use ci_tests::fixture::Fixture;
 use serde_json::{Value, json};
 
@@ -179,6 +179,8 @@ async fn every_documented_status_occurs() {
     }
     seen.extend(service.seen());
 
+    seen.extend(too_many().await);
+
     let options = ServerOptions::default().metrics(Exporter::new());
     let service = Service::broken(broken::down(), options);
     service.get("/metrics").await;
@@ -206,6 +208,20 @@ async fn every_documented_status_occurs() {
         .collect();
     let never: Vec<&Seen> = documented.difference(&seen).collect();
     assert!(never.is_empty(), "documented, but never seen: {never:#?}");
+}
+
+/// Every operation, asked more often than a tenant may.
+async fn too_many() -> BTreeSet<Seen> {
+    let one = std::num::NonZeroU32::MIN;
+    let limits = TenantLimits::none().rate(one, one);
+    let service = Service::broken(broken::down(), ServerOptions::default().tenant_limits(limits));
+    for (method, route, _) in operations() {
+        for _ in 0..2 {
+            let method = method.parse().expect("a method");
+            service.send(method, &example(&route), None, Body::empty()).await;
+        }
+    }
+    service.seen()
 }
 
 /// Every operation, asked without a token, and with one of another tenant.

@@ -77,6 +77,14 @@ impl Service {
         }
     }
 
+    /// A service of this router.
+    pub(crate) fn of(router: Router) -> Self {
+        Self {
+            router,
+            seen: Mutex::default(),
+        }
+    }
+
     /// A service over an empty database.
     pub(crate) async fn empty(fixture: &Fixture) -> Self {
         Self::over(fixture.open().await, ServerOptions::default())
@@ -263,7 +271,7 @@ fn check(reply: &Reply, method: &Method, uri: &str) {
         !what.contains("hunter2") && !what.contains("internal.rs"),
         "{what}"
     );
-    let temporary = reply.status == 503 || reply.status == 408;
+    let temporary = [408, 429, 503].contains(&reply.status);
     assert_eq!(reply.header("retry-after").is_some(), temporary, "{what}");
 }
 

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-async fn ask(address: SocketAddr, path: &str) -> TcpStream {
+pub(crate) async fn ask(address: SocketAddr, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
     stream
@@ -21,7 +21,7 @@ async fn ask(address: SocketAddr, path: &str) -> TcpStream {
     stream
 }
 
-async fn answer(mut stream: TcpStream) -> String {
+pub(crate) async fn answer(mut stream: TcpStream) -> String {
     let mut text = String::new();
     // A connection that is cut reads as its end or as an error: both leave what came before.
     let _ = stream.read_to_string(&mut text).await;

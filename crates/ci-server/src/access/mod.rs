@@ -1,10 +1,11 @@
-//! Who may ask what: API tokens with a role and tenants, kept hashed in a file.
+//! Who may ask what: API tokens with a role and tenants, kept hashed in a file; and JWTs of an identity provider.
 //!
 //! A token is shown once, when it is made. The file holds the SHA-256 of its secret, which is drawn at random (244 bits), so a
 //! slow hash would protect nothing more. A request names its token's id in the open and proves the secret, which is compared in
 //! constant time. Whoever can write the file can let anybody in; whoever can read it can let nobody in.
 
 mod file;
+mod jwt;
 mod token;
 
 use std::collections::{BTreeSet, HashMap};
@@ -20,6 +21,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use file::{FileError, NewToken, TokenFile, TokenInfo};
+pub(crate) use jwt::ALGORITHMS;
+use jwt::Jwt;
+pub use jwt::{JwtOptions, KeysError};
 use token::{Digest, Token};
 
 /// Between two looks at the file: a token that is revoked is refused after this time at the latest.
@@ -118,8 +122,15 @@ type Table = HashMap<String, Known>;
 #[derive(Debug, Clone)]
 pub struct Access(Option<Arc<Guarded>>);
 
+/// What lets somebody in.
 #[derive(Debug)]
 struct Guarded {
+    tokens: Option<Tokens>,
+    jwt: Option<Jwt>,
+}
+
+#[derive(Debug)]
+struct Tokens {
     path: PathBuf,
     table: ArcSwap<Table>,
     /// The digest of the content that was read first: a token that is revoked before anybody watches is not missed.
@@ -137,10 +148,41 @@ impl Access {
     /// # Errors
     /// When the file cannot be read or is none.
     pub fn by_file(path: impl Into<PathBuf>) -> Result<Self, FileError> {
-        let path = path.into();
-        let (table, first) = read(&path)?;
-        let table = ArcSwap::from_pointee(table);
-        Ok(Self(Some(Arc::new(Guarded { path, table, first }))))
+        Ok(Self::guarded(Guarded {
+            tokens: Some(Tokens::read(path.into())?),
+            jwt: None,
+        }))
+    }
+
+    /// Who has a JWT that fits may do what its claims say, and nobody else anything. Reads the keys; [`watch`](Self::watch) follows them.
+    ///
+    /// # Errors
+    /// When there are no keys that can be used.
+    pub fn by_jwt(options: JwtOptions) -> Result<Self, KeysError> {
+        Ok(Self::guarded(Guarded {
+            tokens: None,
+            jwt: Some(Jwt::new(options)?),
+        }))
+    }
+
+    /// Both: tokens of the file, and JWTs.
+    ///
+    /// # Errors
+    /// Those of [`by_file`](Self::by_file), and those of [`by_jwt`](Self::by_jwt) as [`FileError::Content`].
+    pub fn by_file_or_jwt(path: impl Into<PathBuf>, options: JwtOptions) -> Result<Self, FileError> {
+        let tokens = Tokens::read(path.into())?;
+        let jwt = Jwt::new(options).map_err(|error| FileError::Content {
+            path: error.path,
+            reason: error.reason,
+        })?;
+        Ok(Self::guarded(Guarded {
+            tokens: Some(tokens),
+            jwt: Some(jwt),
+        }))
+    }
+
+    fn guarded(guarded: Guarded) -> Self {
+        Self(Some(Arc::new(guarded)))
     }
 
     /// Tells whether everybody may do everything.
@@ -149,17 +191,22 @@ impl Access {
     }
 
     /// What an `Authorization` header grants; none for an unknown token, a wrong secret, one that has expired, and anything else that
-    /// is no token. Cost: a look-up and one SHA-256.
+    /// is no token. Cost: a look-up and one SHA-256; of a JWT the check of its signature.
     pub fn grant(&self, authorization: &str) -> Option<Arc<Grant>> {
+        let guarded = self.0.as_ref()?;
         let (scheme, text) = authorization.split_once(' ')?;
         let text = scheme.eq_ignore_ascii_case("bearer").then(|| text.trim())?;
-        self.granted(&self.proof(text)?)
+        match (Token::parse(text), &guarded.jwt) {
+            (Some(_), _) => self.granted(&self.proof(text)?),
+            (None, Some(jwt)) => jwt.grant(text).map(Arc::new),
+            (None, None) => None,
+        }
     }
 
-    /// Checks the text of a token once and for all; none for what is no token of this service. Cost: a look-up and one SHA-256.
+    /// Checks the text of an API token once and for all; none for what is no token of this service. Cost: a look-up and one SHA-256.
     pub(crate) fn proof(&self, text: &str) -> Option<Proof> {
         let token = Token::parse(text)?;
-        let table = self.0.as_ref()?.table.load();
+        let table = self.0.as_ref()?.tokens.as_ref()?.table.load();
         let digest = table.get(token.id())?.digest;
         digest.is_of(&token).then(|| Proof {
             id: token.id().to_owned(),
@@ -169,21 +216,43 @@ impl Access {
 
     /// What a token that was proven grants now; nothing once it has expired or was revoked.
     pub(crate) fn granted(&self, proof: &Proof) -> Option<Arc<Grant>> {
-        let table = self.0.as_ref()?.table.load();
+        let table = self.0.as_ref()?.tokens.as_ref()?.table.load();
         let known = table.get(&proof.id)?;
         let lives = known.expires.is_none_or(|end| now() < end.as_micros());
         // Another token may have come to the same id.
         (known.digest == proof.digest && lives).then(|| Arc::clone(&known.grant))
     }
 
-    /// Reads the file again every second, from what [`by_file`](Self::by_file) read on, until the future is dropped. What cannot be read
-    /// changes nothing, and is logged once.
+    /// Reads files again every second, from what was read first on, until the future is dropped. What cannot be read changes nothing,
+    /// and is logged once. Ends at once where everybody may do everything.
     pub async fn watch(&self) {
         let Some(guarded) = &self.0 else { return };
-        let mut seen = Ok(guarded.first);
+        let tokens = async {
+            if let Some(tokens) = &guarded.tokens {
+                tokens.watch().await;
+            }
+        };
+        let keys = async {
+            if let Some(jwt) = &guarded.jwt {
+                jwt.watch().await;
+            }
+        };
+        tokio::join!(tokens, keys);
+    }
+}
+
+impl Tokens {
+    fn read(path: PathBuf) -> Result<Self, FileError> {
+        let (table, first) = read(&path)?;
+        let table = ArcSwap::from_pointee(table);
+        Ok(Self { path, table, first })
+    }
+
+    async fn watch(&self) {
+        let mut seen = Ok(self.first);
         loop {
             tokio::time::sleep(LOOK).await;
-            let path = guarded.path.clone();
+            let path = self.path.clone();
             let Ok(read) = tokio::task::spawn_blocking(move || read(&path)).await else {
                 continue;
             };
@@ -196,7 +265,7 @@ impl Access {
             match read {
                 Ok((table, _)) => {
                     tracing::info!(tokens = table.len(), "the tokens were read again");
-                    guarded.table.store(Arc::new(table));
+                    self.table.store(Arc::new(table));
                 }
                 Err(error) => tracing::error!(%error, "the tokens stay as they were"),
             }

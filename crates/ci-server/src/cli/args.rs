@@ -11,6 +11,7 @@ use ci_store::import::ImportFormat;
 use clap::{Args, Parser, Subcommand};
 
 use crate::access::Role;
+use crate::config::{Given, Same};
 
 /// How far behind a cached answer may be on the command line.
 const MAX_LAG: Duration = Duration::from_secs(1);
@@ -22,7 +23,8 @@ Exit codes:
   2  the input does not fit: arguments, a file, an address
   3  the database failed
   4  the CI that get, expand or path names is not there
-  5  the import is done, but lines were rejected";
+  5  the import is done, but lines were rejected
+  6  the doctor found a failure";
 
 /// Search and get configuration items through the cache.
 #[derive(Debug, Parser)]
@@ -68,8 +70,21 @@ pub(crate) enum Command {
     ///
     /// The first line on stdout is `listening on http://HOST:PORT`, with the real port when port 0 was asked for.
     /// On localhost it lets everybody in unless --tokens is given; on any other address it takes --tokens, or
-    /// --without-authentication.
-    Serve(Serve),
+    /// --without-authentication. Settings come from flags, the environment and one file, in this order: docs/configuration.md.
+    Serve(Given),
+    /// Check and explain the configuration of the service
+    #[command(subcommand)]
+    Config(Configuration),
+    /// Look at everything that the service needs, and say what is wrong and what mends it
+    ///
+    /// Takes every option of `serve`, the same variables and the same file. Looks at the configuration, the tokens, the address, limits
+    /// of the machine and the database: reachable, version, extension, tables, triggers, permissions, recorded changes, clock. It changes
+    /// nothing. Warnings leave the exit code 0, a failure makes it 6.
+    Doctor(Doctor),
+    /// Make or update the database's tables and triggers, and end
+    ///
+    /// The service does so when it starts, too. Takes every option of `serve`.
+    Migrate(Migrate),
     /// Fill an embedded database with a generated estate, serve it on localhost, and print three commands to try
     Demo(Demo),
 }
@@ -324,31 +339,39 @@ pub(crate) struct Stats {
     pub(crate) include_deleted: bool,
 }
 
+/// Looking at the configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Configuration {
+    /// Check all settings, and print each with where it comes from; passwords are not shown
+    ///
+    /// Takes every option of `serve`, the same variables of the environment and the same file. Reads no database.
+    Check(ConfigCheck),
+    /// Print a configuration file with every setting, its meaning and its default
+    Example,
+}
+
 #[derive(Debug, Args)]
-pub(crate) struct Serve {
+pub(crate) struct ConfigCheck {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) database: Database,
-    /// Where to listen
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8642")]
-    pub(crate) listen: String,
-    /// Let in who has a token of this file, and nobody else; `ci-cache token` makes them
-    #[arg(long, value_name = "FILE", env = "CI_CACHE_TOKENS")]
-    pub(crate) tokens: Option<PathBuf>,
-    /// Let everybody in who reaches the address, also one that other machines reach
-    #[arg(long, conflicts_with = "tokens")]
-    pub(crate) without_authentication: bool,
-    /// Most answers in the cache
-    #[arg(long, default_value_t = 100_000)]
-    pub(crate) max_entries: usize,
-    /// Most requests that are answered at the same time; further ones get 503 at once
-    #[arg(long, default_value_t = 512)]
-    pub(crate) concurrency: usize,
-    /// Longest time for an answer, in seconds
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
-    pub(crate) request_timeout: u64,
-    /// Largest body of an import, in bytes
-    #[arg(long, default_value_t = 1 << 30, value_name = "BYTES")]
-    pub(crate) import_bytes: u64,
+    pub(crate) settings: Same,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: Same,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    #[command(flatten)]
+    pub(crate) settings: Same,
 }
 
 /// The file of tokens.

@@ -4,19 +4,20 @@ use std::path::Path;
 
 use ci_bench::Estate;
 use ci_model::TenantId;
+use ci_runner::Runner;
 use ci_store::{Store, StoreOptions, WriteOptions};
 
 use super::args;
 use super::failure::Failure;
 use super::output::Output;
-use super::serve::{announce, exporter, listen, state, stop_signal};
+use super::serve::{announce, exporter, listen, stop_signal};
+use super::shell::quoted;
 use crate::access::Access;
-use crate::http::{self, ServerOptions};
+use crate::http::{self, AppState, ServerOptions};
 
 const TENANT: &str = "demo";
 /// Rows of one transaction.
 const BATCH: usize = 2_000;
-const ENTRIES: usize = 100_000;
 
 pub(crate) async fn demo(arguments: args::Demo, output: &mut Output) -> Result<(), Failure> {
     let estate = Estate::new(arguments.seed, arguments.size);
@@ -32,8 +33,8 @@ pub(crate) async fn demo(arguments: args::Demo, output: &mut Output) -> Result<(
         arguments.seed
     ))?;
     let options = ServerOptions::default().metrics(exporter());
-    let state = state(store, ENTRIES, options, Access::open())?;
-    let address = announce(&listener, output)?;
+    let state = AppState::guarded(Runner::builder(store).build()?, options, Access::open());
+    let address = announce(&listener, "http", output)?;
     output.line("try, in another terminal:")?;
     for command in commands(estate, &address, &database) {
         output.line(format_args!("  {command}"))?;
@@ -108,25 +109,9 @@ fn shortened(program: &str) -> String {
     below.map_or_else(|| program.to_owned(), |path| path.display().to_string())
 }
 
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@=+,".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_survive_a_shell() {
-        assert_eq!(quoted("sqlite:/tmp/a.db"), "sqlite:/tmp/a.db");
-        assert_eq!(quoted("a b'c"), r"'a b'\''c'");
-    }
 
     #[test]
     fn the_commands_name_cis_of_the_smallest_estate() {

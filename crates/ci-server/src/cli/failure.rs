@@ -50,6 +50,18 @@ pub(crate) enum Failure {
     /// The tokens' file.
     #[error(transparent)]
     Tokens(#[from] crate::access::FileError),
+    /// The keys of JWTs.
+    #[error(transparent)]
+    Keys(#[from] crate::access::KeysError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] crate::http::TlsError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// Something that a service needs is not as it should be; it has been told.
+    #[error("find everything in order: {0} failures")]
+    Unwell(usize),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -60,6 +72,7 @@ impl From<ci_runner::Error> for Failure {
         match error {
             ci_runner::Error::Invalid(error) => Self::Invalid(error),
             ci_runner::Error::Store(error) => Self::Store(error),
+            error @ ci_runner::Error::Config { .. } => Self::Input(error.to_string()),
             other => Self::Other(other.to_string()),
         }
     }
@@ -73,11 +86,15 @@ impl Failure {
             | Self::Input(_)
             | Self::Invalid(_)
             | Self::Tokens(_)
+            | Self::Config(_)
+            | Self::Tls(_)
+            | Self::Keys(_)
             | Self::Listen { .. } => 2,
             Self::Store(_) | Self::Import(ImportError::Store { .. }) => 3,
             Self::Import(_) => 2,
             Self::NotFound { .. } => 4,
             Self::Rejected { .. } => 5,
+            Self::Unwell(_) => 6,
             Self::Io(_) | Self::Other(_) => 1,
         }
     }
@@ -101,6 +118,10 @@ impl Failure {
             Self::Import(ImportError::Store { .. }) => {
                 "run the import again: what is committed is found unchanged"
             }
+            Self::Config(_) => {
+                "`ci-cache config check` says where each setting comes from, `ci-cache config example` prints all"
+            }
+            Self::Unwell(_) => "each failure is told with what mends it",
             Self::Listen { .. } => "take another port; port 0 is any free one",
             _ => return None,
         })

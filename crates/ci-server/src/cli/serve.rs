@@ -1,33 +1,49 @@
 //! `ci-cache serve`: the HTTP API as a service of its own.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use ci_runner::Runner;
-use ci_store::{Store, StoreOptions};
 use tokio::net::TcpListener;
 
-use super::args;
 use super::failure::Failure;
+use super::log;
 use super::output::Output;
 use crate::access::Access;
-use crate::http::{self, AppState, Exporter, ServerOptions};
+use crate::config::{Config, Given, Plan};
+use crate::http::{AppState, Exporter, Server, Tls};
 
-pub(crate) async fn serve(arguments: args::Serve, output: &mut Output) -> Result<(), Failure> {
-    let listener = listen(&arguments.listen).await?;
-    let access = access(&arguments, &listener)?;
-    let store = ci_store::open(&arguments.database.database, &StoreOptions::default()).await?;
-    let options = ServerOptions::default()
-        .concurrency(arguments.concurrency.max(1))
-        .request_timeout(Duration::from_secs(arguments.request_timeout))
-        .import_bytes(arguments.import_bytes)
-        .metrics(exporter());
-    let state = state(store, arguments.max_entries, options, access.clone())?;
-    announce(&listener, output)?;
-    let served = http::serve(listener, state, stop_signal()?);
+pub(crate) async fn serve(given: &Given, verbose: u8, output: &mut Output) -> Result<(), Failure> {
+    let config = Config::load(given)?;
+    log::start_for_service(&config, verbose);
+    let plan = Plan::of(&config).await?;
+    let main = listen(&plan.settings.listen).await?;
+    let admin = match plan.admin_listen() {
+        Some(address) => Some(listen(&address).await?),
+        None => None,
+    };
+    let access = access(&plan, [Some(&main), admin.as_ref()].into_iter().flatten())?;
+    let tls = plan.tls()?;
+    let store = ci_store::open(&plan.settings.database, &plan.store_options()).await?;
+    let runner = plan.runner(store)?;
+    let options = plan.server_options().metrics(exporter());
+    announce(&main, if tls.is_some() { "https" } else { "http" }, output)?;
+    let mut server = Server::new(main, AppState::guarded(runner, options, access.clone()));
+    if let Some(admin) = admin {
+        output.line(format_args!("administration on {}", admin.local_addr()?))?;
+        server = server.admin(admin);
+    }
+    if let Some(tls) = &tls {
+        server = server.tls(tls.clone());
+    }
     tokio::select! {
-        served = served => Ok(served?),
+        ended = server.run(stop_signal()?) => Ok(ended?),
         () = follow(&access) => Ok(()),
+        () = renew(tls.as_ref()) => Ok(()),
+    }
+}
+
+/// Reads the certificate again whenever its files change. Never ends.
+async fn renew(tls: Option<&Tls>) {
+    match tls {
+        Some(tls) => tls.watch().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -39,30 +55,27 @@ async fn follow(access: &Access) {
 }
 
 /// Who is let in. Everybody only where no other machine can ask, or where that is what was asked for.
-fn access(arguments: &args::Serve, listener: &TcpListener) -> Result<Access, Failure> {
-    if let Some(path) = &arguments.tokens {
-        return Ok(Access::by_file(path)?);
+fn access<'a>(plan: &Plan, listeners: impl Iterator<Item = &'a TcpListener>) -> Result<Access, Failure> {
+    let settings = &plan.settings;
+    match (&settings.tokens, plan.jwt()) {
+        (Some(path), Some(jwt)) => return Ok(Access::by_file_or_jwt(path, jwt)?),
+        (Some(path), None) => return Ok(Access::by_file(path)?),
+        (None, Some(jwt)) => return Ok(Access::by_jwt(jwt)?),
+        (None, None) => {}
     }
-    let address = listener.local_addr()?;
-    if address.ip().is_loopback() || arguments.without_authentication {
+    if settings.without_authentication {
         return Ok(Access::open());
     }
-    Err(Failure::Input(format!(
-        "listen on {address}, which other machines reach, without knowing who may ask: give --tokens FILE (`ci-cache token create` \
-         makes one), or --without-authentication where something in front of it decides"
-    )))
-}
-
-pub(crate) fn state(
-    store: Arc<dyn Store>,
-    entries: usize,
-    options: ServerOptions,
-    access: Access,
-) -> Result<AppState, Failure> {
-    let runner = Runner::builder(store).max_entries(entries).build();
-    // The only setting comes from the command line, so a refusal is about the input.
-    let runner = runner.map_err(|error| Failure::Input(error.to_string()))?;
-    Ok(AppState::guarded(runner, options, access))
+    for listener in listeners {
+        let address = listener.local_addr()?;
+        if !address.ip().is_loopback() {
+            return Err(Failure::Input(format!(
+                "listen on {address}, which other machines reach, without knowing who may ask: give --tokens FILE (`ci-cache token \
+                 create` makes one) or --jwt-keys FILE, or --without-authentication where something in front of it decides"
+            )));
+        }
+    }
+    Ok(Access::open())
 }
 
 /// What `/metrics` tells. Loads are measured by the recorder of the process, so it becomes that one, too.
@@ -87,8 +100,8 @@ pub(crate) async fn listen(address: &str) -> Result<TcpListener, Failure> {
 }
 
 /// Prints the real address, which programs that asked for port 0 wait for; returns it.
-pub(crate) fn announce(listener: &TcpListener, output: &mut Output) -> Result<String, Failure> {
-    let address = format!("http://{}", listener.local_addr()?);
+pub(crate) fn announce(listener: &TcpListener, scheme: &str, output: &mut Output) -> Result<String, Failure> {
+    let address = format!("{scheme}://{}", listener.local_addr()?);
     output.line(format_args!("listening on {address}"))?;
     Ok(address)
 }

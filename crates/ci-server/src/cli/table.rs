@@ -1,5 +1,6 @@
 //! Tables for people.
 
+use super::config::Effective;
 use crate::access::TokenInfo;
 use ci_model::{CiDetail, CiSummary, Graph, Group, GroupValue, Relation, Row};
 use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
@@ -94,6 +95,15 @@ pub(crate) fn tokens(tokens: &[TokenInfo], width: Option<u16>) -> String {
             cell(&token.created),
             token.expires.as_deref().map(cell).unwrap_or_default(),
         ]);
+    }
+    table.trim_fmt()
+}
+
+/// Settings of the service as they hold, one per row.
+pub(crate) fn settings(settings: &[Effective], width: Option<u16>) -> String {
+    let mut table = table(&["SETTING", "VALUE", "FROM"], width);
+    for one in settings {
+        table.add_row([one.setting.to_owned(), cell(&one.value), one.from.clone()]);
     }
     table.trim_fmt()
 }

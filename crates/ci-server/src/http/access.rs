@@ -53,6 +53,16 @@ pub(crate) fn need(method: &Method, route: &str) -> Need {
     Need::Role(if asks { Role::Read } else { Role::Write })
 }
 
+/// Tells whether a request is for what only administrators see: where they have an address of their own, it is unknown everywhere else.
+pub(crate) fn is_administration(request: &Request) -> bool {
+    let Some(route) = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) else {
+        return false;
+    };
+    let need = web::page_of(request.uri(), request.extensions(), route);
+    let need = need.unwrap_or_else(|| self::need(request.method(), route));
+    route.ends_with("/metrics") || need == Need::Role(Role::Admin)
+}
+
 /// Stands between every route and the world.
 pub(crate) async fn check<F>(app: &AppState, request: Request, next: impl FnOnce(Request) -> F) -> Response
 where
@@ -63,7 +73,7 @@ where
         return next(request).await;
     };
     let (mut parts, body) = request.into_parts();
-    let page = web::page_of(&parts, route.as_str());
+    let page = web::page_of(&parts.uri, &parts.extensions, route.as_str());
     let need = page.unwrap_or_else(|| need(&parts.method, route.as_str()));
     let asks = matches!(parts.method, Method::GET | Method::HEAD);
     if need == Need::Nothing && asks {

@@ -8,7 +8,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
 use tower::ServiceExt;
 
@@ -20,7 +20,7 @@ pub(super) const LAST_BYTES: Duration = Duration::from_secs(1);
 /// between requests or within the head of one, or `stop` ends. A request at work then is answered first; whoever has sent
 /// nothing whole by then is left, so that an idle client cannot hold up the end of the service.
 pub(super) async fn answer(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     router: Router,
     head_timeout: Duration,
     stop: impl Future<Output = ()>,
@@ -34,10 +34,6 @@ pub(super) async fn answer(
             router.oneshot(request).await
         }
     });
-    // Answers are written at once as a whole: waiting for more to send would only delay them.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::trace!(%error, "failed to set an option of a connection");
-    }
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)

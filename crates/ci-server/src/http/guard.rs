@@ -14,19 +14,23 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 
 use super::problem::{Problem, ProblemKind};
-use super::{AppState, access, metrics};
+use super::{AppState, access, limit, metrics};
 use crate::web;
 
 /// All that surrounds the handlers, as one layer: each of its own costs every request some allocations.
 #[derive(Debug, Clone)]
-pub(crate) struct Surround(pub(crate) AppState);
+pub(crate) struct Surround {
+    pub(crate) app: AppState,
+    /// Whether what is for administrators is unknown here.
+    pub(crate) is_public: bool,
+}
 
 impl<S> Layer<S> for Surround {
     type Service = Surrounded<S>;
 
     fn layer(&self, inner: S) -> Surrounded<S> {
         Surrounded {
-            app: self.0.clone(),
+            surround: self.clone(),
             inner,
         }
     }
@@ -35,7 +39,7 @@ impl<S> Layer<S> for Surround {
 /// A handler with all that surrounds it.
 #[derive(Debug, Clone)]
 pub(crate) struct Surrounded<S> {
-    app: AppState,
+    surround: Surround,
     inner: S,
 }
 
@@ -56,11 +60,17 @@ where
         // The one that was polled ready is used; the clone that stays is polled before it is.
         let inner = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, inner);
-        let app = self.app.clone();
+        let Surround { app, is_public } = self.surround.clone();
         Box::pin(async move {
             let handle =
                 |request| async move { inner.call(request).await.unwrap_or_else(|never| match never {}) };
-            let check = |request| access::check(&app, request, handle);
+            let handle = |request| limit::check(&app, request, handle);
+            let check = |request| async {
+                if is_public && access::is_administration(&request) {
+                    return no_route().await.into_response();
+                }
+                access::check(&app, request, handle).await
+            };
             let bound = |request| caught(bound(&app, request, check));
             let dressed = |request| web::dress(&app, request, bound);
             Ok(trace(&app, request, dressed).await)

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use ci_runner::{FeedState, FeedStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -28,20 +29,60 @@ pub(crate) async fn healthz(RawQuery(query): RawQuery) -> Result<Json<Health>, P
     Ok(OK)
 }
 
-/// Says whether the database answers, within a time limit.
+/// Says whether the service should be sent requests: it is not about to stop, and its change feed, which polls the database all the
+/// time, is live and close behind. No statement is run for it while that is so; when not, one poll and one sign of life tell why.
 #[utoipa::path(get, path = "/readyz", tag = "service", security(()),
-    responses((status = 200, description = "The database answers", body = Health), ReadyProblems))]
+    responses((status = 200, description = "Database and change feed are well", body = Health), ReadyProblems))]
 pub(crate) async fn readyz(
     State(app): State<AppState>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Health>, Problem> {
     Params::parse(query.as_deref(), &[])?;
-    let ping = tokio::time::timeout(app.options().ready_timeout, app.runner().ping());
-    if let Ok(Ok(())) = ping.await {
+    if app.is_stopping() {
+        let detail = "the service was told to stop: send what comes next to another one";
+        return Err(Problem::new(ProblemKind::Stopping, detail));
+    }
+    let runner = app.runner();
+    if runner.feed().state != FeedState::Absent {
+        if is_close(&app, &runner.feed()) {
+            return Ok(OK);
+        }
+        // It may have begun just now, or have had a gap: the next poll tells. Probes that come together share one.
+        runner.catch_up(app.options().ready_timeout).await;
+        if is_close(&app, &runner.feed()) {
+            return Ok(OK);
+        }
+    }
+    let ping = tokio::time::timeout(app.options().ready_timeout, runner.ping());
+    if !matches!(ping.await, Ok(Ok(()))) {
+        let detail = "the database does not answer";
+        return Err(Problem::new(ProblemKind::DatabaseUnavailable, detail));
+    }
+    let feed = runner.feed();
+    if feed.state == FeedState::Absent {
         return Ok(OK);
     }
-    let detail = "the database does not answer";
-    Err(Problem::new(ProblemKind::DatabaseUnavailable, detail))
+    Err(Problem::new(ProblemKind::FeedBehind, behind(&app, &feed)))
+}
+
+/// Whether answers from memory are as true as they should be.
+fn is_close(app: &AppState, feed: &FeedStatus) -> bool {
+    let polls = matches!(feed.state, FeedState::Live | FeedState::CatchingUp);
+    polls && feed.lag.is_some_and(|lag| lag <= app.options().ready_lag)
+}
+
+/// What is wrong with the feed.
+fn behind(app: &AppState, feed: &FeedStatus) -> String {
+    let bound = app.options().ready_lag.as_millis();
+    let lag = match feed.lag {
+        Some(lag) => format!("{} ms behind", lag.as_millis()),
+        None => "behind by nobody knows how much".into(),
+    };
+    let advice = "`ci-cache doctor` tells more";
+    format!(
+        "the change feed is {} and {lag}; ready is up to {bound} ms: {advice}",
+        feed.state.as_str()
+    )
 }
 
 /// Describes the service: this document.

@@ -15,6 +15,7 @@ mod guard;
 mod health;
 mod import;
 mod level;
+mod limit;
 mod metrics;
 mod openapi;
 mod params;
@@ -23,6 +24,7 @@ mod read;
 mod saved;
 mod serve;
 mod state;
+mod tls;
 mod write;
 
 use axum::Router;
@@ -43,8 +45,11 @@ pub use openapi::document;
 pub(crate) use params::{Params, keywords, split_names};
 pub(crate) use problem::Told;
 pub use problem::{PROBLEM_JSON, Problem, ProblemKind, retry_after};
-pub use serve::serve;
+pub use serve::{Server, serve};
 pub use state::{AppState, ServerOptions};
+pub use tls::{Tls, TlsError};
+
+pub use crate::tenant_limits::TenantLimits;
 
 /// Builds the service's router: every route of the OpenAPI document, the pages for people ([dashboard and explorer](crate)), and no other,
 /// with all limits in place.
@@ -53,11 +58,24 @@ pub use state::{AppState, ServerOptions};
 /// `application/problem+json`; of the pages it is a page. `/metrics` answers 404 unless [`ServerOptions::metrics`] was given an exporter; a program with a
 /// recorder of its own calls [`AppState::publish_metrics`] when that is read.
 pub fn router(state: AppState) -> Router {
+    surrounded(state, false)
+}
+
+/// The router without what is for administrators, `/v1/cache/...`, `/metrics` and the dashboard: those paths are answered as unknown. For a
+/// service that has [`router`] on a listener of its own for them, as [`Server::admin`] does.
+pub fn public_router(state: AppState) -> Router {
+    surrounded(state, true)
+}
+
+fn surrounded(app: AppState, is_public: bool) -> Router {
     let (routes, _) = openapi::api().split_for_parts();
     routes
         .merge(web::routes())
         .fallback(guard::no_route)
         .method_not_allowed_fallback(guard::no_method)
-        .layer(guard::Surround(state.clone()))
-        .with_state(state)
+        .layer(guard::Surround {
+            app: app.clone(),
+            is_public,
+        })
+        .with_state(app)
 }

@@ -34,6 +34,8 @@ pub enum ProblemKind {
     RouteNotFound,
     /// The path exists, but not with this method; the `allow` header lists those it has.
     MethodNotAllowed,
+    /// The tenant asks more often, or more at once, than it may.
+    TooManyRequests,
     /// The request's body did not arrive in time.
     BodyTimeout,
     /// The write contradicts what is in the database.
@@ -52,6 +54,10 @@ pub enum ProblemKind {
     Timeout,
     /// The database cannot be reached or did not answer in time. Never answered as an empty result.
     DatabaseUnavailable,
+    /// The database answers, but its change feed is not live or too far behind: of the readiness probe.
+    FeedBehind,
+    /// The service is about to stop: of the readiness probe.
+    Stopping,
 }
 
 struct Row {
@@ -79,7 +85,7 @@ const fn row(
 }
 
 /// The table.
-static ROWS: [Row; 16] = {
+static ROWS: [Row; 19] = {
     use ProblemKind as K;
     use StatusCode as S;
     [
@@ -195,6 +201,27 @@ static ROWS: [Row; 16] = {
             "The database cannot be reached",
             Some(5),
         ),
+        row(
+            K::FeedBehind,
+            S::SERVICE_UNAVAILABLE,
+            "feed-behind",
+            "The change feed is behind",
+            Some(5),
+        ),
+        row(
+            K::TooManyRequests,
+            S::TOO_MANY_REQUESTS,
+            "too-many-requests",
+            "Too many requests of this tenant",
+            Some(1),
+        ),
+        row(
+            K::Stopping,
+            S::SERVICE_UNAVAILABLE,
+            "stopping",
+            "The service is about to stop",
+            Some(5),
+        ),
     ]
 };
 
@@ -245,6 +272,8 @@ pub struct Problem {
     kind: ProblemKind,
     detail: String,
     origin: Option<Origin>,
+    /// In place of what the table says, in seconds.
+    retry_after_s: Option<u16>,
 }
 
 impl Problem {
@@ -254,7 +283,14 @@ impl Problem {
             kind,
             detail: detail.into(),
             origin: None,
+            retry_after_s: None,
         }
+    }
+
+    /// Says when to try again, where that is known.
+    pub(crate) fn retry_after(mut self, seconds: u16) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
     }
 
     /// Input that does not fit.
@@ -309,7 +345,7 @@ impl IntoResponse for Problem {
         let text = serde_json::to_string(&body).unwrap_or_default();
         let mut response = (row.status, [(header::CONTENT_TYPE, PROBLEM_JSON)], text).into_response();
         response.extensions_mut().insert(told);
-        if let Some(seconds) = row.retry_after_s {
+        if let Some(seconds) = self.retry_after_s.or(row.retry_after_s) {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -413,26 +449,26 @@ macro_rules! problems {
 
 problems! {
     /// Of questions that always have an answer.
-    AskProblems: InvalidInput, Unauthenticated, Forbidden, Internal, Overloaded, Timeout, DatabaseUnavailable;
+    AskProblems: InvalidInput, TooManyRequests, Unauthenticated, Forbidden, Internal, Overloaded, Timeout, DatabaseUnavailable;
     /// Of questions about one CI.
-    FindProblems: InvalidInput, Unauthenticated, Forbidden, CiNotFound, Internal, Overloaded, Timeout, DatabaseUnavailable;
+    FindProblems: InvalidInput, TooManyRequests, Unauthenticated, Forbidden, CiNotFound, Internal, Overloaded, Timeout, DatabaseUnavailable;
     /// Of questions with a body.
-    BatchProblems: InvalidInput, Unauthenticated, Forbidden, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded, Timeout,
+    BatchProblems: InvalidInput, TooManyRequests, Unauthenticated, Forbidden, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded, Timeout,
         DatabaseUnavailable;
     /// Of writes of a CI.
-    PutProblems: InvalidInput, Unauthenticated, Forbidden, BodyTimeout, Conflict, PreconditionFailed, BodyTooLarge, UnsupportedMediaType,
+    PutProblems: InvalidInput, TooManyRequests, Unauthenticated, Forbidden, BodyTimeout, Conflict, PreconditionFailed, BodyTooLarge, UnsupportedMediaType,
         Internal, Overloaded, Timeout, DatabaseUnavailable;
     /// Of the deletion of a CI.
-    DeleteProblems: InvalidInput, Unauthenticated, Forbidden, CiNotFound, PreconditionFailed, Internal, Overloaded, Timeout,
+    DeleteProblems: InvalidInput, TooManyRequests, Unauthenticated, Forbidden, CiNotFound, PreconditionFailed, Internal, Overloaded, Timeout,
         DatabaseUnavailable;
     /// Of writes with a body.
-    WriteProblems: InvalidInput, Unauthenticated, Forbidden, BodyTimeout, Conflict, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded,
+    WriteProblems: InvalidInput, TooManyRequests, Unauthenticated, Forbidden, BodyTimeout, Conflict, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded,
         Timeout, DatabaseUnavailable;
     /// Of imports: lines that contradict the database are reported, not refused.
-    ImportProblems: InvalidInput, Unauthenticated, Forbidden, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded, Timeout,
+    ImportProblems: InvalidInput, TooManyRequests, Unauthenticated, Forbidden, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded, Timeout,
         DatabaseUnavailable;
     /// Of the removal of a relation.
-    RemoveProblems: InvalidInput, Unauthenticated, Forbidden, RelationNotFound, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal,
+    RemoveProblems: InvalidInput, TooManyRequests, Unauthenticated, Forbidden, RelationNotFound, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal,
         Overloaded, Timeout, DatabaseUnavailable;
     /// Of commands to the cache.
     ControlProblems: InvalidInput, Unauthenticated, Forbidden, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Overloaded, Timeout;
@@ -441,7 +477,7 @@ problems! {
     /// Of what is open to everybody.
     OpenProblems: InvalidInput, Overloaded;
     /// Of the readiness probe.
-    ReadyProblems: InvalidInput, Internal, DatabaseUnavailable;
+    ReadyProblems: InvalidInput, Internal, DatabaseUnavailable, FeedBehind, Stopping;
     /// Of the metrics.
     MetricsProblems: InvalidInput, Unauthenticated, Forbidden, RouteNotFound;
     /// Of the liveness probe.
@@ -468,8 +504,12 @@ mod tests {
         for row in &ROWS {
             assert_eq!(row.kind.row().slug, row.slug);
             assert_eq!(row.kind.uri(), format!("/problems/{}", row.slug));
-            let temporary =
-                row.status == StatusCode::SERVICE_UNAVAILABLE || row.status == StatusCode::REQUEST_TIMEOUT;
+            let temporary = [
+                StatusCode::SERVICE_UNAVAILABLE,
+                StatusCode::REQUEST_TIMEOUT,
+                StatusCode::TOO_MANY_REQUESTS,
+            ]
+            .contains(&row.status);
             assert_eq!(retry_after(row.kind).is_some(), temporary, "{}", row.slug);
         }
     }

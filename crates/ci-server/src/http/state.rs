@@ -6,6 +6,7 @@ use std::time::Duration;
 use ci_runner::Runner;
 
 use crate::access::Access;
+use crate::tenant_limits::{Buckets, TenantLimits};
 use tokio::sync::{Semaphore, watch};
 
 use super::encoded::Bodies;
@@ -30,13 +31,19 @@ pub struct ServerOptions {
     pub(crate) import_timeout: Duration,
     /// Longest wait for the database's sign of life at `/readyz`; 2 s.
     pub(crate) ready_timeout: Duration,
+    /// How far the change feed may be behind for `/readyz` to say ready; 5 s.
+    pub(crate) ready_lag: Duration,
     /// Most requests that are answered at the same time; 512. Further ones are refused at once: a queue in front of a
     /// slow database helps nobody.
     pub(crate) concurrency: usize,
+    /// How long, when the service is told to stop, it answers as before while `/readyz` says that it stops; not at all.
+    pub(crate) drain_delay: Duration,
     /// Longest wait for requests at work when the service stops; 10 s.
     pub(crate) drain_timeout: Duration,
     /// Room for the encoded bodies of answers, in bytes; 64 MiB.
     pub(crate) encoded_bytes: u64,
+    /// What one tenant may ask; as much as all together.
+    pub(crate) tenant_limits: TenantLimits,
     /// What `/metrics` tells; none.
     pub(crate) exporter: Option<Exporter>,
 }
@@ -51,9 +58,12 @@ impl Default for ServerOptions {
             request_timeout: Duration::from_secs(60),
             import_timeout: Duration::from_secs(3_600),
             ready_timeout: Duration::from_secs(2),
+            ready_lag: Duration::from_secs(5),
             concurrency: 512,
+            drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
             encoded_bytes: 64 << 20,
+            tenant_limits: TenantLimits::none(),
             exporter: None,
         }
     }
@@ -102,6 +112,19 @@ impl ServerOptions {
         self
     }
 
+    /// Sets how far the change feed may be behind for the service to be ready.
+    pub fn ready_lag(mut self, lag: Duration) -> Self {
+        self.ready_lag = lag;
+        self
+    }
+
+    /// Sets how long the service, told to stop, still answers while it says that it is not ready: as long as whoever sends it requests
+    /// takes to notice.
+    pub fn drain_delay(mut self, delay: Duration) -> Self {
+        self.drain_delay = delay;
+        self
+    }
+
     /// Sets how many requests are answered at the same time; more than the runtime can count is brought down to that.
     pub fn concurrency(mut self, requests: usize) -> Self {
         self.concurrency = requests.min(Semaphore::MAX_PERMITS);
@@ -117,6 +140,12 @@ impl ServerOptions {
     /// Sets how many bytes of encoded bodies are kept, so that a hit is sent as it was encoded the first time; 0 for none.
     pub fn encoded_bytes(mut self, bytes: u64) -> Self {
         self.encoded_bytes = bytes;
+        self
+    }
+
+    /// Sets what each tenant may ask; further requests of it get 429.
+    pub fn tenant_limits(mut self, limits: TenantLimits) -> Self {
+        self.tenant_limits = limits;
         self
     }
 
@@ -143,8 +172,12 @@ struct Shared {
     bodies: Bodies,
     /// What the exporter counts requests by.
     series: Series,
+    /// What each tenant has asked of late.
+    buckets: Arc<Buckets>,
     /// One permit per request at work.
     places: Arc<Semaphore>,
+    /// Becomes true when the service is told to stop: it is not ready for more.
+    stopping: watch::Sender<bool>,
     /// Becomes true when the drain time is over: requests still at work end.
     cut: watch::Sender<bool>,
     /// What the pages for people need.
@@ -176,9 +209,11 @@ impl AppState {
             series: Series::default(),
             name: runner.name().into(),
             runner,
+            buckets: Buckets::new(options.tenant_limits),
             options,
             access,
             places,
+            stopping: watch::Sender::new(false),
             cut: watch::Sender::new(false),
             web: Web::default(),
         }))
@@ -210,12 +245,6 @@ impl AppState {
         &self.0.bodies
     }
 
-    /// Ends what goes on for as long as somebody listens: the live updates of dashboards. [`serve`](super::serve) does it when it stops; a
-    /// program that mounts the router does it when it begins to.
-    pub fn stop(&self) {
-        self.0.web.live.stop();
-    }
-
     pub(crate) fn web(&self) -> &Web {
         &self.0.web
     }
@@ -238,8 +267,31 @@ impl AppState {
         Arc::clone(&self.0.name)
     }
 
+    pub(crate) fn buckets(&self) -> &Arc<Buckets> {
+        &self.0.buckets
+    }
+
     pub(crate) fn places(&self) -> Arc<Semaphore> {
         Arc::clone(&self.0.places)
+    }
+
+    /// Says from now on that the service is not ready, and ends what goes on for as long as somebody listens: live updates and streams of
+    /// changes. What is asked is answered all the same. [`serve`](super::serve) does it when it is told to stop; a program that mounts the
+    /// router does it when it begins to.
+    pub fn stop(&self) {
+        self.0.stopping.send_replace(true);
+        self.0.web.live.stop();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.0.stopping.borrow()
+    }
+
+    /// Ends when the service is told to stop.
+    pub(crate) async fn stopped(&self) {
+        let mut stopping = self.0.stopping.subscribe();
+        // The sender is in the state that `self` holds, so it is never gone.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
     }
 
     /// Ends all requests at work.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, OriginalUri};
 use axum::http::request::Parts;
+use axum::http::{Extensions, Uri};
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
@@ -36,7 +37,7 @@ impl Shell {
     pub(crate) fn of(parts: &Parts, app: &AppState) -> Self {
         let caller = parts.extensions.get::<Caller>();
         Self {
-            base: base(parts),
+            base: base(&parts.uri, &parts.extensions),
             caller: caller.map(|Caller(grant)| Arc::clone(grant)),
             is_part: parts.headers.contains_key("hx-request"),
             is_open: app.access().is_open(),
@@ -125,11 +126,11 @@ impl FromRequestParts<AppState> for Shell {
 }
 
 /// What the service is mounted under: what of the address was taken off before it came here.
-pub(crate) fn base(parts: &Parts) -> String {
-    let Some(OriginalUri(whole)) = parts.extensions.get::<OriginalUri>() else {
+pub(crate) fn base(uri: &Uri, extensions: &Extensions) -> String {
+    let Some(OriginalUri(whole)) = extensions.get::<OriginalUri>() else {
         return String::new();
     };
-    let (whole, own) = (whole.path(), parts.uri.path());
+    let (whole, own) = (whole.path(), uri.path());
     let base = whole.strip_suffix(own).unwrap_or(whole);
     base.trim_end_matches('/').to_owned()
 }

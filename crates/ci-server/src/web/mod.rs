@@ -35,7 +35,7 @@ use axum::http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{Extensions, HeaderName, HeaderValue, Method, Uri};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodRouter, get, post};
 use ci_model::{Question, TenantId};
@@ -127,12 +127,12 @@ pub(crate) fn routes() -> Router<AppState> {
 }
 
 /// What a page takes; nothing for what is none.
-pub(crate) fn page_of(parts: &Parts, route: &str) -> Option<Need> {
+pub(crate) fn page_of(uri: &Uri, extensions: &Extensions, route: &str) -> Option<Need> {
     // Asked for every request, so first by what most of them are: no page is below it.
     if route.contains("/v1/{tenant}/") {
         return None;
     }
-    let own = match route.strip_prefix(&layout::base(parts))? {
+    let own = match route.strip_prefix(&layout::base(uri, extensions))? {
         "" => "/",
         own => own,
     };
@@ -146,7 +146,10 @@ where
 {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let (parts, body) = request.into_parts();
-    if route.and_then(|route| page_of(&parts, route.as_str())).is_none() {
+    if route
+        .and_then(|route| page_of(&parts.uri, &parts.extensions, route.as_str()))
+        .is_none()
+    {
         return next(Request::from_parts(parts, body)).await;
     }
     let mut asked = Asked::new(&parts, app);

@@ -101,7 +101,7 @@ pub(super) async fn run(connection: &mut PgConnection) -> Result<()> {
 }
 
 /// The pairs of `ci_meta`; none when the table is not there.
-async fn meta(connection: &mut PgConnection) -> Result<Vec<(String, String)>> {
+pub(super) async fn meta(connection: &mut PgConnection) -> Result<Vec<(String, String)>> {
     let there: bool = sqlx::query_scalar("SELECT to_regclass('ci_meta') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await?;
@@ -113,7 +113,8 @@ async fn meta(connection: &mut PgConnection) -> Result<Vec<(String, String)>> {
         .await?)
 }
 
-async fn check_server(connection: &mut PgConnection) -> Result<()> {
+/// Whether the server is new enough and the database can hold every text.
+pub(super) async fn check_server(connection: &mut PgConnection) -> Result<()> {
     const ASK: &str =
         "SELECT current_setting('server_version_num')::int4, current_setting('server_encoding')";
     let (version, encoding): (i32, String) = sqlx::query_as(ASK).fetch_one(connection).await?;

@@ -1,6 +1,7 @@
 //! The store in a PostgreSQL database, version 15 or later.
 
 mod connect;
+mod examine;
 mod feed;
 mod feed_schema;
 mod feed_sql;
@@ -17,6 +18,8 @@ use sqlx::PgPool;
 
 use self::feed::{Access, PostgresFeed};
 use crate::{Connections, Feed, Result, Snapshot, Store, WriteOptions, connections};
+
+pub(crate) use self::examine::examine;
 
 /// A CMDB in a PostgreSQL database.
 #[derive(Debug)]

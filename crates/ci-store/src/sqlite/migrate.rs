@@ -46,7 +46,7 @@ pub(super) async fn run(pool: &SqlitePool) -> Result<()> {
 }
 
 /// The pairs of `ci_meta`; none when the table is not there.
-async fn meta(connection: &mut SqliteConnection) -> Result<Vec<(String, String)>> {
+pub(super) async fn meta(connection: &mut SqliteConnection) -> Result<Vec<(String, String)>> {
     const THERE: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'ci_meta'";
     if sqlx::query_scalar::<_, i64>(THERE)
         .fetch_one(&mut *connection)

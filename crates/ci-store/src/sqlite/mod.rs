@@ -1,6 +1,7 @@
 //! The store in a SQLite file: one connection that writes, several that read beside it (WAL mode).
 
 mod connect;
+mod examine;
 mod feed;
 mod feed_schema;
 mod feed_sql;
@@ -20,6 +21,8 @@ use tempfile::TempDir;
 
 use self::feed::SqliteFeed;
 use crate::{Connections, Feed, Result, Snapshot, Store, WriteOptions, connections};
+
+pub(crate) use self::examine::examine;
 
 /// A CMDB in a SQLite database.
 #[derive(Debug)]

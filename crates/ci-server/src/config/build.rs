@@ -1,0 +1,231 @@
+//! From settings to what they set: the store, the runner, the service; and whether they go together.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ci_runner::{Level, Runner, RunnerBuilder};
+use ci_store::{Store, StoreOptions};
+
+use super::settings::Settings;
+use super::{Config, ConfigError};
+use crate::access::JwtOptions;
+use crate::http::{ServerOptions, TenantLimits, Tls, TlsError};
+
+/// Clocks further apart than this are to be set, not put up with.
+const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
+
+/// Settings that go together.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) settings: Settings,
+}
+
+impl Plan {
+    /// Checks what no setting says alone, in a database that is made for it and goes away again.
+    ///
+    /// # Errors
+    /// All faults together.
+    pub(crate) async fn of(config: &Config) -> Result<Self, ConfigError> {
+        let plan = Self {
+            settings: config.settings.clone(),
+        };
+        let mut faults = plan.pairs();
+        faults.extend(plan.bounds().await);
+        if faults.is_empty() {
+            Ok(plan)
+        } else {
+            Err(ConfigError(faults))
+        }
+    }
+
+    /// Settings that exclude or need each other.
+    fn pairs(&self) -> Vec<String> {
+        let settings = &self.settings;
+        let mut faults = Vec::new();
+        if settings.tokens.is_some() && settings.without_authentication {
+            faults.push("`tokens` and `without_authentication` exclude each other: give one of them".into());
+        }
+        let forms = ["sqlite:", "postgres://", "postgresql://"];
+        if !forms.iter().any(|form| settings.database.starts_with(form)) {
+            faults.push(
+                "`database` is not an address: expected sqlite:PATH or postgres://USER@HOST:PORT/NAME".into(),
+            );
+        }
+        let jwt = [
+            settings.jwt_keys.is_some(),
+            settings.jwt_issuer.is_some(),
+            settings.jwt_audience.is_some(),
+        ];
+        if jwt.contains(&true) && jwt.contains(&false) {
+            faults
+                .push("`jwt_keys`, `jwt_issuer` and `jwt_audience` need each other: give all or none".into());
+        }
+        if settings.jwt_keys.is_some() && settings.without_authentication {
+            faults
+                .push("`jwt_keys` and `without_authentication` exclude each other: give one of them".into());
+        }
+        if settings.jwt_leeway > LONGEST_LEEWAY {
+            faults.push("`jwt_leeway` is more than 5 min".into());
+        }
+        if settings.tls_cert.is_some() != settings.tls_key.is_some() {
+            faults.push("`tls_cert` and `tls_key` need each other: give both or none".into());
+        }
+        if settings.tenant_burst > 0 && settings.tenant_rate == 0 {
+            faults.push("`tenant_burst` needs a `tenant_rate`".into());
+        }
+        if settings.connections == 0 {
+            faults.push("`connections` is 0: at least one is needed".into());
+        }
+        faults
+    }
+
+    /// What the runner refuses. It knows its bounds; they are not written down a second time here.
+    async fn bounds(&self) -> Option<String> {
+        // Without a temporary folder nothing is said about the settings; the service itself checks them again.
+        let store = ci_store::open("sqlite::memory:", &StoreOptions::default())
+            .await
+            .ok()?;
+        match self.builder(store).build() {
+            Ok(runner) => {
+                runner.close().await;
+                None
+            }
+            Err(ci_runner::Error::Config { field, reason }) => Some(format!("`{field}`: {reason}")),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// How the database is used.
+    pub(crate) fn store_options(&self) -> StoreOptions {
+        let settings = &self.settings;
+        let mut options = StoreOptions::default()
+            .connections(settings.connections)
+            .acquire_timeout(settings.acquire_timeout)
+            .statement_timeout(settings.statement_timeout)
+            .busy_timeout(settings.busy_timeout)
+            .doorbell(settings.doorbell);
+        options.cache_bytes = settings.sqlite_cache.0;
+        options.mmap_bytes = settings.sqlite_mmap.0;
+        options
+    }
+
+    /// How the cache works. The warm file is left out: only the service has it.
+    fn builder(&self, store: Arc<dyn Store>) -> RunnerBuilder {
+        let settings = &self.settings;
+        let mut builder = Runner::builder(store)
+            .max_entries(settings.max_entries.get())
+            .level(Level::Cached {
+                max_lag: settings.max_lag,
+            })
+            .keyword_ttl(settings.keyword_ttl)
+            .filter_ttl(settings.filter_ttl)
+            .get_ttl(settings.get_ttl)
+            .default_ttl(settings.default_ttl)
+            .cost_aware(settings.cost_aware)
+            .recent_changes(settings.recent_changes)
+            .tenant_shares(settings.tenant_shares)
+            .tenants_apart(settings.tenants_apart)
+            .uncached(settings.uncached.iter().copied())
+            .prime(settings.prime)
+            .slow_load(settings.slow_load)
+            .drops(settings.drops)
+            .poll_every(settings.poll_every)
+            .poll_idle(settings.poll_idle)
+            .poll_timeout(settings.poll_timeout)
+            .retention(settings.retention)
+            .bulk(settings.bulk)
+            .log_changes(settings.log_changes.get())
+            .warm_every(settings.warm_every)
+            .warm_reloads(settings.warm_reloads);
+        if settings.stale_while_revalidate > Duration::ZERO {
+            builder = builder.stale_while_revalidate(settings.stale_while_revalidate);
+        }
+        if settings.stale_if_error > Duration::ZERO {
+            builder = builder.stale_if_error(settings.stale_if_error);
+        }
+        builder
+    }
+
+    /// Builds the runner of the service.
+    ///
+    /// # Errors
+    /// What the runner refuses.
+    pub(crate) fn runner(&self, store: Arc<dyn Store>) -> ci_runner::Result<Runner> {
+        let mut builder = self.builder(store);
+        if let Some(path) = &self.settings.warm_file {
+            builder = builder.warm_file(path);
+        }
+        builder.build()
+    }
+
+    /// What a tenant may ask.
+    fn tenant_limits(&self) -> TenantLimits {
+        let settings = &self.settings;
+        let mut limits = TenantLimits::none();
+        if let Some(rate) = NonZeroU32::new(settings.tenant_rate) {
+            limits = limits.rate(rate, NonZeroU32::new(settings.tenant_burst).unwrap_or(rate));
+        }
+        if let Some(requests) = NonZeroU32::new(settings.tenant_concurrency) {
+            limits = limits.concurrency(requests);
+        }
+        limits
+    }
+
+    /// Where administrators ask: on this machine unless a host is given.
+    pub(crate) fn admin_listen(&self) -> Option<String> {
+        let address = self.settings.admin_listen.as_ref()?;
+        Some(if address.contains(':') {
+            address.clone()
+        } else {
+            format!("127.0.0.1:{address}")
+        })
+    }
+
+    /// What is asked of JWTs, if they count.
+    pub(crate) fn jwt(&self) -> Option<JwtOptions> {
+        let settings = &self.settings;
+        let (keys, issuer) = settings.jwt_keys.as_ref().zip(settings.jwt_issuer.as_ref())?;
+        let mut options = JwtOptions::new(keys, issuer, settings.jwt_audience.as_ref()?);
+        options.algorithms.clone_from(&settings.jwt_algorithms.0);
+        options.leeway = settings.jwt_leeway;
+        options.name_claim.clone_from(&settings.jwt_name_claim);
+        options.role_claim.clone_from(&settings.jwt_role_claim);
+        options.role_prefix = settings.jwt_role_prefix.clone().unwrap_or_default();
+        options.tenants_claim.clone_from(&settings.jwt_tenants_claim);
+        Some(options)
+    }
+
+    /// The certificate, read.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub(crate) fn tls(&self) -> Result<Option<Tls>, TlsError> {
+        let pair = self
+            .settings
+            .tls_cert
+            .as_ref()
+            .zip(self.settings.tls_key.as_ref());
+        pair.map(|(certificate, key)| Tls::by_files(certificate, key))
+            .transpose()
+    }
+
+    /// The limits of the service.
+    pub(crate) fn server_options(&self) -> ServerOptions {
+        let settings = &self.settings;
+        ServerOptions::default()
+            .concurrency(settings.concurrency.get())
+            .tenant_limits(self.tenant_limits())
+            .request_timeout(settings.request_timeout)
+            .import_timeout(settings.import_timeout)
+            .body_bytes(usize::try_from(settings.body_bytes.0).unwrap_or(usize::MAX))
+            .import_bytes(settings.import_bytes.0)
+            .encoded_bytes(settings.encoded_bytes.0)
+            .head_timeout(settings.head_timeout)
+            .body_timeout(settings.body_timeout)
+            .ready_timeout(settings.ready_timeout)
+            .ready_lag(settings.ready_lag)
+            .drain_delay(settings.drain_delay)
+            .drain_timeout(settings.drain_timeout)
+    }
+}

@@ -1,0 +1,196 @@
+//! The settings of the service: the one table that flags, environment, file, documentation and the typed settings are made from.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ci_model::QuestionKind;
+use ci_runner::TenantShares;
+
+use super::value::{Bytes, JwtAlgorithms, LogFilter, LogFormat, Value};
+
+/// A row of the table.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// What the file calls it; flag and variable are made from it.
+    pub(crate) key: &'static str,
+    /// What it belongs to.
+    pub(crate) group: &'static str,
+    /// What its values are called.
+    pub(crate) form: &'static str,
+    /// What a value has to be.
+    pub(crate) expected: &'static str,
+    /// The value when nothing is said; empty for none.
+    pub(crate) default: &'static str,
+    /// What it does, in one sentence or two.
+    pub(crate) help: &'static str,
+}
+
+impl Setting {
+    /// The flag, with its dashes.
+    pub(crate) fn flag(&self) -> String {
+        format!("--{}", self.key.replace('_', "-"))
+    }
+
+    /// The variable of the environment.
+    pub(crate) fn variable(&self) -> String {
+        format!("CI_CACHE_{}", self.key.to_uppercase())
+    }
+
+    /// Whether values are yes or no, so that the flag alone says yes.
+    pub(crate) fn is_switch(&self) -> bool {
+        self.form == bool::FORM
+    }
+}
+
+/// Makes the table, the typed settings, and the way from texts to them.
+macro_rules! settings {
+    ($($group:literal { $($key:ident: $type:ty = $default:literal, $help:literal;)+ })+) => {
+        /// Every setting, in the order of the documentation.
+        pub(crate) static SETTINGS: &[Setting] = &[$($(Setting {
+            key: stringify!($key),
+            group: $group,
+            form: <$type>::FORM,
+            expected: <$type>::EXPECTED,
+            default: $default,
+            help: $help,
+        },)+)+];
+
+        /// The settings, each of which is of its form.
+        #[derive(Debug, Clone)]
+        pub(crate) struct Settings {
+            $($(pub(crate) $key: $type,)+)+
+        }
+
+        impl Settings {
+            /// Reads every setting's text; the keys of those that are not of their form otherwise.
+            pub(crate) fn parse<'a>(text: impl Fn(&str) -> &'a str) -> Result<Self, Vec<&'static str>> {
+                let mut faulty = Vec::new();
+                $($(
+                    let $key = <$type>::parse(text(stringify!($key)));
+                    if $key.is_none() {
+                        faulty.push(stringify!($key));
+                    }
+                )+)+
+                let ($($(Some($key),)+)+) = ($($($key,)+)+) else { return Err(faulty) };
+                Ok(Self { $($($key,)+)+ })
+            }
+        }
+    };
+}
+
+settings! {
+    "Database" {
+        database: String = "", "The database: sqlite:PATH or postgres://USER@HOST:PORT/NAME. A password is better kept in a file: PGPASSFILE of PostgreSQL, or the configuration file with mode 0600.";
+        connections: u32 = "8", "Most connections for reading at the same time; PostgreSQL writes with these, too. The change feed has one more.";
+        acquire_timeout: Duration = "5s", "Longest wait for a free connection, or for a new one.";
+        statement_timeout: Duration = "30s", "Longest time of one reading statement.";
+        busy_timeout: Duration = "5s", "SQLite: longest wait for another process that writes to the file.";
+        sqlite_cache: Bytes = "16MiB", "SQLite: page cache of each connection.";
+        sqlite_mmap: Bytes = "1GiB", "SQLite: how much of the file is read through a memory map.";
+        doorbell: bool = "false", "PostgreSQL: writers ring and feeds listen, for feeds that are polled seldom; one more connection.";
+    }
+    "Service" {
+        listen: String = "127.0.0.1:8642", "Where to listen, HOST:PORT; port 0 is any free one.";
+        admin_listen: Option<String> = "", "Where administrators ask, PORT (on 127.0.0.1) or HOST:PORT: `/v1/cache/...` and `/metrics` are answered there, beside everything else, and unknown at the other address.";
+        tls_cert: Option<PathBuf> = "", "Encrypt with this certificate (PEM, with those that lead to its authority); read again when it changes.";
+        tls_key: Option<PathBuf> = "", "The private key of the certificate (PEM).";
+        tokens: Option<PathBuf> = "", "Let in who has a token of this file, and nobody else; `ci-cache token` makes them.";
+        jwt_keys: Option<PathBuf> = "", "Let in who has a JWT signed by a key of this file, a JWK set of the identity provider; read again when it changes.";
+        jwt_issuer: Option<String> = "", "Who has to have made a JWT (`iss`).";
+        jwt_audience: Option<String> = "", "For whom a JWT has to be made (`aud`).";
+        jwt_algorithms: JwtAlgorithms = "RS256,ES256", "What a JWT may be signed with.";
+        jwt_leeway: Duration = "30s", "How far the clocks of provider and service may be apart, up to 5 min.";
+        jwt_name_claim: String = "sub", "The claim that names the bearer in the audit log.";
+        jwt_role_claim: String = "role", "The claim with the role, a text or texts; a dot leads into an object.";
+        jwt_role_prefix: Option<String> = "", "What stands before read, write or admin there.";
+        jwt_tenants_claim: String = "tenants", "The claim with the tenants, a text or texts, `*` for all.";
+        without_authentication: bool = "false", "Let everybody in who reaches the address, also one that other machines reach.";
+        concurrency: NonZeroUsize = "512", "Most requests that are answered at the same time; further ones get 503 at once.";
+        tenant_rate: u32 = "0", "Most requests of a tenant in a second, on the whole; further ones get 429. 0: no limit.";
+        tenant_burst: u32 = "0", "How many requests of a tenant may come at once after a pause; 0: as many as in a second.";
+        tenant_concurrency: u32 = "0", "Most requests of a tenant that are answered at the same time; further ones get 429. 0: no limit.";
+        request_timeout: Duration = "60s", "Longest time for an answer, other than to an import.";
+        import_timeout: Duration = "1h", "Longest time for an import.";
+        body_bytes: Bytes = "1MiB", "Largest body of a request other than an import.";
+        import_bytes: Bytes = "1GiB", "Largest body of an import.";
+        encoded_bytes: Bytes = "64MiB", "Room for the bodies of answers as they were sent, so that a hit is not encoded again; 0 for none.";
+        head_timeout: Duration = "30s", "Longest silence of a connection between two requests, and longest time for the head of one.";
+        body_timeout: Duration = "30s", "Longest time for a body to arrive, or for a pause of an import's.";
+        ready_timeout: Duration = "2s", "Longest wait of `/readyz` for the database.";
+        ready_lag: Duration = "5s", "How far the change feed may be behind for `/readyz` to say ready.";
+        drain_delay: Duration = "0s", "How long the service, told to stop, still answers while `/readyz` says that it stops: as long as a load balancer takes to notice.";
+        drain_timeout: Duration = "10s", "Longest wait for the requests at work when the service stops.";
+    }
+    "Log" {
+        log: LogFilter = "info", "What is logged to stderr: a level, or levels by target; `ci_cache::audit=info` is the audit log alone.";
+        log_format: LogFormat = "text", "How its lines look.";
+    }
+    "Cache" {
+        max_entries: NonZeroUsize = "100000", "Most answers in the cache.";
+        max_lag: Duration = "1s", "How far behind an answer may be for questions that do not say.";
+        keyword_ttl: Duration = "10m", "How long answers to questions with keywords and no filters are kept.";
+        filter_ttl: Duration = "5m", "How long answers to questions with filters are kept.";
+        get_ttl: Duration = "5m", "How long single CIs are kept.";
+        default_ttl: Duration = "5m", "How long everything else is kept.";
+        stale_while_revalidate: Duration = "0s", "Serve an answer for so long after its time to live while it is loaded again in the background. What a change dropped is never served.";
+        stale_if_error: Duration = "0s", "Serve an answer for so long after its time to live if loading it again fails.";
+        recent_changes: usize = "8192", "How many changes are remembered for those who follow them and come back; 0 for none.";
+        cost_aware: bool = "true", "Let the time that loading took count when the cache is full.";
+        tenant_shares: TenantShares = "fair", "Whether the room is divided between tenants, so that none empties another's share.";
+        tenants_apart: usize = "100", "How many tenants have counters and metric labels of their own.";
+        uncached: Vec<QuestionKind> = "", "Kinds of questions that always ask the database.";
+        prime: bool = "false", "Let an expansion keep its CIs as answers to gets, too; it reads more.";
+        slow_load: Duration = "1s", "From when on a load is logged as slow.";
+        drops: usize = "256", "How many drops are remembered with their reason.";
+    }
+    "Change feed" {
+        poll_every: Duration = "3ms", "Time between two polls of the change feed while somebody asks, 1 ms to 1 min.";
+        poll_idle: Duration = "250ms", "Time between two polls while nobody asks, 1 ms to 1 min.";
+        poll_timeout: Duration = "1s", "How long a poll may take, and how long a reader waits for one, 1 ms to 1 min.";
+        retention: Duration = "10m", "How long the database keeps recorded changes, from 1 s. A node that was away for longer begins with an empty cache.";
+        bulk: usize = "1000", "How many changes of a tenant in one poll count as a change of everything.";
+        log_changes: NonZeroUsize = "65536", "How many changes are remembered for loads under way.";
+    }
+    "Warm restart" {
+        warm_file: Option<PathBuf> = "", "Start warm from this file, and keep it. It holds answers in the clear; no two services share one.";
+        warm_every: Duration = "60s", "Time between two writings of the warm file, from 1 s.";
+        warm_reloads: u32 = "50", "How many questions of the warm file are asked again in a second when its answers cannot be used, 0 to 1000.";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_of_its_form_and_every_key_is_one_word() {
+        let default = |key: &str| {
+            let setting = SETTINGS.iter().find(|setting| setting.key == key);
+            setting.map_or("", |setting| setting.default)
+        };
+        // There is no database by default: it is the only thing that has to be said.
+        assert_eq!(Settings::parse(default).unwrap_err(), ["database"]);
+        let all = Settings::parse(|key| {
+            if key == "database" {
+                "sqlite:a.db"
+            } else {
+                default(key)
+            }
+        });
+        assert_eq!(all.unwrap().max_entries.get(), 100_000);
+        for (at, setting) in SETTINGS.iter().enumerate() {
+            assert!(
+                setting.key.chars().all(|c| c.is_ascii_lowercase() || c == '_'),
+                "{}",
+                setting.key
+            );
+            assert!(setting.help.ends_with('.'), "{}", setting.key);
+            assert!(
+                SETTINGS[..at].iter().all(|other| other.key != setting.key),
+                "{}",
+                setting.key
+            );
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Refuses a tenant's requests that are more than it may ask.
+
+use std::future::Future;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts as _, RawPathParams, Request};
+use axum::response::{IntoResponse as _, Response};
+use ci_model::TenantId;
+
+use super::AppState;
+use super::problem::{Problem, ProblemKind};
+use crate::tenant_limits::Refusal;
+
+/// Counts the request for the tenant that its path names; what names none is nobody's. After access: who may not ask for a tenant takes
+/// nothing from it.
+pub(crate) async fn check<F>(app: &AppState, request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
+    if app.options().tenant_limits.is_none() {
+        return next(request).await;
+    }
+    let (mut parts, body) = request.into_parts();
+    let segments = RawPathParams::from_request_parts(&mut parts, app).await.ok();
+    let tenant = segments.as_ref().and_then(|segments| {
+        let (_, tenant) = segments.iter().find(|(name, _)| *name == "tenant")?;
+        // What cannot be a tenant's name is refused by the handler, and kept by nobody.
+        TenantId::new(tenant).ok()
+    });
+    let request = Request::from_parts(parts, body);
+    let Some(tenant) = tenant else {
+        return next(request).await;
+    };
+    // Held until the answer is made.
+    let _place = match app.buckets().admit(tenant.as_str(), app.runner().now()) {
+        Ok(place) => place,
+        Err(refusal) => return refused(refusal).into_response(),
+    };
+    next(request).await
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    let (detail, wait) = match refusal {
+        Refusal::Rate(wait) => ("this tenant asks more often than it may", wait),
+        Refusal::Concurrency => (
+            "this tenant has as many requests at work as it may",
+            Duration::ZERO,
+        ),
+    };
+    // A whole second is the least that the header can say.
+    let seconds = u16::try_from(wait.as_millis().div_ceil(1_000).max(1)).unwrap_or(u16::MAX);
+    Problem::new(ProblemKind::TooManyRequests, detail).retry_after(seconds)
+}

@@ -1,0 +1,5 @@
+//! The program `ci-cache`, for the tests of this package to run.
+
+fn main() -> std::process::ExitCode {
+    ci_server::cli::main()
+}

@@ -1,0 +1,71 @@
+//! What one tenant may ask: beyond it 429, and nobody else notices.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ci_cache_core::ManualClock;
+use ci_runner::Runner;
+use ci_server::http::{AppState, ServerOptions, TenantLimits, router};
+use ci_tests::fixture::Fixture;
+use ci_tests::observed::Observed;
+
+use crate::service::Service;
+
+fn number(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).expect("a number")
+}
+
+#[tokio::test]
+async fn a_tenant_that_asks_too_often_waits_and_the_others_do_not() {
+    let fixture = Fixture::sqlite();
+    let clock = Arc::new(ManualClock::new());
+    let runner = Runner::builder(fixture.open().await).clock(Arc::clone(&clock) as _);
+    let runner = runner.build().expect("a runner");
+    let limits = TenantLimits::none().rate(number(2), number(4));
+    let options = ServerOptions::default().tenant_limits(limits);
+    let service = Service::of(router(AppState::new(runner, options)));
+    for _ in 0..4 {
+        assert_eq!(service.get("/v1/acme/list").await.status, 200);
+    }
+    let reply = service.get("/v1/acme/list").await;
+    assert_eq!((reply.status, reply.header("retry-after")), (429, Some("1")));
+    assert_eq!(reply.json()["type"], "/problems/too-many-requests");
+    // Every route of the tenant counts together, and nothing else does.
+    assert_eq!(service.get("/v1/acme/dashboard").await.status, 429);
+    for uri in ["/v1/other/list", "/v1/cache/stats", "/healthz", "/openapi.json"] {
+        assert_eq!(service.get(uri).await.status, 200, "{uri}");
+    }
+    // What can be no tenant is told so, however often.
+    for _ in 0..9 {
+        assert_eq!(service.get("/v1/%20/list").await.status, 400);
+    }
+    clock.advance(Duration::from_millis(500));
+    assert_eq!(service.get("/v1/acme/list").await.status, 200);
+    assert_eq!(service.get("/v1/acme/list").await.status, 429);
+}
+
+#[tokio::test]
+async fn a_tenant_has_no_more_at_work_than_it_may() {
+    let fixture = Fixture::sqlite();
+    let (store, control) = Observed::around(fixture.open().await);
+    let limits = TenantLimits::none().concurrency(number(2));
+    let service = Service::over(store, ServerOptions::default().tenant_limits(limits));
+    let gate = control.close_gate();
+    let full = async {
+        while control.reads() < 2 {
+            tokio::task::yield_now().await;
+        }
+        let refused = service.get("/v1/acme/list?limit=3").await;
+        assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")));
+        assert_eq!(service.get("/v1/acme/cis/x").await.status, 429);
+        drop(gate);
+    };
+    let (one, two, ()) = tokio::join!(
+        service.get("/v1/acme/list?limit=1"),
+        service.get("/v1/acme/list?limit=2"),
+        full
+    );
+    assert_eq!((one.status, two.status), (200, 200));
+    assert_eq!(service.get("/v1/acme/list?limit=3").await.status, 200);
+}
