@@ -83,7 +83,11 @@ pub async fn both_real() -> Result<Vec<Loaded>, Box<dyn Error>> {
     Ok(empty)
 }
 
-async fn sqlite(size: u64) -> Result<Loaded, Box<dyn Error>> {
+/// Fills an embedded database with an estate of so many CIs.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sqlite(size: u64) -> Result<Loaded, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let url = format!("sqlite:{}", folder.path().join("bench.db").display());
     let store = ci_store::open(&url, &StoreOptions::default()).await?;

@@ -304,9 +304,13 @@ impl Store for Observed {
         self.inner.upsert_relations(records, options).await
     }
 
-    async fn delete_relations(&self, records: Vec<RelationRecord>) -> Result<Vec<RelationOutcome>> {
+    async fn delete_relations(
+        &self,
+        records: Vec<RelationRecord>,
+        options: WriteOptions,
+    ) -> Result<Vec<RelationOutcome>> {
         self.control.write()?;
-        self.inner.delete_relations(records).await
+        self.inner.delete_relations(records, options).await
     }
 
     async fn analyze(&self) -> Result<()> {

@@ -197,7 +197,10 @@ impl World {
             if is_linked(version) {
                 store.upsert_relations(records, options).await.unwrap();
             } else {
-                store.delete_relations(records).await.unwrap();
+                store
+                    .delete_relations(records, WriteOptions::default())
+                    .await
+                    .unwrap();
             }
         } else if is_live(version) {
             let records = vec![draft(subject, version).check(&tenant_id()).unwrap()];

@@ -390,14 +390,20 @@ async fn relations_need_both_ends_and_exist_once() {
         let again = store.upsert_relations(batch.clone(), skipping(3)).await.unwrap();
         assert_eq!(effect(again), expected(Effect::Unchanged, Effect::Unchanged));
 
-        let deleted = store.delete_relations(batch).await.unwrap();
+        let deleted = store
+            .delete_relations(batch, WriteOptions::default())
+            .await
+            .unwrap();
         let deleted: Vec<Effect> = deleted.into_iter().map(|outcome| outcome.effect).collect();
         assert_eq!(deleted[..2], [Effect::Superseded, Effect::Deleted]);
         assert_eq!(
             deleted[2..],
             [Effect::Missing, Effect::Missing, Effect::Missing, Effect::Deleted]
         );
-        let gone = store.delete_relations(vec![relation("a", "b")]).await.unwrap();
+        let gone = store
+            .delete_relations(vec![relation("a", "b")], WriteOptions::default())
+            .await
+            .unwrap();
         assert_eq!(gone[0].effect, Effect::Missing);
         store.close().await;
     })
@@ -429,7 +435,13 @@ async fn nothing_to_write_is_no_failure() {
                 .unwrap()
                 .is_empty()
         );
-        assert!(store.delete_relations(vec![]).await.unwrap().is_empty());
+        assert!(
+            store
+                .delete_relations(vec![], WriteOptions::default())
+                .await
+                .unwrap()
+                .is_empty()
+        );
         store.close().await;
     })
     .await;

@@ -34,12 +34,14 @@ mod ci;
 mod error;
 mod field;
 pub mod filter;
+mod fingerprint;
 pub mod fold;
 pub mod json;
 mod key;
 mod key_read;
 pub mod limits;
 mod outcome;
+mod precondition;
 mod predicate;
 mod projection;
 mod query;
@@ -59,9 +61,11 @@ pub use ci::{CiCode, CiDetail, CiDraft, CiId, CiRecord, CiRef, CiSummary, Critic
 pub use error::Error;
 pub use field::{Column, DocumentPath, Field, FieldKind};
 pub use filter::Filter;
+pub use fingerprint::Fingerprint;
 pub use json::Document;
 pub use key::Key;
 pub use outcome::{CiOutcome, Effect, Rejection, RelationOutcome};
+pub use precondition::Precondition;
 pub use projection::{Projection, Row};
 pub use query::{
     Aggregate, AggregateBuilder, Cursor, Distinct, Expand, ExpandBuilder, Get, List, ListBuilder, ListOrder,

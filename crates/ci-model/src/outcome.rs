@@ -76,6 +76,9 @@ pub enum Rejection {
     /// The CI that the relation ends at is not there.
     #[error("`to` names no CI of this tenant")]
     ToMissing,
+    /// The CI is not as its writer expects: see [`Precondition`](crate::Precondition).
+    #[error("the CI is not as the writer expects: read it again")]
+    PreconditionFailed,
     /// Both ends are the same CI.
     #[error("`from` and `to` are the same CI")]
     SelfRelation,

@@ -259,7 +259,11 @@ impl Store for MemoryStore {
         Err(refused("relations"))
     }
 
-    async fn delete_relations(&self, _records: Vec<RelationRecord>) -> Result<Vec<RelationOutcome>> {
+    async fn delete_relations(
+        &self,
+        _records: Vec<RelationRecord>,
+        _options: WriteOptions,
+    ) -> Result<Vec<RelationOutcome>> {
         Err(refused("relations"))
     }
 

@@ -46,6 +46,7 @@ pub struct RunnerBuilder {
     coherence: CoherenceOptions,
     uncached: Vec<QuestionKind>,
     prime: bool,
+    recent_changes: usize,
     tenants_apart: usize,
     slow_load: Duration,
     warm: WarmOptions,
@@ -72,6 +73,7 @@ impl RunnerBuilder {
             coherence: CoherenceOptions::new(),
             uncached: Vec::new(),
             prime: false,
+            recent_changes: 8_192,
             tenants_apart: TENANTS_APART,
             slow_load: SLOW_LOAD,
             warm: WarmOptions::default(),
@@ -234,6 +236,13 @@ impl RunnerBuilder {
         self
     }
 
+    /// Sets how many changes are remembered for those who follow them ([`Tenant::follow`](crate::Tenant::follow)) and come back; some 100 bytes
+    /// each; 8,192 when not called, 0 for none.
+    pub fn recent_changes(mut self, changes: usize) -> Self {
+        self.recent_changes = changes;
+        self
+    }
+
     /// Sets how many drops are remembered with their reason; 256 when not called.
     pub fn drops(mut self, drops: usize) -> Self {
         self.coherence = self.coherence.history(drops);
@@ -290,7 +299,7 @@ impl RunnerBuilder {
         let cache = Arc::new(cache);
         let warm = Arc::new(Warm::new(self.warm, self.store.backend()));
         let (feed, own) = (self.store.feed(), Arc::new(OwnHistory::default()));
-        let follow = Arc::new(Follow::new(self.pace, feed.is_some()));
+        let follow = Arc::new(Follow::new(self.pace, feed.is_some(), self.recent_changes));
         let writer = Following::new(
             Arc::clone(&self.store),
             Arc::clone(&cache),

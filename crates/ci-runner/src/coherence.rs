@@ -25,6 +25,7 @@ use ci_store::{Feed, Polled};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use crate::changes::Recent;
 use crate::events::{Bus, Event};
 use crate::polls::Polls;
 use crate::runner::Inner;
@@ -147,6 +148,8 @@ pub(crate) struct Follow {
     shared: Mutex<Shared>,
     /// Who is told of what happens.
     pub(crate) bus: Bus,
+    /// What changed lately.
+    pub(crate) recent: Recent,
 }
 
 #[derive(Debug, Default)]
@@ -160,7 +163,7 @@ struct Shared {
 }
 
 impl Follow {
-    pub(crate) fn new(pace: Pace, has_feed: bool) -> Self {
+    pub(crate) fn new(pace: Pace, has_feed: bool, recent_changes: usize) -> Self {
         let state = if has_feed {
             FeedState::Starting
         } else {
@@ -178,6 +181,7 @@ impl Follow {
                 ..Shared::default()
             }),
             bus: Bus::new(),
+            recent: Recent::new(recent_changes),
         }
     }
 
@@ -313,6 +317,7 @@ impl Drop for End {
     fn drop(&mut self) {
         self.follow.note(FeedState::Stopped, Some(self.why.into()));
         self.follow.polls.close();
+        self.follow.recent.close();
         if let Some(warm) = self.warm.upgrade() {
             warm.finish();
         }
@@ -399,6 +404,8 @@ impl Task {
             }) => {
                 let count = changes.len() as u64;
                 self.brought = count > 0;
+                let prepared = self.follow.recent.prepare(&changes);
+                let told = (since.epoch, since.version.clone(), position.clone());
                 let applied = inner.cache.apply(Batch::<CiDomain> {
                     epoch: since.epoch.0,
                     since: since.version,
@@ -411,6 +418,7 @@ impl Task {
                     // An answer of the feed was lost, or the feed contradicts itself: that must not become a wrong answer.
                     return self.start(inner, number, polled_at).await;
                 }
+                self.follow.recent.record(prepared, told);
                 self.follow.shared.lock().changes += count;
                 inner.warm.proven();
                 self.follow.note(FeedState::Live, None);

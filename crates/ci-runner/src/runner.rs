@@ -108,9 +108,11 @@ impl Inner {
 
     /// Follows a history from a position on, as a poll told it. What that poll cannot have seen stays in doubt.
     pub(crate) fn follow_from(&self, epoch: Epoch, position: Version, polled_at: Tick, poll: u64) {
-        self.cache.reset_but(epoch.0, position, polled_at, || {
+        self.cache.reset_but(epoch.0, position.clone(), polled_at, || {
             (!self.follow.settles(poll)).then_some(UNFOLLOWED)
         });
+        // After that, so that who is told of it and asks is not answered from what was forgotten.
+        self.follow.recent.restart(epoch, position);
     }
 
     /// How long ago a mark was true.
@@ -279,6 +281,7 @@ impl Runner {
     /// Waits for a poll that is under way at most as long as polls may take. Cancelled, it may leave connections open and the file as it was.
     pub async fn close(&self) {
         self.inner.follow.polls.close();
+        self.inner.follow.recent.close();
         if self.inner.follow.has_feed() && self.inner.warm.is_wanted() {
             self.inner.warm.finished(self.inner.follow.pace.patience).await;
         }

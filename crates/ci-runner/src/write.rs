@@ -17,12 +17,24 @@ impl Tenant {
     /// [`Error::Invalid`] for the first draft that does not fit; [`Error::Store`] with
     /// [`Rejected`](ci_store::Error::Rejected) for one that cannot be written. Nothing is written in both cases.
     pub async fn upsert_cis(&self, drafts: Vec<CiDraft>) -> Result<Written<CiOutcome>> {
+        self.upsert_cis_with(drafts, WriteOptions::default()).await
+    }
+
+    /// The same with options: a precondition, a dry run, of which the outcomes are told and nothing is kept.
+    ///
+    /// # Errors
+    /// Those of [`upsert_cis`](Self::upsert_cis), and [`Rejected`](ci_store::Error::Rejected) when a precondition fails.
+    pub async fn upsert_cis_with(
+        &self,
+        drafts: Vec<CiDraft>,
+        options: WriteOptions,
+    ) -> Result<Written<CiOutcome>> {
         let write = async {
             let records = drafts
                 .into_iter()
                 .map(|draft| draft.check(self.id()))
                 .collect::<Result<_, _>>()?;
-            let outcomes = all_written(self.writer().upsert_cis(records, WriteOptions::default()).await?)?;
+            let outcomes = all_written(self.writer().upsert_cis(records, options).await?)?;
             Ok(self.written(outcomes).await)
         };
         observed("upsert_cis", self.id(), write, Told::written).await
@@ -34,12 +46,21 @@ impl Tenant {
     /// # Errors
     /// [`Error::Invalid`] for more than 1,000 targets, [`Error::Store`] when the database fails.
     pub async fn delete_cis(&self, targets: Vec<CiRef>) -> Result<Written<CiOutcome>> {
+        self.delete_cis_with(targets, WriteOptions::default()).await
+    }
+
+    /// The same with options: a precondition, a dry run, of which the outcomes are told and nothing is kept.
+    ///
+    /// # Errors
+    /// Those of [`delete_cis`](Self::delete_cis), and [`Rejected`](ci_store::Error::Rejected) when a precondition fails.
+    pub async fn delete_cis_with(
+        &self,
+        targets: Vec<CiRef>,
+        options: WriteOptions,
+    ) -> Result<Written<CiOutcome>> {
         let write = async {
             bounded("CIs to delete", targets.len())?;
-            let outcomes = self
-                .writer()
-                .delete_cis(self.id(), targets, WriteOptions::default())
-                .await?;
+            let outcomes = self.writer().delete_cis(self.id(), targets, options).await?;
             Ok(self.written(outcomes).await)
         };
         observed("delete_cis", self.id(), write, Told::written).await
@@ -50,12 +71,21 @@ impl Tenant {
     /// # Errors
     /// Those of [`upsert_cis`](Self::upsert_cis).
     pub async fn upsert_relations(&self, drafts: Vec<RelationDraft>) -> Result<Written<RelationOutcome>> {
+        self.upsert_relations_with(drafts, WriteOptions::default()).await
+    }
+
+    /// The same with options: a precondition, a dry run, of which the outcomes are told and nothing is kept.
+    ///
+    /// # Errors
+    /// Those of [`upsert_relations`](Self::upsert_relations), and [`Rejected`](ci_store::Error::Rejected) when a precondition fails.
+    pub async fn upsert_relations_with(
+        &self,
+        drafts: Vec<RelationDraft>,
+        options: WriteOptions,
+    ) -> Result<Written<RelationOutcome>> {
         let write = async {
             let records = self.checked(drafts)?;
-            let outcomes = self
-                .writer()
-                .upsert_relations(records, WriteOptions::default())
-                .await?;
+            let outcomes = self.writer().upsert_relations(records, options).await?;
             Ok(self.written(all_written(outcomes)?).await)
         };
         observed("upsert_relations", self.id(), write, Told::written).await
@@ -66,8 +96,23 @@ impl Tenant {
     /// # Errors
     /// Those of [`upsert_cis`](Self::upsert_cis).
     pub async fn delete_relations(&self, drafts: Vec<RelationDraft>) -> Result<Written<RelationOutcome>> {
+        self.delete_relations_with(drafts, WriteOptions::default()).await
+    }
+
+    /// The same with options: a precondition, a dry run, of which the outcomes are told and nothing is kept.
+    ///
+    /// # Errors
+    /// Those of [`delete_relations`](Self::delete_relations), and [`Rejected`](ci_store::Error::Rejected) when a precondition fails.
+    pub async fn delete_relations_with(
+        &self,
+        drafts: Vec<RelationDraft>,
+        options: WriteOptions,
+    ) -> Result<Written<RelationOutcome>> {
         let write = async {
-            let outcomes = self.writer().delete_relations(self.checked(drafts)?).await?;
+            let outcomes = self
+                .writer()
+                .delete_relations(self.checked(drafts)?, options)
+                .await?;
             Ok(self.written(outcomes).await)
         };
         observed("delete_relations", self.id(), write, Told::written).await

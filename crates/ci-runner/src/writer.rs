@@ -152,8 +152,11 @@ impl Store for Following {
         records: Vec<CiRecord>,
         options: WriteOptions,
     ) -> Result<Vec<Result<CiOutcome, Rejection>>> {
-        let tenants = records.iter().map(|record| record.tenant.clone()).collect();
         let store = Arc::clone(&self.store);
+        if options.dry_run {
+            return store.upsert_cis(records, options).await;
+        }
+        let tenants = records.iter().map(|record| record.tenant.clone()).collect();
         self.run(tenants, async move { store.upsert_cis(records, options).await })
             .await
     }
@@ -165,6 +168,9 @@ impl Store for Following {
         options: WriteOptions,
     ) -> Result<Vec<CiOutcome>> {
         let (store, tenant) = (Arc::clone(&self.store), tenant.clone());
+        if options.dry_run {
+            return store.delete_cis(&tenant, targets, options).await;
+        }
         let tenants = BTreeSet::from([tenant.clone()]);
         self.run(tenants, async move {
             store.delete_cis(&tenant, targets, options).await
@@ -177,8 +183,11 @@ impl Store for Following {
         records: Vec<RelationRecord>,
         options: WriteOptions,
     ) -> Result<Vec<Result<RelationOutcome, Rejection>>> {
-        let tenants = records.iter().map(|record| record.tenant.clone()).collect();
         let store = Arc::clone(&self.store);
+        if options.dry_run {
+            return store.upsert_relations(records, options).await;
+        }
+        let tenants = records.iter().map(|record| record.tenant.clone()).collect();
         self.run(
             tenants,
             async move { store.upsert_relations(records, options).await },
@@ -186,11 +195,21 @@ impl Store for Following {
         .await
     }
 
-    async fn delete_relations(&self, records: Vec<RelationRecord>) -> Result<Vec<RelationOutcome>> {
-        let tenants = records.iter().map(|record| record.tenant.clone()).collect();
+    async fn delete_relations(
+        &self,
+        records: Vec<RelationRecord>,
+        options: WriteOptions,
+    ) -> Result<Vec<RelationOutcome>> {
         let store = Arc::clone(&self.store);
-        self.run(tenants, async move { store.delete_relations(records).await })
-            .await
+        if options.dry_run {
+            return store.delete_relations(records, options).await;
+        }
+        let tenants = records.iter().map(|record| record.tenant.clone()).collect();
+        self.run(
+            tenants,
+            async move { store.delete_relations(records, options).await },
+        )
+        .await
     }
 
     async fn analyze(&self) -> Result<()> {

@@ -8,6 +8,8 @@ use ci_runner::{Facet, SearchMode, SearchPage, SearchRequest, Source, Tenant};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::http::Part;
+
 /// What is asked beside the selection.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
@@ -73,6 +75,20 @@ pub(crate) struct Found {
     pub(crate) age: Duration,
     pub(crate) as_of: Option<Token>,
     pub(crate) lag: Option<Duration>,
+}
+
+impl Found {
+    /// What its JSON is made of, beside the request: the rows of `rows` are taken from `items`, and `next` follows from them and the mode.
+    pub(crate) fn parts(&self) -> Vec<Part> {
+        let mode = Part::Number(Some(self.mode as u64));
+        let rows = [
+            Part::Rows(Arc::clone(&self.items)),
+            Part::Number(self.total),
+            mode,
+        ];
+        let facets = self.facets.iter().map(|facet| Part::of(&facet.groups));
+        rows.into_iter().chain(facets).collect()
+    }
 }
 
 /// Asks. A search alone goes the short way, which knows how old its answer is; an answer of several parts has no one age.

@@ -17,8 +17,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ci_model::{
     Aggregate, CiDetail, CiId, CiOutcome, CiRecord, CiRef, CiSummary, Epoch, Expand, Get, Graph, Groups,
-    List, ListPage, Path, PathAnswer, Question, Rejection, RelationOutcome, RelationRecord, Search, TenantId,
-    Timestamp, Version,
+    List, ListPage, Path, PathAnswer, Precondition, Question, Rejection, RelationOutcome, RelationRecord,
+    Search, TenantId, Timestamp, Version,
 };
 
 use crate::{Connections, Feed, Result};
@@ -34,19 +34,36 @@ pub enum OnRejection {
 }
 
 /// Options of a write.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct WriteOptions {
     /// The moment that new and changed rows are stamped with where they give none; the system's clock when absent.
     pub at: Option<Timestamp>,
     /// What to do about rows that cannot be written.
     pub on_rejection: OnRejection,
+    /// What must hold of every CI of the batch, as it is when the write begins; nothing when absent. If it does not, nothing is written, whatever
+    /// `on_rejection` says. Writes of relations take no notice of it.
+    pub only_if: Option<Precondition>,
+    /// Do everything but keep it: the outcomes are those of the write, and the database is as it was.
+    pub dry_run: bool,
 }
 
 impl WriteOptions {
     /// Stamps rows with a given moment instead of the system's clock.
     pub fn at(mut self, at: Timestamp) -> Self {
         self.at = Some(at);
+        self
+    }
+
+    /// Writes CIs only if this holds of each.
+    pub fn only_if(mut self, precondition: Precondition) -> Self {
+        self.only_if = Some(precondition);
+        self
+    }
+
+    /// Does everything but keep it.
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
         self
     }
 
@@ -76,7 +93,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Of several records with one code the last wins.
     ///
     /// # Errors
-    /// [`Error::Rejected`](crate::Error::Rejected) unless rejected rows are skipped.
+    /// [`Error::Rejected`](crate::Error::Rejected) unless rejected rows are skipped, and when a precondition fails.
     async fn upsert_cis(
         &self,
         records: Vec<CiRecord>,
@@ -84,6 +101,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Vec<Result<CiOutcome, Rejection>>>;
 
     /// Soft-deletes CIs in one transaction: they keep their row and relations, and an upsert brings them back.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`](crate::Error::Rejected) when a precondition fails.
     async fn delete_cis(
         &self,
         tenant: &TenantId,
@@ -102,7 +122,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Vec<Result<RelationOutcome, Rejection>>>;
 
     /// Removes relations for good, in one transaction.
-    async fn delete_relations(&self, records: Vec<RelationRecord>) -> Result<Vec<RelationOutcome>>;
+    async fn delete_relations(
+        &self,
+        records: Vec<RelationRecord>,
+        options: WriteOptions,
+    ) -> Result<Vec<RelationOutcome>>;
 
     /// Lets the database count its rows anew, so that questions right after a large import are planned for it. Nothing
     /// to do where plans do not depend on it, as in SQLite. Reads a sample: about a second for a million CIs.

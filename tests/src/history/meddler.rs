@@ -193,8 +193,13 @@ impl Store for Meddler {
             .written(self.inner.upsert_relations(records, options).await)
     }
 
-    async fn delete_relations(&self, records: Vec<RelationRecord>) -> Result<Vec<RelationOutcome>> {
-        self.meddling.written(self.inner.delete_relations(records).await)
+    async fn delete_relations(
+        &self,
+        records: Vec<RelationRecord>,
+        options: WriteOptions,
+    ) -> Result<Vec<RelationOutcome>> {
+        self.meddling
+            .written(self.inner.delete_relations(records, options).await)
     }
 
     fn feed(&self) -> Option<Box<dyn Feed>> {

@@ -66,7 +66,11 @@ impl Store for Broken {
         self.call().await
     }
 
-    async fn delete_relations(&self, _: Vec<RelationRecord>) -> Result<Vec<RelationOutcome>> {
+    async fn delete_relations(
+        &self,
+        _: Vec<RelationRecord>,
+        _: WriteOptions,
+    ) -> Result<Vec<RelationOutcome>> {
         self.call().await
     }
 

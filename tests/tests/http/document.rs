@@ -106,11 +106,18 @@ async fn every_documented_status_occurs() {
             .json(Method::PUT, "/v1/acme/relations", relation.clone())
             .await;
     }
+    for (method, body) in [(Method::PUT, ci.to_string()), (Method::DELETE, String::new())] {
+        let headers = [("if-match", "\"x\""), ("content-type", "application/json")];
+        service
+            .send_with(method, "/v1/acme/cis/a", &headers, body.into())
+            .await;
+    }
     // The conflicts, before what they contradict is deleted.
     let other = json!({"ci_name": "n", "ci_type": "t", "ci_id": "0189d7a4-1111-4222-8333-444455556666"});
     service.json(Method::PUT, "/v1/acme/cis/a", other).await;
     let end = json!({"from": "a", "to": "nobody", "rel_type": "USES"});
     service.json(Method::PUT, "/v1/acme/relations", end).await;
+    all_reads(&service).await;
     // Everything that succeeds; then again, when what was deleted is absent.
     all_statuses(&service).await;
     service.delete("/v1/acme/cis/a").await;
@@ -231,7 +238,10 @@ async fn command_all(service: &Service) {
 async fn all_reads(service: &Service) {
     command_all(service).await;
     for uri in crate::problems::READS {
-        service.get(uri).await;
+        let reply = service.get(uri).await;
+        if let Some(etag) = reply.header("etag") {
+            service.get_with(uri, "if-none-match", &[etag]).await;
+        }
     }
     for uri in [
         "/v1/cache/stats",

@@ -158,20 +158,25 @@ impl Service {
         self.answer(request.body(body).expect("a request")).await
     }
 
+    /// Sends a request with headers and gives the answer as it is, whether it is documented or not.
+    pub(crate) async fn raw(&self, method: Method, uri: &str, headers: &[(&str, &str)], body: Body) -> Reply {
+        self.page(with_headers(method, uri, headers, body)).await
+    }
+
+    /// Sends a request with headers.
+    pub(crate) async fn send_with(
+        &self,
+        method: Method,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+    ) -> Reply {
+        self.answer(with_headers(method, uri, headers, body)).await
+    }
+
     /// Asks with tokens that the answer must include.
     pub(crate) async fn get_at_least(&self, uri: &str, tokens: &[&str]) -> Reply {
         self.get_with(uri, X_CI_TOKEN.as_str(), tokens).await
-    }
-
-    /// Sends a request for a page, whose answer is no JSON and not in the document.
-    pub(crate) async fn page(&self, request: Request<Body>) -> Reply {
-        let response = self.router.clone().oneshot(request).await.expect("no error");
-        let (parts, body) = response.into_parts();
-        Reply {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body: to_bytes(body, usize::MAX).await.expect("a body").to_vec(),
-        }
     }
 
     /// The routes, for what is streamed.
@@ -188,6 +193,17 @@ impl Service {
             self.is_documented(&method, &route, &reply);
         }
         reply
+    }
+
+    /// Sends a request and gives the answer as it is: that of a page is no JSON, and not in the document.
+    pub(crate) async fn page(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.expect("no error");
+        let (parts, body) = response.into_parts();
+        Reply {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: to_bytes(body, usize::MAX).await.expect("a body").to_vec(),
+        }
     }
 
     fn is_documented(&self, method: &Method, route: &str, reply: &Reply) {
@@ -207,12 +223,25 @@ impl Service {
     }
 }
 
+fn with_headers(method: Method, uri: &str, headers: &[(&str, &str)], body: Body) -> Request<Body> {
+    let request = Request::builder().method(method).uri(uri);
+    let request = headers
+        .iter()
+        .fold(request, |request, (name, value)| request.header(*name, *value));
+    request.body(body).expect("a request")
+}
+
 /// What holds for every answer.
 fn check(reply: &Reply, method: &Method, uri: &str) {
     let kind = reply.header("content-type");
     let what = format!("{method} {uri}: {}", String::from_utf8_lossy(&reply.body));
     if reply.status < 300 && kind == Some(PROMETHEUS_TEXT) {
         assert!(uri.starts_with("/metrics"), "{what}");
+        return;
+    }
+    if reply.status == 304 {
+        assert!(reply.body.is_empty() && kind.is_none(), "{what}");
+        assert!(reply.header("etag").is_some(), "{what}");
         return;
     }
     if reply.status < 300 {

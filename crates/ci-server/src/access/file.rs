@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ci_model::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -192,11 +193,11 @@ impl TokenFile {
         let known = Known {
             digest: Digest::of(&token),
             expires: new.expires,
-            grant: Grant {
+            grant: Arc::new(Grant {
                 name: name.into(),
                 role: new.role,
                 tenants: new.tenants,
-            },
+            }),
         };
         self.0.push((row, known));
         Ok(token.reveal())
@@ -267,11 +268,11 @@ fn known(row: &Row) -> Result<Known, &'static str> {
     Ok(Known {
         digest: Digest::from_hex(&row.sha256).ok_or("sha256 is not 64 hexadecimal digits")?,
         expires: expires.map_err(|_| "`expires` is not a moment")?,
-        grant: Grant {
+        grant: Arc::new(Grant {
             name: row.name.as_str().into(),
             role: row.role,
             tenants,
-        },
+        }),
     })
 }
 

@@ -102,7 +102,7 @@ impl Grant {
 struct Known {
     digest: Digest,
     expires: Option<Timestamp>,
-    grant: Grant,
+    grant: Arc<Grant>,
 }
 
 /// That somebody had a token, without its secret.
@@ -150,7 +150,7 @@ impl Access {
 
     /// What an `Authorization` header grants; none for an unknown token, a wrong secret, one that has expired, and anything else that
     /// is no token. Cost: a look-up and one SHA-256.
-    pub fn grant(&self, authorization: &str) -> Option<Grant> {
+    pub fn grant(&self, authorization: &str) -> Option<Arc<Grant>> {
         let (scheme, text) = authorization.split_once(' ')?;
         let text = scheme.eq_ignore_ascii_case("bearer").then(|| text.trim())?;
         self.granted(&self.proof(text)?)
@@ -168,12 +168,12 @@ impl Access {
     }
 
     /// What a token that was proven grants now; nothing once it has expired or was revoked.
-    pub(crate) fn granted(&self, proof: &Proof) -> Option<Grant> {
+    pub(crate) fn granted(&self, proof: &Proof) -> Option<Arc<Grant>> {
         let table = self.0.as_ref()?.table.load();
         let known = table.get(&proof.id)?;
         let lives = known.expires.is_none_or(|end| now() < end.as_micros());
         // Another token may have come to the same id.
-        (known.digest == proof.digest && lives).then(|| known.grant.clone())
+        (known.digest == proof.digest && lives).then(|| Arc::clone(&known.grant))
     }
 
     /// Reads the file again every second, from what [`by_file`](Self::by_file) read on, until the future is dropped. What cannot be read

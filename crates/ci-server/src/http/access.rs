@@ -1,12 +1,12 @@
 //! Lets a request through if its token allows it, and writes down who changed what.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{FromRequestParts as _, MatchedPath, Path, Request, State};
+use axum::extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{Method, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use ci_model::TenantId;
 
@@ -54,36 +54,51 @@ pub(crate) fn need(method: &Method, route: &str) -> Need {
 }
 
 /// Stands between every route and the world.
-pub(crate) async fn check(State(app): State<AppState>, request: Request, next: Next) -> Response {
+pub(crate) async fn check<F>(app: &AppState, request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let Some(route) = request.extensions().get::<MatchedPath>().cloned() else {
         // There is nothing to protect, and it says so.
-        return next.run(request).await;
+        return next(request).await;
     };
     let (mut parts, body) = request.into_parts();
     let page = web::page_of(&parts, route.as_str());
     let need = page.unwrap_or_else(|| need(&parts.method, route.as_str()));
     let asks = matches!(parts.method, Method::GET | Method::HEAD);
     if need == Need::Nothing && asks {
-        return next.run(Request::from_parts(parts, body)).await;
+        return next(Request::from_parts(parts, body)).await;
     }
-    let act = Act::new(&mut parts, &app, &route).await;
+    let segments = RawPathParams::from_request_parts(&mut parts, app).await.ok();
+    let named = |name: &str| {
+        let mut all = segments.as_ref()?.iter();
+        all.find(|(known, _)| *known == name).map(|(_, value)| value)
+    };
     let began = Instant::now();
     let from = if page.is_some() { From::Page } else { From::Program };
-    let verdict = judge(&app, &parts, need, from, act.tenant.as_deref());
-    if let Some(grant) = &verdict.caller {
-        parts.extensions.insert(web::Caller(grant.clone()));
+    let verdict = judge(app, &parts, need, from, named("tenant"));
+    let is_told = match need {
+        Need::Role(role) => verdict.refusal.is_some() || role > Role::Read,
+        Need::Nothing | Need::Known => verdict.refusal.is_some() || !asks,
+    };
+    if !is_told && page.is_none() {
+        return next(Request::from_parts(parts, body)).await;
     }
-    let is_refused = verdict.refusal.is_some();
+    let act = is_told.then(|| Act {
+        method: parts.method.clone(),
+        route: route.as_str().to_owned(),
+        tenant: named("tenant").map(str::to_owned),
+        target: named("id_or_code").map(str::to_owned),
+    });
+    if let Some(grant) = &verdict.caller {
+        parts.extensions.insert(web::Caller(Arc::clone(grant)));
+    }
     let mut response = match verdict.refusal {
         Some(problem) => problem.into_response(),
-        None => next.run(Request::from_parts(parts, body)).await,
+        None => next(Request::from_parts(parts, body)).await,
     };
-    let is_told = match need {
-        Need::Role(role) => is_refused || role > Role::Read,
-        Need::Nothing | Need::Known => is_refused || !asks,
-    };
-    if is_told {
-        act.write_down(verdict.caller.as_ref(), &response, began);
+    if let Some(act) = act {
+        act.write_down(verdict.caller.as_deref(), &response, began);
     }
     if let Some(grant) = verdict.caller {
         response.extensions_mut().insert(web::Caller(grant));
@@ -103,12 +118,12 @@ enum From {
 /// Who it is, if that is known, and why the request may not go on, if it may not.
 #[derive(Debug, Default)]
 struct Verdict {
-    caller: Option<Grant>,
+    caller: Option<Arc<Grant>>,
     refusal: Option<Problem>,
 }
 
 impl Verdict {
-    fn refused(caller: Option<Grant>, kind: ProblemKind, detail: impl Into<String>) -> Self {
+    fn refused(caller: Option<Arc<Grant>>, kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self {
             caller,
             refusal: Some(Problem::new(kind, detail)),
@@ -174,21 +189,6 @@ struct Act {
 }
 
 impl Act {
-    async fn new(parts: &mut Parts, app: &AppState, route: &MatchedPath) -> Self {
-        let segments = Path::<Vec<(String, String)>>::from_request_parts(parts, app).await;
-        let segments = segments.map_or_else(|_| Vec::new(), |Path(segments)| segments);
-        let named = |name: &str| {
-            let found = segments.iter().find(|(known, _)| known == name);
-            found.map(|(_, value)| value.clone())
-        };
-        Self {
-            method: parts.method.clone(),
-            route: route.as_str().to_owned(),
-            tenant: named("tenant"),
-            target: named("id_or_code"),
-        }
-    }
-
     /// Writes a line of the audit log: who, what, about which tenant and CI, and how it ended.
     fn write_down(&self, caller: Option<&Grant>, response: &Response, began: Instant) {
         // A command names its subject in the body, and who signs in is known only afterwards.

@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
-use axum::Json;
-use axum::http::header::AGE;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::response::{IntoResponse, Response};
+use axum::body::Body;
+use axum::http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
 use ci_model::Token;
 use ci_runner::{Answer, Source};
-use serde::Serialize;
 
+use super::encoded::Encoded;
 use super::level::{X_CI_LAG, X_CI_SOURCE, X_CI_TOKEN};
 use crate::search::Found;
 
 /// `hit` when no database was asked for this answer, `miss` otherwise.
 pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// Where an answer came from and how true it is, as headers.
 #[derive(Debug, Clone)]
@@ -116,17 +119,67 @@ pub(crate) fn set_token(headers: &mut HeaderMap, token: Option<&Token>) {
     }
 }
 
-/// A body with its origin.
-#[derive(Debug)]
-pub(crate) struct Read<B> {
-    pub(crate) body: B,
-    pub(crate) origin: Origin,
+/// What a client said about the body that it has, if anything: its own copy may be as good as what it asks for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Held(Vec<HeaderValue>);
+
+impl Held {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        Self(headers.get_all(IF_NONE_MATCH).iter().cloned().collect())
+    }
+
+    /// Tells whether one of them is this one (RFC 9110, 13.1.2: the weak comparison).
+    fn has(&self, etag: &HeaderValue) -> bool {
+        self.0
+            .iter()
+            .any(|given| lists(given.as_bytes(), etag.as_bytes()))
+    }
 }
 
-impl<B: Serialize> IntoResponse for Read<B> {
-    fn into_response(self) -> Response {
-        let mut response = Json(self.body).into_response();
-        self.origin.set(response.headers_mut());
-        response
+/// Tells whether a list of validators has one, or is `*`. What is no list has none: then the answer is sent.
+pub(crate) fn lists(given: &[u8], etag: &[u8]) -> bool {
+    let mut all = given.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    all.any(|one| one == b"*" || one.strip_prefix(b"W/").unwrap_or(one) == etag)
+}
+
+/// Sends a body, or says that the client's copy of it is still right.
+pub(crate) fn send(encoded: Encoded, origin: &Origin, held: &Held) -> Response {
+    let is_held = held.has(&encoded.etag);
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    // All that there will be, and the length: it grows once instead of three times.
+    headers.reserve(9);
+    headers.insert(ETAG, encoded.etag);
+    // Whoever keeps it asks whether it still holds; and nobody keeps it for somebody else.
+    headers.insert(CACHE_CONTROL, PRIVATE);
+    origin.set(headers);
+    if is_held {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        headers.insert(CONTENT_TYPE, JSON);
+        *response.body_mut() = Body::from(encoded.bytes);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_validators_is_read_as_the_standard_says() {
+        for (given, wanted) in [
+            ("\"a\"", true),
+            ("W/\"a\"", true),
+            ("\"b\", \"a\"", true),
+            ("\"b\",W/\"a\" ", true),
+            ("*", true),
+            ("\"b\"", false),
+            ("a", false),
+            ("", false),
+            ("\"A\"", false),
+        ] {
+            assert_eq!(lists(given.as_bytes(), b"\"a\""), wanted, "{given}");
+        }
     }
 }

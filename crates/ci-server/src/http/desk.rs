@@ -1,12 +1,13 @@
 //! Whole operations: a dashboard, a CI's page, a traversal. Each is true at one state.
 
 use axum::extract::RawQuery;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use ci_model::{CiDetail, CiRef, CiSummary, Graph};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answer::{Origin, Read};
+use super::answer::Origin;
+use super::encoded::Part;
 use super::extract::Segments;
 use super::graph;
 use super::params::Params;
@@ -44,16 +45,9 @@ pub(crate) struct DashboardBody<'a> {
     tag = "questions",
     params(
         ("tenant" = String, Path, description = "Whose CIs"),
-        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
-        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
-        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     responses(
-        (status = 200, description = "The dashboard", body = DashboardBody,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
-                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
-                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
-                ("x-ci-token" = String, description = "The state at which the answer is true"))),
+        (status = 200, description = "The dashboard", body = DashboardBody),
         AskProblems,
     ),
 )]
@@ -61,7 +55,16 @@ pub(crate) async fn dashboard(segments: Segments, RawQuery(query): RawQuery) -> 
     let params = Params::of_question(query.as_deref(), &[])?;
     let found = segments.view(&params)?.dashboard().await?;
     let origin = Origin::of_parts(found.source, found.as_of.clone(), found.lag);
-    let body = DashboardBody {
+    let parts = vec![
+        Part::Number(Some(found.total)),
+        Part::of(&found.by_type),
+        Part::of(&found.by_status),
+        Part::of(&found.by_location),
+        Part::of(&found.by_owner),
+        Part::Few(found.critical.clone()),
+        Part::of(&found.recent),
+    ];
+    segments.send(&origin, parts, || DashboardBody {
         total: found.total,
         by_type: GroupsBody::from(&*found.by_type),
         by_status: GroupsBody::from(&*found.by_status),
@@ -69,8 +72,7 @@ pub(crate) async fn dashboard(segments: Segments, RawQuery(query): RawQuery) -> 
         by_owner: GroupsBody::from(&*found.by_owner),
         critical: &found.critical,
         recent: &found.recent.items,
-    };
-    Ok(Read { body, origin }.into_response())
+    })
 }
 
 /// All about one CI.
@@ -104,16 +106,9 @@ pub(crate) struct CiPageBody<'a> {
     params(
         ("tenant" = String, Path, description = "Whose CI"),
         ("id_or_code" = String, Path, description = "A UUID in its hyphenated form, or a code, percent-encoded"),
-        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
-        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
-        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     responses(
-        (status = 200, description = "The page", body = CiPageBody,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
-                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
-                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
-                ("x-ci-token" = String, description = "The state at which the answer is true"))),
+        (status = 200, description = "The page", body = CiPageBody),
         FindProblems,
     ),
 )]
@@ -123,21 +118,27 @@ pub(crate) async fn page(segments: Segments, RawQuery(query): RawQuery) -> Resul
     let found = view.ci_page(CiRef::parse(segments.target()?)?).await?;
     let origin = Origin::of_parts(found.source, found.as_of.clone(), found.lag);
     let (Some(ci), Some(neighbours), Some(composition), Some(impact)) = (
-        found.detail.as_deref(),
-        found.neighbours.as_deref(),
-        found.composition.as_deref(),
-        found.impact.as_deref(),
+        &found.detail,
+        &found.neighbours,
+        &found.composition,
+        &found.impact,
     ) else {
         return Err(Problem::no_ci(Some(&origin)));
     };
-    let body = CiPageBody {
+    let parts = vec![
+        Part::of(ci),
+        Part::of(neighbours),
+        Part::of(composition),
+        Part::of(impact),
+        Part::of(&found.recent),
+    ];
+    segments.send(&origin, parts, || CiPageBody {
         ci,
         neighbours,
         composition,
         impact,
         recent: &found.recent.items,
-    };
-    Ok(Read { body, origin }.into_response())
+    })
 }
 
 /// A graph, and its CIs in full.
@@ -175,16 +176,9 @@ pub(crate) struct TraversalBody<'a> {
         ("max_nodes" = Option<u32>, Query, minimum = 1, maximum = 2000, description = "Most CIs; 200 by default"),
         ("max_edges" = Option<u32>, Query, maximum = 4000, description = "Most relations; 400 by default"),
         ("include_deleted" = Option<bool>, Query, description = "Also follow to soft-deleted CIs"),
-        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
-        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
-        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     responses(
-        (status = 200, description = "The graph and its CIs", body = TraversalBody,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
-                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
-                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
-                ("x-ci-token" = String, description = "The state at which the answer is true"))),
+        (status = 200, description = "The graph and its CIs", body = TraversalBody),
         FindProblems,
     ),
 )]
@@ -193,12 +187,13 @@ pub(crate) async fn traversal(segments: Segments, RawQuery(query): RawQuery) -> 
     let view = segments.view(&params)?;
     let found = view.traverse(&graph::asked(&segments, &params)?).await?;
     let origin = Origin::of_parts(found.source, found.as_of.clone(), found.lag);
-    let body = TraversalBody {
-        graph: found
-            .graph
-            .as_deref()
-            .ok_or_else(|| Problem::no_ci(Some(&origin)))?,
+    let graph = found
+        .graph
+        .as_ref()
+        .ok_or_else(|| Problem::no_ci(Some(&origin)))?;
+    let parts = std::iter::once(Part::of(graph)).chain(found.details.iter().map(Part::of));
+    segments.send(&origin, parts.collect(), || TraversalBody {
+        graph,
         items: found.details.iter().map(|ci| &**ci).collect(),
-    };
-    Ok(Read { body, origin }.into_response())
+    })
 }

@@ -1,15 +1,19 @@
 //! What handlers take from a request: path segments and bodies, with every refusal as a problem.
 
 use axum::body::{self, Body};
-use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::Response;
 use ci_model::{TenantId, Token};
 use ci_runner::Tenant;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::answer::{self, Held, Origin};
+use super::encoded::{Bodies, Encoded, Part};
 use super::params::Params;
 use super::problem::{Problem, ProblemKind};
 use super::{AppState, level};
@@ -21,6 +25,10 @@ pub(crate) struct Segments {
     target: Option<String>,
     /// What an answer must include at least.
     token: Option<Token>,
+    /// The bodies of answers, under which of them this one's is, and what the client has of it.
+    bodies: Bodies,
+    uri: Uri,
+    held: Held,
 }
 
 impl Segments {
@@ -33,6 +41,27 @@ impl Segments {
 }
 
 impl Segments {
+    /// Sends an answer that is made of these parts and of nothing else that may change: encoded as it was before, if it was.
+    pub(crate) fn send<B: Serialize>(
+        &self,
+        origin: &Origin,
+        parts: Vec<Part>,
+        body: impl FnOnce() -> B,
+    ) -> Result<Response, Problem> {
+        let path = self.uri.path_and_query().map_or("", PathAndQuery::as_str);
+        let encoded = self
+            .bodies
+            .get(path, parts, body)
+            .map_err(|error| unencodable(&error))?;
+        Ok(answer::send(encoded, origin, &self.held))
+    }
+
+    /// Sends an answer to a question that the path and the query alone do not tell.
+    pub(crate) fn send_once(&self, origin: &Origin, body: &impl Serialize) -> Result<Response, Problem> {
+        let encoded = Encoded::new(body).map_err(|error| unencodable(&error))?;
+        Ok(answer::send(encoded, origin, &Held::default()))
+    }
+
     /// The tenant's view at the level that the request asks for.
     pub(crate) fn view(&self, params: &Params) -> Result<Tenant, Problem> {
         let level = level::level(params, self.token.as_ref())?;
@@ -47,14 +76,13 @@ impl FromRequestParts<AppState> for Segments {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
-        let path: Result<Path<Vec<(String, String)>>, PathRejection> =
-            Path::from_request_parts(parts, app).await;
-        let Path(segments) = path.map_err(|_| Problem::invalid("the path is not UTF-8 when decoded"))?;
+        let path = RawPathParams::from_request_parts(parts, app).await;
+        let segments = path.map_err(|_| Problem::invalid("the path is not UTF-8 when decoded"))?;
         let (mut tenant, mut target) = (None, None);
-        for (name, value) in segments {
-            match name.as_str() {
+        for (name, value) in &segments {
+            match name {
                 "tenant" => tenant = Some(value),
-                _ => target = Some(value),
+                _ => target = Some(value.to_owned()),
             }
         }
         let tenant = TenantId::new(tenant.unwrap_or_default())?;
@@ -62,8 +90,16 @@ impl FromRequestParts<AppState> for Segments {
             tenant: app.runner().tenant(tenant),
             target,
             token: level::token(&parts.headers)?,
+            bodies: app.bodies().clone(),
+            uri: parts.uri.clone(),
+            held: Held::of(&parts.headers),
         })
     }
+}
+
+fn unencodable(error: &serde_json::Error) -> Problem {
+    tracing::error!(%error, "failed to encode an answer");
+    Problem::new(ProblemKind::Internal, "the cause is in the log of the service")
 }
 
 /// Reads a JSON object from a body, within the limits of size and time.

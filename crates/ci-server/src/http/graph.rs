@@ -1,10 +1,11 @@
 //! Questions about relations: the graph around a CI, and the way between two.
 
 use axum::extract::RawQuery;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use ci_model::{CiRef, Expand, Graph, Path, View};
 
-use super::answer::{Origin, Read};
+use super::answer::Origin;
+use super::encoded::Part;
 use super::extract::Segments;
 use super::params::Params;
 use super::problem::{FindProblems, Problem};
@@ -44,16 +45,9 @@ pub(super) const PARAMS: &[&str] = &[
         ("max_nodes" = Option<u32>, Query, minimum = 1, maximum = 2000, description = "Most CIs; 200 by default"),
         ("max_edges" = Option<u32>, Query, maximum = 4000, description = "Most relations; 400 by default"),
         ("include_deleted" = Option<bool>, Query, description = "Also follow to soft-deleted CIs"),
-        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
-        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
-        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     responses(
-        (status = 200, description = "The graph", body = Graph,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
-                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
-                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
-                ("x-ci-token" = String, description = "The state at which the answer is true"))),
+        (status = 200, description = "The graph", body = Graph),
         FindProblems,
     ),
 )]
@@ -62,8 +56,8 @@ pub(crate) async fn expand(segments: Segments, RawQuery(query): RawQuery) -> Res
     let view = segments.view(&params)?;
     let answer = view.expand(&asked(&segments, &params)?).await?;
     let origin = Origin::of(&answer);
-    let body = answer.value.ok_or_else(|| Problem::no_ci(Some(&origin)))?;
-    Ok(Read { body, origin }.into_response())
+    let graph = answer.value.ok_or_else(|| Problem::no_ci(Some(&origin)))?;
+    segments.send(&origin, vec![Part::of(&graph)], || &*graph)
 }
 
 /// Reads the expansion that is asked for.
@@ -109,16 +103,9 @@ pub(super) fn asked(segments: &Segments, params: &Params) -> Result<Expand, Prob
             description = "Only these relation types; repeatable or separated by commas"),
         ("most" = Option<u8>, Query, minimum = 1, maximum = 25,
             description = "Most paths; 1 by default. All have as many steps as the shortest, the first by codes come first"),
-        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
-        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
-        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     responses(
-        (status = 200, description = "The path, or an empty one when there is none within the bounds", body = RouteBody,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
-                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
-                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
-                ("x-ci-token" = String, description = "The state at which the answer is true"))),
+        (status = 200, description = "The path, or an empty one when there is none within the bounds", body = RouteBody),
         FindProblems,
     ),
 )]
@@ -141,6 +128,5 @@ pub(crate) async fn path(segments: Segments, RawQuery(query): RawQuery) -> Resul
     let answer = view.path(&path.build()?).await?;
     let origin = Origin::of(&answer);
     let found = answer.value.ok_or_else(|| Problem::no_ci(Some(&origin)))?;
-    let body = RouteBody::from(&*found);
-    Ok(Read { body, origin }.into_response())
+    segments.send(&origin, vec![Part::of(&found)], || RouteBody::from(&*found))
 }

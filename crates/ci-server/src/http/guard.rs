@@ -1,23 +1,82 @@
 //! What surrounds every handler: a place among the requests at work, a time limit, panics, unknown routes, the trace.
 
-use std::any::Any;
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
+use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
-use tower_http::catch_panic::CatchPanicLayer;
+use futures_util::FutureExt as _;
+use tower::{Layer, Service};
 use tracing::Instrument;
 
 use super::problem::{Problem, ProblemKind};
-use super::{AppState, metrics};
+use super::{AppState, access, metrics};
+use crate::web;
+
+/// All that surrounds the handlers, as one layer: each of its own costs every request some allocations.
+#[derive(Debug, Clone)]
+pub(crate) struct Surround(pub(crate) AppState);
+
+impl<S> Layer<S> for Surround {
+    type Service = Surrounded<S>;
+
+    fn layer(&self, inner: S) -> Surrounded<S> {
+        Surrounded {
+            app: self.0.clone(),
+            inner,
+        }
+    }
+}
+
+/// A handler with all that surrounds it.
+#[derive(Debug, Clone)]
+pub(crate) struct Surrounded<S> {
+    app: AppState,
+    inner: S,
+}
+
+impl<S> Service<Request> for Surrounded<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        // The one that was polled ready is used; the clone that stays is polled before it is.
+        let inner = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, inner);
+        let app = self.app.clone();
+        Box::pin(async move {
+            let handle =
+                |request| async move { inner.call(request).await.unwrap_or_else(|never| match never {}) };
+            let check = |request| access::check(&app, request, handle);
+            let bound = |request| caught(bound(&app, request, check));
+            let dressed = |request| web::dress(&app, request, bound);
+            Ok(trace(&app, request, dressed).await)
+        })
+    }
+}
 
 /// Paths that take no place, and so are answered when all are taken: whoever asks them decides whether to restart the service, or
 /// wants to know what it is busy with.
 const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// Gives the request a place, or refuses it at once, and bounds its time.
-pub(crate) async fn bound(State(app): State<AppState>, request: Request, next: Next) -> Response {
+async fn bound<F>(app: &AppState, request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let is_probe = route.is_some_and(|route| PROBES.iter().any(|probe| route.ends_with(probe)));
     let limit = match route {
@@ -27,7 +86,7 @@ pub(crate) async fn bound(State(app): State<AppState>, request: Request, next: N
     // Held until the answer is made; answers are whole by then, only their bytes remain to be sent.
     let place = (!is_probe).then(|| app.places().try_acquire_owned());
     let Ok(_place) = place.transpose() else {
-        metrics::refused(&app);
+        metrics::refused(app);
         let detail = "the service is answering as many requests as it may at once";
         return Problem::new(ProblemKind::Overloaded, detail).into_response();
     };
@@ -35,7 +94,7 @@ pub(crate) async fn bound(State(app): State<AppState>, request: Request, next: N
     tokio::select! {
         // First, so that an answer that is ready is given whatever else has happened.
         biased;
-        answered = tokio::time::timeout(limit, next.run(request)) => answered.unwrap_or_else(|_| {
+        answered = tokio::time::timeout(limit, next(request)) => answered.unwrap_or_else(|_| {
             late("the answer was not ready in time; of a write it is not known whether it was done")
         }),
         () = app.is_cut() => {
@@ -46,18 +105,20 @@ pub(crate) async fn bound(State(app): State<AppState>, request: Request, next: N
 
 /// One span per request, one line and one count when it has been answered. Paths hold codes and queries hold keywords, so only
 /// the route's pattern is recorded. A request whose client goes away before it is answered is not counted.
-pub(crate) async fn trace(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map(|route| route.as_str().to_owned());
+async fn trace<F>(app: &AppState, request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map(MatchedPath::as_str);
     let method = request.method().clone();
-    let shown = route.as_deref().unwrap_or_default();
-    let span = tracing::info_span!("http", %method, route = shown, status = tracing::field::Empty);
+    let shown = route.unwrap_or_default();
+    // Of the level debug, so that a hit is not slower by what nobody reads.
+    let span = tracing::debug_span!("http", %method, route = shown, status = tracing::field::Empty);
     let began = Instant::now();
-    let response = next.run(request).instrument(span.clone()).await;
+    let response = next(request).instrument(span.clone()).await;
     let took = began.elapsed();
-    metrics::answered(&app, route, &method, response.status(), took);
+    metrics::answered(app, route, &method, response.status(), took);
     span.record("status", response.status().as_u16());
     span.in_scope(|| {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -66,16 +127,13 @@ pub(crate) async fn trace(State(app): State<AppState>, request: Request, next: N
     response
 }
 
-type PanicHandler = fn(Box<dyn Any + Send + 'static>) -> Response;
-
 /// Turns a panic in a handler into a 500, so that it ends one request and nothing else.
-pub(crate) fn catch_panic() -> CatchPanicLayer<PanicHandler> {
-    CatchPanicLayer::custom(panicked as PanicHandler)
-}
-
-fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
-    // The panic hook has printed the message and the place; it may hold values, so the answer does not.
-    Problem::new(ProblemKind::Internal, "the cause is in the log of the service").into_response()
+async fn caught(work: impl Future<Output = Response>) -> Response {
+    // Nothing that the handler changed is looked at after its panic, but what all requests share, which panics leave whole.
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        // The panic hook has printed the message and the place; it may hold values, so the answer does not.
+        Problem::new(ProblemKind::Internal, "the cause is in the log of the service").into_response()
+    })
 }
 
 /// A path that no route has.

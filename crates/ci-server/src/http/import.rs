@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use super::AppState;
+use super::conditional::DRY_RUN;
 use super::extract::{self, Segments};
 use super::params::Params;
 use super::problem::{ImportProblems, Problem, ProblemKind, sentence};
@@ -91,6 +92,8 @@ impl From<ImportReport> for ReportBody {
     params(
         ("tenant" = String, Path, description = "Whose CIs"),
         ("kind" = Option<String>, Query, description = "cis (default) or relations"),
+        ("dry_run" = Option<bool>, Query,
+            description = "Tell what would become of each line, and write none; each batch of 5,000 by itself"),
     ),
     request_body(content((String = "application/x-ndjson"), (String = "text/plain")),
         description = "One CI or relation per line, as a JSON object"),
@@ -103,7 +106,7 @@ pub(crate) async fn import(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let params = Params::parse(query.as_deref(), &["kind"])?;
+    let params = Params::parse(query.as_deref(), &["kind", DRY_RUN])?;
     let relations = match params.one("kind")? {
         None | Some("cis") => false,
         Some("relations") => true,
@@ -118,11 +121,9 @@ pub(crate) async fn import(
     let failure = Arc::new(OnceLock::new());
     let reader = BodyReader::new(receiver, Arc::clone(&failure));
     let source = ImportSource::reader(reader, ImportFormat::JsonLines);
-    let (store, tenant, options) = (
-        app.runner().store(),
-        segments.tenant.id(),
-        ImportOptions::default(),
-    );
+    let (store, tenant) = (app.runner().store(), segments.tenant.id());
+    let mut options = ImportOptions::default();
+    options.dry_run = params.flag(DRY_RUN)?;
     let pump = pump(&app, body, sender, &failure);
     let import = async {
         if relations {

@@ -3,9 +3,12 @@
 mod access;
 mod answer;
 mod cache;
+mod common;
+mod conditional;
 mod connection;
 mod control;
 mod desk;
+mod encoded;
 mod extract;
 mod graph;
 mod guard;
@@ -23,7 +26,6 @@ mod state;
 mod write;
 
 use axum::Router;
-use axum::middleware;
 
 use crate::web;
 
@@ -33,6 +35,7 @@ pub(crate) use answer::Origin;
 pub use answer::X_CACHE;
 pub(crate) use cache::reason as drop_reason;
 pub(crate) use control::{Subject, Target, Warming, clear, invalidate, warm};
+pub(crate) use encoded::Part;
 pub(crate) use extract::{Segments, bytes as body_bytes};
 pub use level::{X_CI_LAG, X_CI_SOURCE, X_CI_TOKEN};
 pub use metrics::{CATALOGUE as METRICS, Exporter, PROMETHEUS_TEXT};
@@ -55,10 +58,6 @@ pub fn router(state: AppState) -> Router {
         .merge(web::routes())
         .fallback(guard::no_route)
         .method_not_allowed_fallback(guard::no_method)
-        .layer(middleware::from_fn_with_state(state.clone(), access::check))
-        .layer(middleware::from_fn_with_state(state.clone(), guard::bound))
-        .layer(guard::catch_panic())
-        .layer(middleware::from_fn_with_state(state.clone(), web::dress))
-        .layer(middleware::from_fn_with_state(state.clone(), guard::trace))
+        .layer(guard::Surround(state.clone()))
         .with_state(state)
 }

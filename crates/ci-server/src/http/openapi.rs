@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::ProblemBody;
-use super::{AppState, cache, control, desk, graph, health, import, metrics, read, saved, write};
+use super::{AppState, cache, common, control, desk, graph, health, import, metrics, read, saved, write};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -55,7 +55,7 @@ impl Modify for Bearer {
 
 /// Every route with its description.
 pub(crate) fn api() -> OpenApiRouter<AppState> {
-    OpenApiRouter::with_openapi(Document::openapi())
+    let mut router = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(read::search))
         .routes(routes!(read::list))
         .routes(routes!(read::get, write::put_ci, write::delete_ci))
@@ -79,7 +79,9 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))
-        .routes(routes!(health::openapi_json))
+        .routes(routes!(health::openapi_json));
+    common::describe(router.get_openapi_mut());
+    router
 }
 
 /// Gives the OpenAPI document of the service, as JSON. Made once per process.

@@ -38,6 +38,8 @@ pub enum ProblemKind {
     BodyTimeout,
     /// The write contradicts what is in the database.
     Conflict,
+    /// The CI is not as the request's `if-match` or `if-none-match` expects.
+    PreconditionFailed,
     /// The body is larger than this service takes.
     BodyTooLarge,
     /// The body has another media type than this path takes.
@@ -77,7 +79,7 @@ const fn row(
 }
 
 /// The table.
-static ROWS: [Row; 15] = {
+static ROWS: [Row; 16] = {
     use ProblemKind as K;
     use StatusCode as S;
     [
@@ -145,6 +147,13 @@ static ROWS: [Row; 15] = {
             None,
         ),
         row(
+            K::PreconditionFailed,
+            S::PRECONDITION_FAILED,
+            "precondition-failed",
+            "The CI is not as expected",
+            None,
+        ),
+        row(
             K::BodyTooLarge,
             S::PAYLOAD_TOO_LARGE,
             "body-too-large",
@@ -193,7 +202,7 @@ impl ProblemKind {
     fn row(self) -> &'static Row {
         let found = ROWS.iter().find(|row| row.kind == self);
         // A test checks that every kind has its row.
-        found.unwrap_or(&ROWS[11])
+        found.unwrap_or(&ROWS[12])
     }
 
     /// The status code.
@@ -325,7 +334,12 @@ impl From<ci_model::Error> for Problem {
 
 impl From<Rejection> for Problem {
     fn from(reason: Rejection) -> Self {
-        Self::new(ProblemKind::Conflict, reason.to_string())
+        let kind = if reason == Rejection::PreconditionFailed {
+            ProblemKind::PreconditionFailed
+        } else {
+            ProblemKind::Conflict
+        };
+        Self::new(kind, reason.to_string())
     }
 }
 
@@ -404,6 +418,12 @@ problems! {
     FindProblems: InvalidInput, Unauthenticated, Forbidden, CiNotFound, Internal, Overloaded, Timeout, DatabaseUnavailable;
     /// Of questions with a body.
     BatchProblems: InvalidInput, Unauthenticated, Forbidden, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded, Timeout,
+        DatabaseUnavailable;
+    /// Of writes of a CI.
+    PutProblems: InvalidInput, Unauthenticated, Forbidden, BodyTimeout, Conflict, PreconditionFailed, BodyTooLarge, UnsupportedMediaType,
+        Internal, Overloaded, Timeout, DatabaseUnavailable;
+    /// Of the deletion of a CI.
+    DeleteProblems: InvalidInput, Unauthenticated, Forbidden, CiNotFound, PreconditionFailed, Internal, Overloaded, Timeout,
         DatabaseUnavailable;
     /// Of writes with a body.
     WriteProblems: InvalidInput, Unauthenticated, Forbidden, BodyTimeout, Conflict, BodyTooLarge, UnsupportedMediaType, Internal, Overloaded,

@@ -3,13 +3,14 @@
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use ci_model::{Aggregate, CiCode, CiDetail, CiId, CiRef, Get, List, ListPage, Search};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::AppState;
-use super::answer::{Origin, Read};
+use super::answer::Origin;
+use super::encoded::Part;
 use super::extract::{self, Segments};
 use super::params::{self, Params};
 use super::problem::{AskProblems, BatchProblems, FindProblems, Problem};
@@ -47,16 +48,9 @@ use crate::wire::{BatchBody, GroupsBody};
             description = "Show these fields alone, such as `ci_code,tags.env`; repeatable or separated by commas"),
         ("strict" = Option<bool>, Query, description = "No fallback when nothing is found"),
         ("include_deleted" = Option<bool>, Query, description = "Also find soft-deleted CIs"),
-        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
-        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
-        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     responses(
-        (status = 200, description = "What was found, possibly nothing", body = SearchBody,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
-                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
-                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
-                ("x-ci-token" = String, description = "The state at which the answer is true"))),
+        (status = 200, description = "What was found, possibly nothing", body = SearchBody),
         AskProblems,
     ),
 )]
@@ -97,8 +91,7 @@ pub(crate) async fn search(segments: Segments, RawQuery(query): RawQuery) -> Res
     }
     let found = search::find(&view, &wanted.request(search)?).await?;
     let origin = Origin::of_found(&found);
-    let body = SearchBody::from(&found);
-    Ok(Read { body, origin }.into_response())
+    segments.send(&origin, found.parts(), || SearchBody::from(&found))
 }
 
 /// Lists CIs page by page, newest or last changed first, with their total.
@@ -114,16 +107,9 @@ pub(crate) async fn search(segments: Segments, RawQuery(query): RawQuery) -> Res
         ("order" = Option<String>, Query, description = "`created` (default) or `updated`: which come first"),
         ("total" = Option<bool>, Query, description = "`false` to leave the total out, which takes the database longer than the page"),
         ("include_deleted" = Option<bool>, Query, description = "Also list soft-deleted CIs"),
-        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
-        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
-        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     responses(
-        (status = 200, description = "One page", body = ListPage,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
-                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
-                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
-                ("x-ci-token" = String, description = "The state at which the answer is true"))),
+        (status = 200, description = "One page", body = ListPage),
         AskProblems,
     ),
 )]
@@ -141,12 +127,9 @@ pub(crate) async fn list(segments: Segments, RawQuery(query): RawQuery) -> Resul
         list = list.limit(limit);
     }
     let answer = view.list(&list.build()?).await?;
-    let origin = Origin::of(&answer);
-    Ok(Read {
-        body: answer.value,
-        origin,
-    }
-    .into_response())
+    segments.send(&Origin::of(&answer), vec![Part::of(&answer.value)], || {
+        &*answer.value
+    })
 }
 
 /// Gets all columns of one CI.
@@ -158,16 +141,9 @@ pub(crate) async fn list(segments: Segments, RawQuery(query): RawQuery) -> Resul
         ("tenant" = String, Path, description = "Whose CI"),
         ("id_or_code" = String, Path, description = "A UUID in its hyphenated form, or a code, percent-encoded"),
         ("include_deleted" = Option<bool>, Query, description = "Also when it is soft-deleted"),
-        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
-        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
-        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     responses(
-        (status = 200, description = "The CI", body = CiDetail,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
-                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
-                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
-                ("x-ci-token" = String, description = "The state at which the answer is true"))),
+        (status = 200, description = "The CI", body = CiDetail),
         FindProblems,
     ),
 )]
@@ -177,8 +153,8 @@ pub(crate) async fn get(segments: Segments, RawQuery(query): RawQuery) -> Result
     let get = Get::new(CiRef::parse(segments.target()?)?).include_deleted(params.flag("include_deleted")?);
     let answer = view.get(&get).await?;
     let origin = Origin::of(&answer);
-    let body = answer.value.ok_or_else(|| Problem::no_ci(Some(&origin)))?;
-    Ok(Read { body, origin }.into_response())
+    let ci = answer.value.ok_or_else(|| Problem::no_ci(Some(&origin)))?;
+    segments.send(&origin, vec![Part::of(&ci)], || &*ci)
 }
 
 /// Which CIs to get at once.
@@ -201,17 +177,10 @@ pub(crate) struct BatchGet {
     tag = "questions",
     params(
         ("tenant" = String, Path, description = "Whose CIs"),
-        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
-        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
-        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     request_body = BatchGet,
     responses(
-        (status = 200, description = "Those that are there, and the names of the others", body = BatchBody,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
-                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
-                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
-                ("x-ci-token" = String, description = "The state at which the answer is true"))),
+        (status = 200, description = "Those that are there, and the names of the others", body = BatchBody),
         BatchProblems,
     ),
 )]
@@ -244,8 +213,7 @@ pub(crate) async fn batch_get(
         }
     }
     let origin = Origin::of_all(&answers);
-    let body = BatchBody { items, missing };
-    Ok(Read { body, origin }.into_response())
+    segments.send_once(&origin, &BatchBody { items, missing })
 }
 
 /// Counts CIs by the values of up to four fields.
@@ -262,16 +230,9 @@ pub(crate) async fn batch_get(
         ("filter" = Option<Vec<String>>, Query, explode = true, description = "As of a search; repeatable"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Most groups; 50 by default"),
         ("include_deleted" = Option<bool>, Query, description = "Also count soft-deleted CIs"),
-        ("level" = Option<String>, Query, description = "`cached` (default), `strong` or `bypass`"),
-        ("max_lag_ms" = Option<u64>, Query, description = "How far behind a cached answer may be"),
-        ("x-ci-token" = Option<String>, Header, description = "A state that the answer must include at least"),
     ),
     responses(
-        (status = 200, description = "The groups, the largest first", body = GroupsBody,
-            headers(("x-cache" = String, description = "`hit` or `miss`"), ("age" = u64, description = "Seconds"),
-                ("x-ci-source" = String, description = "`l1`, `load` or `bypass`"),
-                ("x-ci-lag" = u64, description = "How far behind the database at most, in milliseconds"),
-                ("x-ci-token" = String, description = "The state at which the answer is true"))),
+        (status = 200, description = "The groups, the largest first", body = GroupsBody),
         AskProblems,
     ),
 )]
@@ -293,7 +254,6 @@ pub(crate) async fn aggregate(segments: Segments, RawQuery(query): RawQuery) -> 
         aggregate = aggregate.limit(limit);
     }
     let answer = view.aggregate(&aggregate.build()?).await?;
-    let origin = Origin::of(&answer);
-    let body = GroupsBody::from(&*answer.value);
-    Ok(Read { body, origin }.into_response())
+    let parts = vec![Part::of(&answer.value)];
+    segments.send(&Origin::of(&answer), parts, || GroupsBody::from(&*answer.value))
 }

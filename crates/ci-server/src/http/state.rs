@@ -8,7 +8,8 @@ use ci_runner::Runner;
 use crate::access::Access;
 use tokio::sync::{Semaphore, watch};
 
-use super::metrics::{self, Exporter};
+use super::encoded::Bodies;
+use super::metrics::{self, Exporter, Series};
 use crate::web::Web;
 
 /// Limits of the service. Every one has a default that fits a small machine.
@@ -34,6 +35,8 @@ pub struct ServerOptions {
     pub(crate) concurrency: usize,
     /// Longest wait for requests at work when the service stops; 10 s.
     pub(crate) drain_timeout: Duration,
+    /// Room for the encoded bodies of answers, in bytes; 64 MiB.
+    pub(crate) encoded_bytes: u64,
     /// What `/metrics` tells; none.
     pub(crate) exporter: Option<Exporter>,
 }
@@ -50,6 +53,7 @@ impl Default for ServerOptions {
             ready_timeout: Duration::from_secs(2),
             concurrency: 512,
             drain_timeout: Duration::from_secs(10),
+            encoded_bytes: 64 << 20,
             exporter: None,
         }
     }
@@ -110,6 +114,12 @@ impl ServerOptions {
         self
     }
 
+    /// Sets how many bytes of encoded bodies are kept, so that a hit is sent as it was encoded the first time; 0 for none.
+    pub fn encoded_bytes(mut self, bytes: u64) -> Self {
+        self.encoded_bytes = bytes;
+        self
+    }
+
     /// Sets what the metrics of the service and its runner go to, and what `/metrics` tells. Without, they go to the recorder of the
     /// process, if there is one, and `/metrics` answers 404.
     pub fn metrics(mut self, exporter: Exporter) -> Self {
@@ -129,6 +139,10 @@ struct Shared {
     name: Arc<str>,
     options: ServerOptions,
     access: Access,
+    /// What answers look like.
+    bodies: Bodies,
+    /// What the exporter counts requests by.
+    series: Series,
     /// One permit per request at work.
     places: Arc<Semaphore>,
     /// Becomes true when the drain time is over: requests still at work end.
@@ -156,7 +170,10 @@ impl AppState {
     /// A service over a runner that answers those whom `access` lets in.
     pub fn guarded(runner: Runner, options: ServerOptions, access: Access) -> Self {
         let places = Arc::new(Semaphore::new(options.concurrency));
+        let bodies = Bodies::new(options.encoded_bytes);
         Self(Arc::new(Shared {
+            bodies,
+            series: Series::default(),
             name: runner.name().into(),
             runner,
             options,
@@ -188,6 +205,11 @@ impl AppState {
         metrics::publish(self);
     }
 
+    /// What answers look like.
+    pub(crate) fn bodies(&self) -> &Bodies {
+        &self.0.bodies
+    }
+
     /// Ends what goes on for as long as somebody listens: the live updates of dashboards. [`serve`](super::serve) does it when it stops; a
     /// program that mounts the router does it when it begins to.
     pub fn stop(&self) {
@@ -205,6 +227,11 @@ impl AppState {
     /// What `/metrics` tells.
     pub(crate) fn exporter(&self) -> Option<&Exporter> {
         self.0.options.exporter.as_ref()
+    }
+
+    /// What the exporter counts requests by.
+    pub(crate) fn series(&self) -> &Series {
+        &self.0.series
     }
 
     pub(crate) fn runner_name(&self) -> Arc<str> {

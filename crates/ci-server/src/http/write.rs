@@ -7,19 +7,21 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ci_model::{CiCode, CiDraft, CiOutcome, CiRef, Effect, RelationDraft, RelationOutcome, Token};
 use ci_runner::Written;
+use ci_store::WriteOptions;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::AppState;
 use super::answer::set_token;
+use super::conditional::{self, DRY_RUN};
 use super::extract::{self, Segments};
 use super::params::Params;
-use super::problem::{FindProblems, Problem, ProblemKind, RemoveProblems, WriteProblems};
+use super::problem::{DeleteProblems, Problem, ProblemKind, PutProblems, RemoveProblems, WriteProblems};
 
 /// Creates or replaces a CI.
 ///
 /// The body replaces the whole CI: a column that is left out becomes empty. `ci_code` may be left out; when it is
-/// there it must equal the path's.
+/// there it must equal the path's. With `if-match` nothing is overwritten that the writer has not seen.
 #[utoipa::path(
     put,
     path = "/v1/{tenant}/cis/{id_or_code}",
@@ -27,6 +29,10 @@ use super::problem::{FindProblems, Problem, ProblemKind, RemoveProblems, WritePr
     params(
         ("tenant" = String, Path, description = "Whose CI"),
         ("id_or_code" = String, Path, description = "The code, percent-encoded; not an id"),
+        ("dry_run" = Option<bool>, Query, description = "Tell what would be done, and do nothing"),
+        ("if-match" = Option<String>, Header,
+            description = "Only if the CI still has one of these: `etag` of an answer to a get of it; `*`: only if it is there"),
+        ("if-none-match" = Option<String>, Header, description = "`*`: only if the CI is not there"),
     ),
     request_body(content = CiDraft, description = "The CI; `ci_code` may be left out"),
     responses(
@@ -34,7 +40,7 @@ use super::problem::{FindProblems, Problem, ProblemKind, RemoveProblems, WritePr
             headers(("x-ci-token" = String, description = "A state that includes the write"))),
         (status = 201, description = "Created", body = CiOutcome,
             headers(("x-ci-token" = String, description = "A state that includes the write"))),
-        WriteProblems,
+        PutProblems,
     ),
 )]
 pub(crate) async fn put_ci(
@@ -44,7 +50,8 @@ pub(crate) async fn put_ci(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    Params::parse(query.as_deref(), &[])?;
+    let params = Params::parse(query.as_deref(), &[DRY_RUN])?;
+    let options = conditional::options(&headers, &params)?;
     let code = written_code(segments.target()?)?;
     let mut object = extract::json_object(&app, &headers, body).await?;
     let given = object
@@ -57,7 +64,7 @@ pub(crate) async fn put_ci(
     }
     let sample = json!({"ci_code": "code", "ci_name": "name", "ci_type": "type"});
     let draft: CiDraft = extract::typed(object, &sample)?;
-    let (outcome, token) = only(segments.tenant.upsert_cis(vec![draft]).await?)?;
+    let (outcome, token) = only(segments.tenant.upsert_cis_with(vec![draft], options).await?)?;
     Ok(written(outcome.effect, outcome, token.as_ref()))
 }
 
@@ -69,14 +76,22 @@ pub(crate) async fn put_ci(
     params(
         ("tenant" = String, Path, description = "Whose CI"),
         ("id_or_code" = String, Path, description = "Its id or code"),
+        ("dry_run" = Option<bool>, Query, description = "Tell what would be done, and do nothing"),
+        ("if-match" = Option<String>, Header,
+            description = "Only if the CI still has one of these: `etag` of an answer to a get of it; `*`: only if it is there"),
     ),
     responses((status = 200, description = "Deleted", body = CiOutcome,
-            headers(("x-ci-token" = String, description = "A state that includes the write"))), FindProblems),
+            headers(("x-ci-token" = String, description = "A state that includes the write"))), DeleteProblems),
 )]
-pub(crate) async fn delete_ci(segments: Segments, RawQuery(query): RawQuery) -> Result<Response, Problem> {
-    Params::parse(query.as_deref(), &[])?;
+pub(crate) async fn delete_ci(
+    segments: Segments,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let params = Params::parse(query.as_deref(), &[DRY_RUN])?;
+    let options = conditional::options(&headers, &params)?;
     let target = CiRef::parse(segments.target()?)?;
-    let (outcome, token) = only(segments.tenant.delete_cis(vec![target]).await?)?;
+    let (outcome, token) = only(segments.tenant.delete_cis_with(vec![target], options).await?)?;
     if outcome.effect == Effect::Missing {
         return Err(Problem::no_ci(None));
     }
@@ -88,7 +103,10 @@ pub(crate) async fn delete_ci(segments: Segments, RawQuery(query): RawQuery) -> 
     put,
     path = "/v1/{tenant}/relations",
     tag = "writes",
-    params(("tenant" = String, Path, description = "Whose CIs")),
+    params(
+        ("tenant" = String, Path, description = "Whose CIs"),
+        ("dry_run" = Option<bool>, Query, description = "Tell what would be done, and do nothing"),
+    ),
     request_body = RelationDraft,
     responses(
         (status = 200, description = "It was there", body = RelationOutcome,
@@ -105,9 +123,15 @@ pub(crate) async fn put_relation(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    Params::parse(query.as_deref(), &[])?;
+    let params = Params::parse(query.as_deref(), &[DRY_RUN])?;
+    let options = WriteOptions::default().dry_run(params.flag(DRY_RUN)?);
     let draft = relation(extract::json_object(&app, &headers, body).await?)?;
-    let (outcome, token) = only(segments.tenant.upsert_relations(vec![draft]).await?)?;
+    let (outcome, token) = only(
+        segments
+            .tenant
+            .upsert_relations_with(vec![draft], options)
+            .await?,
+    )?;
     Ok(written(outcome.effect, outcome, token.as_ref()))
 }
 
@@ -121,6 +145,7 @@ pub(crate) async fn put_relation(
         ("from" = Option<String>, Query, description = "Code or id of the start"),
         ("to" = Option<String>, Query, description = "Code or id of the end"),
         ("rel_type" = Option<String>, Query, description = "The type"),
+        ("dry_run" = Option<bool>, Query, description = "Tell what would be done, and do nothing"),
     ),
     request_body(content = Option<RelationDraft>, description = "Instead of the query"),
     responses((status = 200, description = "Removed", body = RelationOutcome,
@@ -134,14 +159,20 @@ pub(crate) async fn delete_relation(
     body: Body,
 ) -> Result<Response, Problem> {
     const PARAMS: &[&str] = &["from", "to", "rel_type"];
-    let params = Params::parse(query.as_deref(), PARAMS)?;
+    let params = Params::parse(query.as_deref(), &[PARAMS, &[DRY_RUN]].concat())?;
+    let options = WriteOptions::default().dry_run(params.flag(DRY_RUN)?);
     let draft = if PARAMS.iter().any(|name| params.all(name).next().is_some()) {
         let part = |name| params.required(name);
         RelationDraft::new(part("from")?, part("rel_type")?, part("to")?)
     } else {
         relation(extract::json_object(&app, &headers, body).await?)?
     };
-    let (outcome, token) = only(segments.tenant.delete_relations(vec![draft]).await?)?;
+    let (outcome, token) = only(
+        segments
+            .tenant
+            .delete_relations_with(vec![draft], options)
+            .await?,
+    )?;
     if outcome.effect == Effect::Missing {
         let detail = "this tenant has no such relation";
         return Err(Problem::new(ProblemKind::RelationNotFound, detail));

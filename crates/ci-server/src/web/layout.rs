@@ -1,6 +1,7 @@
 //! What every page has around its content.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, OriginalUri};
 use axum::http::request::Parts;
@@ -16,7 +17,7 @@ const HTMX: &str = r#"{"includeIndicatorCSS":false}"#;
 
 /// Who asks for a page; nobody where everybody is let in.
 #[derive(Debug, Clone)]
-pub(crate) struct Caller(pub(crate) Grant);
+pub(crate) struct Caller(pub(crate) Arc<Grant>);
 
 /// What a page has to know of its request.
 #[derive(Debug, Clone)]
@@ -24,7 +25,7 @@ pub(crate) struct Shell {
     /// What the service is mounted under: nothing, or a path without a slash at its end.
     pub(crate) base: String,
     /// Who asks, where that is known.
-    pub(crate) caller: Option<Grant>,
+    pub(crate) caller: Option<Arc<Grant>>,
     /// Whether htmx asks for a part of the page.
     pub(crate) is_part: bool,
     /// Whether everybody may do everything.
@@ -36,7 +37,7 @@ impl Shell {
         let caller = parts.extensions.get::<Caller>();
         Self {
             base: base(parts),
-            caller: caller.map(|Caller(grant)| grant.clone()),
+            caller: caller.map(|Caller(grant)| Arc::clone(grant)),
             is_part: parts.headers.contains_key("hx-request"),
             is_open: app.access().is_open(),
         }

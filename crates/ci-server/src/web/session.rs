@@ -4,6 +4,7 @@
 //! anew for each request.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -59,7 +60,7 @@ impl Sessions {
     }
 
     /// What the session of a request grants now.
-    pub(crate) fn grant(&self, access: &Access, headers: &HeaderMap) -> Option<Grant> {
+    pub(crate) fn grant(&self, access: &Access, headers: &HeaderMap) -> Option<Arc<Grant>> {
         let name = name(secret(headers)?);
         let sessions = self.0.lock();
         let session = sessions

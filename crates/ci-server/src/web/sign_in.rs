@@ -1,5 +1,7 @@
 //! Signing in: a token is posted once, and a session's cookie is given for it.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -37,7 +39,7 @@ pub(crate) async fn sign_in(
         return Ok(response);
     };
     let subject = Subject {
-        caller: app.access().granted(&proof).map(|grant| grant.name),
+        caller: app.access().granted(&proof).map(|grant| Arc::clone(&grant.name)),
         ..Subject::default()
     };
     let secret = app.web().sessions.begin(proof);

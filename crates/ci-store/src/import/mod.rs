@@ -47,6 +47,9 @@ pub struct ImportOptions {
     /// The moment that all new and changed rows are stamped with where they give none; the system's clock, read once
     /// when the import begins, when absent.
     pub at: Option<Timestamp>,
+    /// Tell what would become of each line, and write none. Each batch is tried on the database as it is, so a line that another batch of
+    /// the same file would have written first is told as if that were not there.
+    pub dry_run: bool,
 }
 
 impl Default for ImportOptions {
@@ -54,6 +57,7 @@ impl Default for ImportOptions {
         Self {
             batch_rows: BATCH_ROWS,
             at: None,
+            dry_run: false,
         }
     }
 }
@@ -119,18 +123,20 @@ async fn import<T: Target>(
     // One moment for all batches: rows of one import tie in created_at, so their order does not depend on batches.
     let write = WriteOptions::default()
         .at(options.at.unwrap_or_else(now))
-        .on_rejection(OnRejection::Skip);
+        .on_rejection(OnRejection::Skip)
+        .dry_run(options.dry_run);
     let (sender, mut batches) = mpsc::channel(1);
     let (tenant, rows) = (tenant.clone(), options.batch_rows.clamp(1, MAX_BATCH_ROWS));
     let reading = tokio::task::spawn_blocking(move || read::read::<T>(source, tenant, rows, &sender));
     let mut report = ImportReport::default();
     while let Some(batch) = batches.recv().await {
-        if let Err(source) = write_batch(store, batch, write, &mut report, observer).await {
+        if let Err(source) = write_batch(store, batch, write.clone(), &mut report, observer).await {
             let report = Box::new(report);
             return Err(ImportError::Store { source, report });
         }
     }
-    if report.created + report.updated >= MANY_ROWS
+    if !options.dry_run
+        && report.created + report.updated >= MANY_ROWS
         && let Err(error) = store.analyze().await
     {
         // Every row is written; the database counts by itself, later.

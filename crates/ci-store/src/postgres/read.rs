@@ -13,7 +13,7 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::{
     PgArgumentBuffer, PgArguments, PgHasArrayType, PgRow, PgTypeInfo, PgValueFormat, PgValueRef, Postgres,
 };
-use sqlx::{Arguments as _, AssertSqlSafe, Decode, PgPool, Row as _, Transaction, Type};
+use sqlx::{Arguments as _, AssertSqlSafe, Decode, PgConnection, PgPool, Row as _, Transaction, Type};
 use uuid::Uuid;
 
 use super::{PostgresStore, connect, feed};
@@ -118,6 +118,27 @@ impl Source for PostgresSnapshot {
             take(&row)?;
         }
         Ok(())
+    }
+}
+
+/// The connection of a transaction that writes, to read on it as a snapshot does.
+pub(super) struct Writing<'c>(pub(super) &'c mut PgConnection);
+
+impl Source for Writing<'_> {
+    const DIALECT: Dialect = Dialect::Postgres;
+    type Row = PgRow;
+
+    async fn rows(&mut self, statement: Statement) -> Result<Vec<PgRow>> {
+        let arguments = bind(statement.arguments)?;
+        let query = sqlx::query_with(AssertSqlSafe(statement.text), arguments);
+        Ok(query.fetch_all(&mut *self.0).await?)
+    }
+
+    async fn each<F>(&mut self, statement: Statement, take: F) -> Result<()>
+    where
+        F: FnMut(&PgRow) -> Result<()> + Send,
+    {
+        self.rows(statement).await?.iter().try_for_each(take)
     }
 }
 

@@ -73,8 +73,12 @@ impl Store for SqliteStore {
         write::upsert_relations(self, records, options).await
     }
 
-    async fn delete_relations(&self, records: Vec<RelationRecord>) -> Result<Vec<RelationOutcome>> {
-        write::delete_relations(self, records).await
+    async fn delete_relations(
+        &self,
+        records: Vec<RelationRecord>,
+        options: WriteOptions,
+    ) -> Result<Vec<RelationOutcome>> {
+        write::delete_relations(self, records, options).await
     }
 
     fn feed(&self) -> Option<Box<dyn Feed>> {

@@ -12,7 +12,7 @@ use ci_model::{
 };
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Arguments as _, AssertSqlSafe, Row as _, Sqlite, SqlitePool, Transaction};
+use sqlx::{Arguments as _, AssertSqlSafe, Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -143,6 +143,27 @@ impl Source for SqliteSnapshot {
             take(&row)?;
         }
         Ok(())
+    }
+}
+
+/// The connection of a transaction that writes, to read on it as a snapshot does.
+pub(super) struct Writing<'c>(pub(super) &'c mut SqliteConnection);
+
+impl Source for Writing<'_> {
+    const DIALECT: Dialect = Dialect::Sqlite;
+    type Row = SqliteRow;
+
+    async fn rows(&mut self, statement: Statement) -> Result<Vec<SqliteRow>> {
+        let arguments = bind(statement.arguments)?;
+        let query = sqlx::query_with(AssertSqlSafe(statement.text), arguments);
+        Ok(query.fetch_all(&mut *self.0).await?)
+    }
+
+    async fn each<F>(&mut self, statement: Statement, take: F) -> Result<()>
+    where
+        F: FnMut(&SqliteRow) -> Result<()> + Send,
+    {
+        self.rows(statement).await?.iter().try_for_each(take)
     }
 }
 

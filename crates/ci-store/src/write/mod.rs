@@ -7,6 +7,7 @@
 
 pub(crate) mod cis;
 pub(crate) mod existing;
+pub(crate) mod expected;
 pub(crate) mod relations;
 
 use ci_model::{Rejection, Timestamp};
@@ -18,7 +19,7 @@ use crate::{Error, OnRejection, Result, WriteOptions, clock};
 const ATTEMPTS: u32 = 6;
 
 /// The moment that a write stamps rows with.
-pub(crate) fn moment(options: WriteOptions) -> Timestamp {
+pub(crate) fn moment(options: &WriteOptions) -> Timestamp {
     options.at.unwrap_or_else(clock::now)
 }
 

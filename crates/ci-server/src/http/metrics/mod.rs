@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod exporter;
+mod series;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,15 +23,13 @@ use super::problem::{MetricsProblems, Problem, ProblemKind};
 
 pub use catalogue::CATALOGUE;
 pub use exporter::Exporter;
+pub(crate) use series::Series;
 
 /// The text format of Prometheus.
 pub const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What stands for a path that no route has.
 const NO_ROUTE: &str = "none";
-/// What stands for methods that HTTP does not define.
-const OTHER_METHOD: &str = "other";
-
 /// How often times are put into their buckets when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -64,26 +63,30 @@ pub(super) async fn upkeep(app: &AppState) {
     }
 }
 
-/// Counts a request that was answered.
+/// Counts a request that was answered; without a route if no route has its path.
 pub(super) fn answered(
     app: &AppState,
-    route: Option<String>,
-    method: &Method,
+    route: Option<&str>,
+    with: &Method,
     status: StatusCode,
     took: Duration,
 ) {
-    let route: Arc<str> = route.map_or_else(|| NO_ROUTE.into(), Into::into);
-    to_recorder(app, || {
-        counter!(
-            catalogue::REQUESTS,
-            "runner" => app.runner_name(),
-            "route" => Arc::clone(&route),
-            "method" => method_name(method),
-            "status" => class(status)
-        )
-        .increment(1);
-        histogram!(catalogue::SECONDS, "runner" => app.runner_name(), "route" => route).record(took);
-    });
+    let route = route.unwrap_or(NO_ROUTE);
+    if let Some(exporter) = app.exporter() {
+        let series = app.series();
+        series.answered((app, exporter), route, (with, status), took.as_secs_f64());
+        return;
+    }
+    let route: Arc<str> = route.into();
+    counter!(
+        catalogue::REQUESTS,
+        "runner" => app.runner_name(),
+        "route" => Arc::clone(&route),
+        "method" => METHODS[method(with)].1,
+        "status" => CLASSES[class(status)]
+    )
+    .increment(1);
+    histogram!(catalogue::SECONDS, "runner" => app.runner_name(), "route" => route).record(took);
 }
 
 /// Counts a request that found no place.
@@ -116,30 +119,30 @@ fn to_recorder(app: &AppState, record: impl FnOnce()) {
     }
 }
 
-/// The method, of which clients can make up any number.
-fn method_name(method: &Method) -> &'static str {
-    const KNOWN: [(Method, &str); 9] = [
-        (Method::GET, "GET"),
-        (Method::HEAD, "HEAD"),
-        (Method::POST, "POST"),
-        (Method::PUT, "PUT"),
-        (Method::DELETE, "DELETE"),
-        (Method::PATCH, "PATCH"),
-        (Method::OPTIONS, "OPTIONS"),
-        (Method::CONNECT, "CONNECT"),
-        (Method::TRACE, "TRACE"),
-    ];
-    let known = KNOWN.iter().find(|(known, _)| known == method);
-    known.map_or(OTHER_METHOD, |(_, name)| name)
+/// The methods by what the label says; the last stands for those that HTTP does not define, of which clients can make up any number.
+static METHODS: [(Method, &str); 10] = [
+    (Method::GET, "GET"),
+    (Method::HEAD, "HEAD"),
+    (Method::POST, "POST"),
+    (Method::PUT, "PUT"),
+    (Method::DELETE, "DELETE"),
+    (Method::PATCH, "PATCH"),
+    (Method::OPTIONS, "OPTIONS"),
+    (Method::CONNECT, "CONNECT"),
+    (Method::TRACE, "TRACE"),
+    (Method::GET, "other"),
+];
+
+/// Where a method is in [`METHODS`].
+fn method(method: &Method) -> usize {
+    let known = METHODS.iter().position(|(known, _)| known == method);
+    known.unwrap_or(METHODS.len() - 1)
 }
 
-/// The class of a status.
-fn class(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        100..200 => "1xx",
-        200..300 => "2xx",
-        300..400 => "3xx",
-        400..500 => "4xx",
-        _ => "5xx",
-    }
+/// The classes of statuses.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Where the class of a status is in [`CLASSES`].
+fn class(status: StatusCode) -> usize {
+    usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1
 }

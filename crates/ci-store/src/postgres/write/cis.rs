@@ -7,11 +7,12 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::rows;
+use crate::postgres::read::Writing;
 use crate::postgres::{PostgresStore, connect};
 use crate::write::cis::{self, Change, Planned};
 use crate::write::existing::{Existing, Known};
-use crate::write::{Failure, checked, detached, moment};
-use crate::{OnRejection, Result, WriteOptions};
+use crate::write::{Failure, checked, detached, expected, moment};
+use crate::{Result, WriteOptions};
 
 /// From so many new rows on, COPY: it needs more round trips, and less work per row.
 const COPY_ROWS: usize = 50;
@@ -76,6 +77,8 @@ const INSERT_EXT: &str = "\
     SELECT n.id, n.tags::jsonb, n.attributes::jsonb, n.updated_at \
     FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS n(id, tags, attributes, updated_at) \
     WHERE NOT EXISTS (SELECT 1 FROM ci_ext AS e WHERE e.ci_id = n.id)";
+const LOCK_ROWS: &str = "SELECT 1 FROM ci WHERE ci_id = ANY($1) ORDER BY ci_id FOR UPDATE";
+const LOCK_DOCUMENTS: &str = "SELECT 1 FROM ci_ext WHERE ci_id = ANY($1) ORDER BY ci_id FOR UPDATE";
 const DELETE: &str =
     "UPDATE ci SET deleted_at = $2::timestamptz, updated_at = $2::timestamptz WHERE ci_id = ANY($1)";
 
@@ -87,9 +90,9 @@ pub(in super::super) async fn upsert_cis(
 ) -> Result<Vec<Result<CiOutcome, Rejection>>> {
     let pool = store.write_pool().clone();
     detached(async move {
-        let (at, mut attempts) = (moment(options), 0);
+        let (at, mut attempts) = (moment(&options), 0);
         loop {
-            match try_upsert(&pool, &records, at, options.on_rejection, attempts > 0).await {
+            match try_upsert(&pool, &records, at, &options, attempts > 0).await {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(failure) => failure.again(&mut attempts)?,
             }
@@ -109,7 +112,7 @@ pub(in super::super) async fn delete_cis(
     detached(async move {
         let mut attempts = 0;
         loop {
-            match try_delete(&pool, &tenant, &targets, moment(options)).await {
+            match try_delete(&pool, &tenant, &targets, &options).await {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(failure) => failure.again(&mut attempts)?,
             }
@@ -148,10 +151,18 @@ async fn try_upsert(
     pool: &PgPool,
     records: &[CiRecord],
     at: Timestamp,
-    on_rejection: OnRejection,
+    options: &WriteOptions,
     careful: bool,
 ) -> Result<Vec<Result<CiOutcome, Rejection>>, Failure> {
     let mut transaction = begin(pool, records.iter().map(|record| &record.tenant)).await?;
+    if let Some(precondition) = &options.only_if {
+        let known = find(&mut transaction, records, careful).await?;
+        lock(&mut transaction, &known).await?;
+        let targets = records
+            .iter()
+            .map(|record| (&record.tenant, expected::target(record)));
+        expected::require(&mut Writing(&mut transaction), targets, precondition).await?;
+    }
     let mut known = find(&mut transaction, records, careful).await?;
     let plan = loop {
         match cis::plan(records, &known) {
@@ -159,19 +170,50 @@ async fn try_upsert(
             Planned::Ask(ids) => find_ids(&mut transaction, ids, &mut known).await?,
         }
     };
-    checked(&plan.outcomes, on_rejection)?;
+    checked(&plan.outcomes, options.on_rejection)?;
     rename(&mut transaction, &plan.renames).await?;
     update(&mut transaction, &plan.updates, at).await?;
     insert(&mut transaction, &plan.inserts, at).await?;
-    transaction.commit().await?;
+    end(transaction, options).await?;
     Ok(plan.outcomes)
+}
+
+/// Keeps what a transaction did, or not.
+pub(super) async fn end(
+    transaction: Transaction<'static, Postgres>,
+    options: &WriteOptions,
+) -> sqlx::Result<()> {
+    if options.dry_run {
+        transaction.rollback().await
+    } else {
+        transaction.commit().await
+    }
+}
+
+/// Holds the rows until the transaction ends: other programs may write these tenants without asking.
+///
+/// ```text
+/// this write, if unchanged            another program
+/// reads the row: it is unchanged
+///                                     writes the row, commits
+/// writes the row over it
+/// ```
+async fn lock(connection: &mut PgConnection, known: &Known) -> Result<(), Failure> {
+    let ids: Vec<Uuid> = known.rows.keys().map(|id| id.0).collect();
+    for statement in [LOCK_ROWS, LOCK_DOCUMENTS] {
+        sqlx::query(statement)
+            .bind(&ids)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn try_delete(
     pool: &PgPool,
     tenant: &TenantId,
     targets: &[CiRef],
-    at: Timestamp,
+    options: &WriteOptions,
 ) -> Result<Vec<CiOutcome>, Failure> {
     let mut transaction = begin(pool, std::iter::once(tenant)).await?;
     let mut known = Known::default();
@@ -185,16 +227,21 @@ async fn try_delete(
         CiRef::Id(_) => None,
     });
     find_codes(&mut transaction, codes.collect(), &mut known).await?;
+    if let Some(precondition) = &options.only_if {
+        lock(&mut transaction, &known).await?;
+        let targets = targets.iter().map(|target| (tenant, target.clone()));
+        expected::require(&mut Writing(&mut transaction), targets, precondition).await?;
+    }
     let deletion = cis::plan_deletion(tenant, targets, &known);
     if !deletion.ids.is_empty() {
         let ids: Vec<Uuid> = deletion.ids.iter().map(|id| id.0).collect();
         sqlx::query(DELETE)
             .bind(ids)
-            .bind(at.to_string())
+            .bind(moment(options).to_string())
             .execute(&mut *transaction)
             .await?;
     }
-    transaction.commit().await?;
+    end(transaction, options).await?;
     Ok(deletion.outcomes)
 }
 

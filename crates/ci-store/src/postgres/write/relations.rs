@@ -6,12 +6,12 @@ use ci_model::{CiRef, Rejection, RelationOutcome, RelationRecord, Timestamp};
 use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
-use super::cis::begin;
+use super::cis::{begin, end};
 use crate::postgres::PostgresStore;
 use crate::write::existing::id;
 use crate::write::relations::{self, Edge, Ends};
 use crate::write::{Failure, checked, detached, moment};
-use crate::{OnRejection, Result, WriteOptions};
+use crate::{Result, WriteOptions};
 
 const ENDS_BY_ID: &str = "\
     SELECT c.ci_id::text, c.tenant_id::text, c.ci_code::text FROM UNNEST($1::uuid[]) AS k(id) \
@@ -40,9 +40,9 @@ pub(in super::super) async fn upsert_relations(
 ) -> Result<Vec<Result<RelationOutcome, Rejection>>> {
     let pool = store.write_pool().clone();
     detached(async move {
-        let (at, mut attempts) = (moment(options), 0);
+        let (at, mut attempts) = (moment(&options), 0);
         loop {
-            match try_upsert(&pool, &records, at, options.on_rejection).await {
+            match try_upsert(&pool, &records, at, &options).await {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(failure) => failure.again(&mut attempts)?,
             }
@@ -55,12 +55,13 @@ pub(in super::super) async fn upsert_relations(
 pub(in super::super) async fn delete_relations(
     store: &PostgresStore,
     records: Vec<RelationRecord>,
+    options: WriteOptions,
 ) -> Result<Vec<RelationOutcome>> {
     let pool = store.write_pool().clone();
     detached(async move {
         let mut attempts = 0;
         loop {
-            match try_delete(&pool, &records).await {
+            match try_delete(&pool, &records, &options).await {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(failure) => failure.again(&mut attempts)?,
             }
@@ -73,23 +74,27 @@ async fn try_upsert(
     pool: &PgPool,
     records: &[RelationRecord],
     at: Timestamp,
-    on_rejection: OnRejection,
+    options: &WriteOptions,
 ) -> Result<Vec<Result<RelationOutcome, Rejection>>, Failure> {
     let mut transaction = begin(pool, records.iter().map(|record| &record.tenant)).await?;
     let ends = find_ends(&mut transaction, records).await?;
     let plan = relations::plan(records, &ends);
-    checked(&plan.rejections(), on_rejection)?;
+    checked(&plan.rejections(), options.on_rejection)?;
     let made = if plan.edges.is_empty() {
         Vec::new()
     } else {
         let insert = columns(sqlx::query(INSERT), &plan.edges).bind(at.to_string());
         edges(&insert.fetch_all(&mut *transaction).await?)?
     };
-    transaction.commit().await?;
+    end(transaction, options).await?;
     Ok(plan.outcomes(&made))
 }
 
-async fn try_delete(pool: &PgPool, records: &[RelationRecord]) -> Result<Vec<RelationOutcome>, Failure> {
+async fn try_delete(
+    pool: &PgPool,
+    records: &[RelationRecord],
+    options: &WriteOptions,
+) -> Result<Vec<RelationOutcome>, Failure> {
     let mut transaction = begin(pool, records.iter().map(|record| &record.tenant)).await?;
     let ends = find_ends(&mut transaction, records).await?;
     let plan = relations::plan(records, &ends);
@@ -102,7 +107,7 @@ async fn try_delete(pool: &PgPool, records: &[RelationRecord]) -> Result<Vec<Rel
                 .await?,
         )?
     };
-    transaction.commit().await?;
+    end(transaction, options).await?;
     Ok(plan.deletion_outcomes(records, &ends, &gone))
 }
 

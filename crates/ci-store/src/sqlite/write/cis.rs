@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use ci_model::{CiCode, CiId, CiOutcome, CiRecord, CiRef, Rejection, TenantId, Timestamp};
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
 
 use super::rows::{documents_json, json, rows_json};
 use crate::sqlite::SqliteStore;
+use crate::sqlite::read::Writing;
 use crate::write::cis::{self, Change, Planned};
 use crate::write::existing::{Existing, Known};
-use crate::write::{Failure, checked, detached, moment};
-use crate::{OnRejection, Result, WriteOptions};
+use crate::write::{Failure, checked, detached, expected, moment};
+use crate::{Result, WriteOptions};
 
 /// Rows of one statement: their JSON is then some hundred KB, and at most a fraction of the 1 GB that SQLite allows.
 const STATEMENT_ROWS: usize = 1_000;
@@ -65,9 +66,9 @@ pub(in super::super) async fn upsert_cis(
 ) -> Result<Vec<Result<CiOutcome, Rejection>>> {
     let pool = store.write_pool().clone();
     detached(async move {
-        let (at, mut attempts) = (moment(options), 0);
+        let (at, mut attempts) = (moment(&options), 0);
         loop {
-            match try_upsert(&pool, &records, at, options.on_rejection, attempts > 0).await {
+            match try_upsert(&pool, &records, at, &options, attempts > 0).await {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(failure) => failure.again(&mut attempts)?,
             }
@@ -86,6 +87,10 @@ pub(in super::super) async fn delete_cis(
     let (pool, tenant) = (store.write_pool().clone(), tenant.clone());
     detached(async move {
         let mut transaction = pool.begin_with(BEGIN).await?;
+        if let Some(precondition) = &options.only_if {
+            let targets = targets.iter().map(|target| (&tenant, target.clone()));
+            expected::require(&mut Writing(&mut transaction), targets, precondition).await?;
+        }
         let mut known = Known::default();
         let ids = targets.iter().filter_map(|target| match target {
             CiRef::Id(id) => Some(*id),
@@ -101,11 +106,11 @@ pub(in super::super) async fn delete_cis(
         if !deletion.ids.is_empty() {
             sqlx::query(DELETE)
                 .bind(json(&deletion.ids)?)
-                .bind(moment(options).to_string())
+                .bind(moment(&options).to_string())
                 .execute(&mut *transaction)
                 .await?;
         }
-        transaction.commit().await?;
+        end(transaction, &options).await?;
         Ok(deletion.outcomes)
     })
     .await
@@ -115,10 +120,16 @@ async fn try_upsert(
     pool: &SqlitePool,
     records: &[CiRecord],
     at: Timestamp,
-    on_rejection: OnRejection,
+    options: &WriteOptions,
     careful: bool,
 ) -> Result<Vec<Result<CiOutcome, Rejection>>, Failure> {
     let mut transaction = pool.begin_with(BEGIN).await?;
+    if let Some(precondition) = &options.only_if {
+        let targets = records
+            .iter()
+            .map(|record| (&record.tenant, expected::target(record)));
+        expected::require(&mut Writing(&mut transaction), targets, precondition).await?;
+    }
     let mut known = find(&mut transaction, records, careful).await?;
     let plan = loop {
         match cis::plan(records, &known) {
@@ -126,12 +137,24 @@ async fn try_upsert(
             Planned::Ask(ids) => find_ids(&mut transaction, ids, &mut known).await?,
         }
     };
-    checked(&plan.outcomes, on_rejection)?;
+    checked(&plan.outcomes, options.on_rejection)?;
     rename(&mut transaction, &plan.renames).await?;
     update(&mut transaction, &plan.updates, at).await?;
     insert(&mut transaction, &plan.inserts, at).await?;
-    transaction.commit().await?;
+    end(transaction, options).await?;
     Ok(plan.outcomes)
+}
+
+/// Keeps what a transaction did, or not.
+pub(super) async fn end(
+    transaction: Transaction<'static, Sqlite>,
+    options: &WriteOptions,
+) -> sqlx::Result<()> {
+    if options.dry_run {
+        transaction.rollback().await
+    } else {
+        transaction.commit().await
+    }
 }
 
 /// Reads the rows that the records may touch.

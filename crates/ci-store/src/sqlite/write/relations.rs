@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ci_model::{CiRef, Rejection, RelationOutcome, RelationRecord};
 use sqlx::SqliteConnection;
 
-use super::cis::BEGIN;
+use super::cis::{BEGIN, end};
 use super::rows::json;
 use crate::sqlite::SqliteStore;
 use crate::write::existing::id;
@@ -44,11 +44,11 @@ pub(in super::super) async fn upsert_relations(
         if !new.is_empty() {
             sqlx::query(INSERT)
                 .bind(edges_json(&new)?)
-                .bind(moment(options).to_string())
+                .bind(moment(&options).to_string())
                 .execute(&mut *transaction)
                 .await?;
         }
-        transaction.commit().await?;
+        end(transaction, &options).await?;
         Ok(plan.outcomes(&new))
     })
     .await
@@ -58,6 +58,7 @@ pub(in super::super) async fn upsert_relations(
 pub(in super::super) async fn delete_relations(
     store: &SqliteStore,
     records: Vec<RelationRecord>,
+    options: WriteOptions,
 ) -> Result<Vec<RelationOutcome>> {
     let pool = store.write_pool().clone();
     detached(async move {
@@ -71,7 +72,7 @@ pub(in super::super) async fn delete_relations(
                 .execute(&mut *transaction)
                 .await?;
         }
-        transaction.commit().await?;
+        end(transaction, &options).await?;
         Ok(plan.deletion_outcomes(&records, &ends, &there))
     })
     .await

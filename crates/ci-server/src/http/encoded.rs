@@ -1,0 +1,163 @@
+//! Bodies as they were sent: an answer of the same values is not encoded a second time.
+//!
+//! The runner's cache decides what is true; this one only remembers what its answers look like as JSON. A body is kept under the path and
+//! query that were asked, with the values that it was made of, and is sent again only while the runner answers with those very values: the
+//! same allocations, which are held here, so nothing else can have come to lie where they were. Therefore nothing here has ever to be
+//! invalidated, and a body that is no longer true is one that nobody finds any more; it leaves when room is needed.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::http::HeaderValue;
+use bytes::Bytes;
+use ci_cache_core::{Cache, SystemClock};
+use ci_model::{CiSummary, Fingerprint};
+use serde::Serialize;
+
+/// What a body is made of, beside the path and query: the same parts make the same body.
+#[derive(Debug, Clone)]
+pub(crate) enum Part {
+    /// A value of the runner's cache: the same as long as it is the same allocation.
+    Shared(Arc<dyn Any + Send + Sync>),
+    /// Rows of a search, likewise.
+    Rows(Arc<[CiSummary]>),
+    /// A number that was taken out of such a value.
+    Number(Option<u64>),
+    /// A few rows that were taken out of several, compared by what they say.
+    Few(Vec<CiSummary>),
+}
+
+impl Part {
+    /// A value of the runner's cache.
+    pub(crate) fn of<T: Any + Send + Sync>(value: &Arc<T>) -> Self {
+        Self::Shared(Arc::clone(value) as Arc<dyn Any + Send + Sync>)
+    }
+}
+
+impl PartialEq for Part {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            // The types of both are the same wherever the path is, so there is nothing but the address to compare.
+            (Self::Shared(one), Self::Shared(two)) => std::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(two)),
+            (Self::Rows(one), Self::Rows(two)) => Arc::ptr_eq(one, two),
+            (Self::Number(one), Self::Number(two)) => one == two,
+            (Self::Few(one), Self::Few(two)) => one == two,
+            _ => false,
+        }
+    }
+}
+
+/// A body, and how it is told from others.
+#[derive(Debug, Clone)]
+pub(crate) struct Encoded {
+    pub(crate) bytes: Bytes,
+    /// A strong validator: bodies with the same one are the same, byte for byte.
+    pub(crate) etag: HeaderValue,
+}
+
+impl Encoded {
+    /// Encodes a body.
+    ///
+    /// # Errors
+    /// What cannot be JSON, which no answer is.
+    pub(crate) fn new(body: &impl Serialize) -> Result<Self, serde_json::Error> {
+        let bytes = serde_json::to_vec(body)?;
+        let etag = Fingerprint::of(&bytes);
+        Ok(Self {
+            bytes: bytes.into(),
+            // Hexadecimal digits between quotes, which a header may always have.
+            etag: HeaderValue::try_from(format!("\"{etag}\""))
+                .unwrap_or_else(|_| HeaderValue::from_static("")),
+        })
+    }
+}
+
+/// The bodies that are kept. Cloning copies a pointer.
+#[derive(Debug, Clone)]
+pub(crate) struct Bodies(Option<Arc<Kept>>);
+
+type Kept = Cache<Box<str>, Arc<(Vec<Part>, Encoded)>>;
+
+impl Bodies {
+    /// Room for so many bytes of bodies; none keeps nothing.
+    pub(crate) fn new(bytes: u64) -> Self {
+        if bytes == 0 {
+            return Self(None);
+        }
+        let room = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let builder = Kept::builder(room, Arc::new(SystemClock::new()));
+        let builder = builder.weigher(|path, body| weight(path, body));
+        Self(builder.build().ok().map(Arc::new))
+    }
+
+    /// Gives the body of an answer of these parts, from memory if that is how it was sent before.
+    ///
+    /// # Errors
+    /// Those of encoding it.
+    pub(crate) fn get<B: Serialize>(
+        &self,
+        path: &str,
+        parts: Vec<Part>,
+        body: impl FnOnce() -> B,
+    ) -> Result<Encoded, serde_json::Error> {
+        let Some(kept) = &self.0 else {
+            return Encoded::new(&body());
+        };
+        let known = kept.get_with(path, |known| (known.0 == parts).then(|| known.1.clone()));
+        if let Some(Some(known)) = known {
+            return Ok(known);
+        }
+        let encoded = Encoded::new(&body())?;
+        kept.insert(path.into(), Arc::new((parts, encoded.clone())));
+        Ok(encoded)
+    }
+}
+
+/// What a body takes, in bytes, with its path and about what there is around it.
+fn weight(path: &str, body: &Arc<(Vec<Part>, Encoded)>) -> u32 {
+    const AROUND: usize = 128;
+    let (parts, encoded) = &**body;
+    let all = path.len() + encoded.bytes.len() + parts.len() * size_of::<Part>() + AROUND;
+    u32::try_from(all).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(bodies: &Bodies, parts: Vec<Part>, body: &str) -> String {
+        let encoded = bodies.get("/a", parts, || body).unwrap();
+        String::from_utf8(encoded.bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_body_is_sent_again_for_the_same_values_alone() {
+        let bodies = Bodies::new(1 << 20);
+        let (one, two) = (Arc::new(1), Arc::new(1));
+        assert_eq!(get(&bodies, vec![Part::of(&one)], "first"), "\"first\"");
+        assert_eq!(get(&bodies, vec![Part::of(&one)], "not encoded"), "\"first\"");
+        // Equal, but another value: it may have been loaded since.
+        assert_eq!(get(&bodies, vec![Part::of(&two)], "second"), "\"second\"");
+        assert_eq!(get(&bodies, vec![Part::of(&one)], "third"), "\"third\"");
+        let parts = vec![Part::of(&one), Part::Number(Some(1))];
+        assert_eq!(get(&bodies, parts.clone(), "fourth"), "\"fourth\"");
+        assert_eq!(get(&bodies, parts, "not encoded"), "\"fourth\"");
+        let parts = vec![Part::of(&one), Part::Number(Some(2))];
+        assert_eq!(get(&bodies, parts, "fifth"), "\"fifth\"");
+    }
+
+    #[test]
+    fn without_room_everything_is_encoded() {
+        let (bodies, one) = (Bodies::new(0), Arc::new(1));
+        assert_eq!(get(&bodies, vec![Part::of(&one)], "first"), "\"first\"");
+        assert_eq!(get(&bodies, vec![Part::of(&one)], "second"), "\"second\"");
+    }
+
+    #[test]
+    fn the_same_bytes_have_the_same_validator() {
+        let etag = |body: &str| Encoded::new(&body).unwrap().etag;
+        assert_eq!(etag("a"), etag("a"));
+        assert_ne!(etag("a"), etag("b"));
+        assert!(etag("a").to_str().unwrap().starts_with('"'));
+    }
+}
