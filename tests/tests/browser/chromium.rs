@@ -271,15 +271,38 @@ impl Page {
 
     /// Clicks into the middle of an element, which is brought into sight.
     pub(crate) async fn click(&self, selector: &str) {
-        let at = self
-            .eval(&format!(
-                "(() => {{ const it = document.querySelector({selector:?}); it.scrollIntoView({{block: 'center'}}); \
-                 const box = it.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; }})()"
-            ))
-            .await;
+        let at = self.middle(selector).await;
         for kind in ["mousePressed", "mouseReleased"] {
-            let event = json!({"type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": 1});
-            self.call("Input.dispatchMouseEvent", event).await;
+            self.mouse(kind, at).await;
+        }
+    }
+
+    /// The middle of an element, which is brought into sight.
+    async fn middle(&self, selector: &str) -> (f64, f64) {
+        let look = format!(
+            "(() => {{ const it = document.querySelector({selector:?}); it.scrollIntoView({{block: 'center'}}); \
+             const box = it.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; }})()"
+        );
+        let at = self.eval(&look).await;
+        let number = |value: &Value| value.as_f64().expect("a number");
+        (number(&at[0]), number(&at[1]))
+    }
+
+    async fn mouse(&self, kind: &str, (x, y): (f64, f64)) {
+        let event = json!({"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1});
+        self.call("Input.dispatchMouseEvent", event).await;
+    }
+
+    /// Drags from the middle of an element by so many pixels.
+    pub(crate) async fn drag(&self, selector: &str, by: (f64, f64)) {
+        let (x, y) = self.middle(selector).await;
+        for (kind, part) in [
+            ("mousePressed", 0.0),
+            ("mouseMoved", 0.5),
+            ("mouseMoved", 1.0),
+            ("mouseReleased", 1.0),
+        ] {
+            self.mouse(kind, (x + by.0 * part, y + by.1 * part)).await;
         }
     }
 

@@ -143,6 +143,15 @@ async fn search_as_one_types_leads_to_a_ci_its_graph_and_a_neighbour() {
     }
     page.press("0").await;
     page.until(&format!("{ends} === {whole}")).await;
+    // Who drags the graph by a CI does not go there.
+    page.drag("svg.graph a.root", (60.0, 30.0)).await;
+    page.until(&format!("{ends} !== {whole}")).await;
+    page.click("[data-zoom='0']").await;
+    page.until(&format!("{ends} === {whole}")).await;
+    assert_eq!(
+        page.eval("document.querySelectorAll('svg.graph').length").await,
+        1
+    );
     page.click("[data-zoom='0.77']").await;
     page.until(&format!("{ends} !== {whole}")).await;
     page.eval("document.querySelector('svg.graph').focus()").await;

@@ -149,7 +149,9 @@ impl Saboteur<'_> {
                 let _answer = asking.await;
             }
             Fault::Cleared => scene.runner.clear(),
-            Fault::TenantForgotten => scene.runner.tenant(tenant(TENANTS[0])).invalidate(),
+            Fault::TenantForgotten => {
+                scene.runner.tenant(tenant(TENANTS[0])).invalidate();
+            }
             Fault::ChangesForgotten => self.forget_changes().await,
             Fault::WritesUnknown => {
                 meddling.unknown_writes(true);

@@ -1,9 +1,11 @@
 //! Commands to the cache: what they drop, what they bring back, and what they refuse.
 
 use axum::http::Method;
+use ci_server::http::ServerOptions;
 use ci_tests::fixture::Fixture;
 use serde_json::{Value, json};
 
+use crate::broken;
 use crate::service::Service;
 
 async fn command(service: &Service, command: &str, body: Value) -> Value {
@@ -117,6 +119,15 @@ async fn what_was_hot_before_it_was_cleared_is_warm_again() {
     let before = loads().await;
     assert_eq!(command(&service, "warm", json!({"limit": 3})).await["loaded"], 3);
     assert_eq!(loads().await, before + 3);
+}
+
+/// A database in trouble has enough to do.
+#[tokio::test]
+async fn warming_gives_up_on_a_database_that_fails() {
+    let service = Service::broken(broken::down(), ServerOptions::default());
+    let codes: Vec<String> = (0..15).map(|number| number.to_string()).collect();
+    let warmed = command(&service, "warm", json!({"tenant": "acme", "codes": codes})).await;
+    assert_eq!(warmed, json!({"loaded": 0, "failed": 10, "left": 5}));
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ pub use tls::{Tls, TlsError};
 
 pub use crate::tenant_limits::TenantLimits;
 
-/// Builds the service's router: every route of the OpenAPI document, the pages for people ([dashboard and explorer](crate)), and no other,
+/// Builds the service's router: every route of the OpenAPI document, the pages for people ([`pages`]), and no other,
 /// with all limits in place.
 ///
 /// Mount it at the root, or under a prefix with [`Router::nest`]. Every answer of the API that is not a success is
