@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::access::Guarded;
 use crate::broken::{self, Fault};
+use crate::changes::crowded;
 use crate::problems::{all_statuses, stalled};
 use crate::service::{DOCUMENT, Seen, Service, template};
 
@@ -190,6 +191,10 @@ async fn every_documented_status_occurs() {
     service.get("/readyz").await;
     seen.extend(service.seen());
 
+    let service = Service::empty(&fixture).await;
+    crowded(&service).await;
+    seen.extend(service.seen());
+
     seen.extend(refused(&fixture).await);
 
     let documented: BTreeSet<Seen> = operations()
@@ -268,6 +273,7 @@ async fn all_reads(service: &Service) {
         "/healthz",
         "/readyz",
         "/metrics",
+        "/v1/acme/changes",
     ] {
         service.get(uri).await;
     }

@@ -3,6 +3,7 @@
 mod access;
 mod answers;
 mod broken;
+mod changes;
 mod conditional;
 mod control;
 mod document;

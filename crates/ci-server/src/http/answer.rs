@@ -17,7 +17,7 @@ use crate::search::Found;
 pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+pub(crate) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// Where an answer came from and how true it is, as headers.
 #[derive(Debug, Clone)]

@@ -78,9 +78,9 @@ where
     }
 }
 
-/// Paths that take no place, and so are answered when all are taken: whoever asks them decides whether to restart the service, or
-/// wants to know what it is busy with.
-const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+/// Paths that take no place, and so are answered when all are taken: whoever asks the first three decides whether to restart the service, or
+/// wants to know what it is busy with; and to wait for changes is no work, and has places of its own.
+const PLACELESS: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/v1/{tenant}/changes"];
 
 /// Gives the request a place, or refuses it at once, and bounds its time.
 async fn bound<F>(app: &AppState, request: Request, next: impl FnOnce(Request) -> F) -> Response
@@ -88,13 +88,13 @@ where
     F: Future<Output = Response>,
 {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let is_probe = route.is_some_and(|route| PROBES.iter().any(|probe| route.ends_with(probe)));
+    let is_placeless = route.is_some_and(|route| PLACELESS.iter().any(|path| route.ends_with(path)));
     let limit = match route {
         Some(route) if route.ends_with("/import") => app.options().import_timeout,
         _ => app.options().request_timeout,
     };
     // Held until the answer is made; answers are whole by then, only their bytes remain to be sent.
-    let place = (!is_probe).then(|| app.places().try_acquire_owned());
+    let place = (!is_placeless).then(|| app.places().try_acquire_owned());
     let Ok(_place) = place.transpose() else {
         metrics::refused(app);
         let detail = "the service is answering as many requests as it may at once";

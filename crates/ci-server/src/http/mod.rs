@@ -3,6 +3,7 @@
 mod access;
 mod answer;
 mod cache;
+mod changes;
 mod common;
 mod conditional;
 mod connection;

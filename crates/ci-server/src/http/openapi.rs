@@ -12,7 +12,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::ProblemBody;
-use super::{AppState, cache, common, control, desk, graph, health, import, metrics, read, saved, write};
+use super::{
+    AppState, cache, changes, common, control, desk, graph, health, import, metrics, read, saved, write,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,6 +32,7 @@ use super::{AppState, cache, common, control, desk, graph, health, import, metri
     tags(
         (name = "questions", description = "What is there"),
         (name = "graph", description = "What is connected to what"),
+        (name = "changes", description = "What changed, told to those who follow it"),
         (name = "writes", description = "Changes; what they touch is dropped from the cache before they are answered"),
         (name = "cache", description = "What the cache does"),
         (name = "service", description = "Probes, metrics and this document"),
@@ -66,6 +69,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(desk::traversal))
         .routes(routes!(read::aggregate))
         .routes(routes!(read::batch_get))
+        .routes(routes!(changes::changes))
         .routes(routes!(write::put_relation, write::delete_relation))
         .routes(routes!(import::import))
         .routes(routes!(cache::stats))

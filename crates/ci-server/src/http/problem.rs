@@ -472,6 +472,8 @@ problems! {
         Overloaded, Timeout, DatabaseUnavailable;
     /// Of commands to the cache.
     ControlProblems: InvalidInput, Unauthenticated, Forbidden, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Overloaded, Timeout;
+    /// Of those who follow changes.
+    ChangesProblems: InvalidInput, TooManyRequests, Unauthenticated, Forbidden, Overloaded;
     /// Of what needs no database.
     PlainProblems: InvalidInput, Unauthenticated, Forbidden, Overloaded;
     /// Of what is open to everybody.

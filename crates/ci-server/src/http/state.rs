@@ -9,6 +9,7 @@ use crate::access::Access;
 use crate::tenant_limits::{Buckets, TenantLimits};
 use tokio::sync::{Semaphore, watch};
 
+use super::changes;
 use super::encoded::Bodies;
 use super::metrics::{self, Exporter, Series};
 use crate::web::Web;
@@ -176,6 +177,8 @@ struct Shared {
     buckets: Arc<Buckets>,
     /// One permit per request at work.
     places: Arc<Semaphore>,
+    /// One permit for each who follows changes.
+    followers: Arc<Semaphore>,
     /// Becomes true when the service is told to stop: it is not ready for more.
     stopping: watch::Sender<bool>,
     /// Becomes true when the drain time is over: requests still at work end.
@@ -213,6 +216,7 @@ impl AppState {
             options,
             access,
             places,
+            followers: Arc::new(Semaphore::new(changes::FOLLOWERS)),
             stopping: watch::Sender::new(false),
             cut: watch::Sender::new(false),
             web: Web::default(),
@@ -292,6 +296,10 @@ impl AppState {
         let mut stopping = self.0.stopping.subscribe();
         // The sender is in the state that `self` holds, so it is never gone.
         let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    pub(crate) fn followers(&self) -> &Arc<Semaphore> {
+        &self.0.followers
     }
 
     /// Ends all requests at work.

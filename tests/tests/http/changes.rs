@@ -1,0 +1,186 @@
+//! Who follows changes is told all of them, as JSON or as a stream, and goes on where it left off.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use axum::response::Response;
+use ci_tests::fixture::{Fixture, on_both};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use crate::service::Service;
+
+const AT_MOST: Duration = Duration::from_secs(20);
+
+async fn changes(service: &Service, query: &str) -> Value {
+    let reply = service.get(&format!("/v1/acme/changes?{query}")).await;
+    assert_eq!(reply.status, 200, "{query}");
+    reply.json()
+}
+
+fn effects(body: &Value) -> Vec<String> {
+    let items = body["items"].as_array().unwrap().iter();
+    items
+        .map(|item| {
+            format!(
+                "{} {}",
+                item["effect"].as_str().unwrap(),
+                item["ci_code"].as_str().unwrap()
+            )
+        })
+        .collect()
+}
+
+async fn begun(service: &Service) -> String {
+    // Nothing is known before the feed's first poll, which a strong question waits for.
+    service.get("/v1/acme/list?level=strong").await;
+    changes(service, "").await["next"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn changes_are_told_from_a_token_on() {
+    on_both(async |fixture| {
+        let service = Service::empty(fixture).await;
+        let began = begun(&service).await;
+        service.put_ci("a").await;
+        service.put_ci("b").await;
+        service.delete("/v1/acme/cis/a").await;
+        let first = changes(&service, &format!("since={began}")).await;
+        assert_eq!(effects(&first), ["created a", "created b", "deleted a"]);
+        assert_eq!(first["lost"], false);
+        let next = first["next"].as_str().unwrap();
+        let after = changes(&service, &format!("since={next}")).await;
+        assert_eq!((effects(&after).len(), &after["lost"]), (0, &json!(false)));
+        // A read at least as new as the token sees what was told.
+        let read = service.get_at_least("/v1/acme/cis/b", &[next]).await;
+        assert_eq!(read.status, 200);
+        // Of another tenant nothing is told, but that time goes on.
+        let other = service
+            .get(&format!("/v1/other/changes?since={began}"))
+            .await
+            .json();
+        assert_eq!(other["items"], json!([]));
+        assert!(other["next"].is_string());
+        for (query, part) in [
+            ("since=x", "token"),
+            ("wait_ms=30001", "wait_ms"),
+            ("wait_ms=x", "wait_ms"),
+            ("limit=1", "limit"),
+        ] {
+            let reply = service.get(&format!("/v1/acme/changes?{query}")).await;
+            assert_eq!(reply.status, 400, "{query}");
+            assert!(reply.detail().contains(part), "{}", reply.detail());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_waits_is_told_the_first_change() {
+    let fixture = Fixture::sqlite();
+    let service = Service::empty(&fixture).await;
+    let began = begun(&service).await;
+    let query = format!("since={began}&wait_ms=20000");
+    let (told, ()) = tokio::join!(changes(&service, &query), service.put_ci("a"));
+    assert_eq!(effects(&told), ["created a"]);
+    // Nothing comes, and it is told so when the wait is over.
+    let query = format!("since={}&wait_ms=1", told["next"].as_str().unwrap());
+    assert_eq!(changes(&service, &query).await["items"], json!([]));
+}
+
+fn stream_of(since: Option<&str>) -> Request<Body> {
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri("/v1/acme/changes")
+        .header("accept", "text/event-stream");
+    let request = match since {
+        Some(id) => request.header("last-event-id", id),
+        None => request,
+    };
+    request.body(Body::empty()).unwrap()
+}
+
+/// The events of a stream until one of them has a text: pairs of a field and its value.
+async fn events_until(response: Response, text: &str) -> Vec<(String, String)> {
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut body = response.into_body().into_data_stream();
+    let mut read = String::new();
+    while !(read.contains(text) && read.ends_with("\n\n")) {
+        let chunk = tokio::time::timeout(AT_MOST, body.next()).await;
+        let chunk = chunk
+            .expect("an event in time")
+            .expect("a stream that goes on")
+            .unwrap();
+        read.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    let fields = read.lines().filter_map(|line| line.split_once(": "));
+    fields
+        .map(|(field, value)| (field.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_stream_is_gone_on_with_after_the_last_event() {
+    let fixture = Fixture::sqlite();
+    let service = Service::empty(&fixture).await;
+    begun(&service).await;
+    let stream = service.router().oneshot(stream_of(None)).await.unwrap();
+    service.put_ci("a").await;
+    let events = events_until(stream, "created").await;
+    let id = events
+        .iter()
+        .rev()
+        .find(|(field, _)| field == "id")
+        .unwrap()
+        .1
+        .clone();
+    assert!(
+        events
+            .iter()
+            .any(|(field, value)| field == "event" && value == "changes")
+    );
+    // The connection is gone; what happens meanwhile is told to who comes back.
+    service.put_ci("b").await;
+    let again = service.router().oneshot(stream_of(Some(&id))).await.unwrap();
+    let events = events_until(again, "created").await;
+    let told: Vec<&str> = events
+        .iter()
+        .filter(|(field, _)| field == "data")
+        .map(|(_, value)| value.as_str())
+        .collect();
+    assert!(told.iter().any(|data| data.contains("\"b\"")), "{told:?}");
+    assert!(!told.iter().any(|data| data.contains("\"a\"")), "{told:?}");
+    // A token of another history.
+    let reply = service
+        .router()
+        .oneshot(stream_of(Some("nonsense")))
+        .await
+        .unwrap();
+    assert_eq!(reply.status(), 400);
+}
+
+/// Holds as many streams as there may be, and gives the answer to one more request.
+pub(crate) async fn crowded(service: &Service) -> u16 {
+    let mut held = Vec::new();
+    loop {
+        let stream = service.router().oneshot(stream_of(None)).await.unwrap();
+        if stream.status() != 200 {
+            break;
+        }
+        held.push(stream);
+        assert!(held.len() <= 1_000, "there is no bound");
+    }
+    assert!(held.len() > 100, "{}", held.len());
+    service.get("/v1/acme/changes").await.status
+}
+
+#[tokio::test]
+async fn followers_have_places_of_their_own() {
+    let fixture = Fixture::sqlite();
+    let service = Service::empty(&fixture).await;
+    assert_eq!(crowded(&service).await, 503);
+    // All of them are gone, and everything else goes on meanwhile and afterwards.
+    assert_eq!(service.get("/v1/acme/changes").await.status, 200);
+}
