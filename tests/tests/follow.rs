@@ -204,8 +204,8 @@ async fn changes_are_told_with_what_they_did_and_to_their_tenant_alone() {
             epoch: ci_model::Epoch(7),
             version: written.token.unwrap().version,
         };
-        let lost = acme.follow(Some(foreign)).try_next();
-        assert!(matches!(lost, Some(News::Lost(_))), "{lost:?}");
+        let news = acme.follow(Some(foreign)).try_next();
+        assert!(matches!(news, Some(News::Lost(_))), "{news:?}");
         runner.close().await;
     })
     .await;

@@ -142,10 +142,10 @@ impl Recent {
                     }
                 }
                 Event::Relation(change) => {
-                    all.extend(relation(change).map(|told| (whose, Draft::Done(told))))
+                    all.extend(relation(change).map(|told| (whose, Draft::Done(told))));
                 }
                 Event::Tenant(_) | Event::Everything => {
-                    all.push((whose, Draft::Done(TenantChange::Anything)))
+                    all.push((whose, Draft::Done(TenantChange::Anything)));
                 }
             }
         }

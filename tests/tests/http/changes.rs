@@ -21,13 +21,13 @@ async fn changes(service: &Service, query: &str) -> Value {
 }
 
 fn effects(body: &Value) -> Vec<String> {
-    let items = body["items"].as_array().unwrap().iter();
+    let items = body["items"].as_array().expect("items").iter();
     items
         .map(|item| {
             format!(
                 "{} {}",
-                item["effect"].as_str().unwrap(),
-                item["ci_code"].as_str().unwrap()
+                item["effect"].as_str().expect("a text"),
+                item["ci_code"].as_str().expect("a text")
             )
         })
         .collect()
@@ -36,7 +36,10 @@ fn effects(body: &Value) -> Vec<String> {
 async fn begun(service: &Service) -> String {
     // Nothing is known before the feed's first poll, which a strong question waits for.
     service.get("/v1/acme/list?level=strong").await;
-    changes(service, "").await["next"].as_str().unwrap().to_owned()
+    changes(service, "").await["next"]
+        .as_str()
+        .expect("a text")
+        .to_owned()
 }
 
 #[tokio::test]
@@ -99,7 +102,7 @@ fn stream_of(since: Option<&str>) -> Request<Body> {
         Some(id) => request.header("last-event-id", id),
         None => request,
     };
-    request.body(Body::empty()).unwrap()
+    request.body(Body::empty()).expect("a request")
 }
 
 /// The events of a stream until one of them has a text: pairs of a field and its value.
@@ -112,8 +115,8 @@ async fn events_until(response: Response, text: &str) -> Vec<(String, String)> {
         let chunk = chunk
             .expect("an event in time")
             .expect("a stream that goes on")
-            .unwrap();
-        read.push_str(std::str::from_utf8(&chunk).unwrap());
+            .expect("a chunk");
+        read.push_str(std::str::from_utf8(&chunk).expect("UTF-8"));
     }
     let fields = read.lines().filter_map(|line| line.split_once(": "));
     fields
@@ -165,7 +168,7 @@ async fn a_stream_is_gone_on_with_after_the_last_event() {
 pub(crate) async fn crowded(service: &Service) -> u16 {
     let mut held = Vec::new();
     loop {
-        let stream = service.router().oneshot(stream_of(None)).await.unwrap();
+        let stream = service.router().oneshot(stream_of(None)).await.expect("no error");
         if stream.status() != 200 {
             break;
         }

@@ -150,13 +150,13 @@ async fn a_head_is_the_answer_without_its_body() {
     let service = Service::empty(&fixture).await;
     service.put_ci("a").await;
     let whole = service.get("/v1/acme/cis/a").await;
-    let head = service
+    let bare = service
         .raw(Method::HEAD, "/v1/acme/cis/a", &[], Body::empty())
         .await;
-    assert_eq!((head.status, head.body.len()), (200, 0));
-    assert_eq!(head.header("etag"), whole.header("etag"));
+    assert_eq!((bare.status, bare.body.len()), (200, 0));
+    assert_eq!(bare.header("etag"), whole.header("etag"));
     assert_eq!(
-        head.header("content-length"),
+        bare.header("content-length"),
         Some(&*whole.body.len().to_string())
     );
     let etag = whole.header("etag").unwrap();

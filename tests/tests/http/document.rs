@@ -107,17 +107,7 @@ async fn every_documented_status_occurs() {
             .json(Method::PUT, "/v1/acme/relations", relation.clone())
             .await;
     }
-    for (method, body) in [(Method::PUT, ci.to_string()), (Method::DELETE, String::new())] {
-        let headers = [("if-match", "\"x\""), ("content-type", "application/json")];
-        service
-            .send_with(method, "/v1/acme/cis/a", &headers, body.into())
-            .await;
-    }
-    // The conflicts, before what they contradict is deleted.
-    let other = json!({"ci_name": "n", "ci_type": "t", "ci_id": "0189d7a4-1111-4222-8333-444455556666"});
-    service.json(Method::PUT, "/v1/acme/cis/a", other).await;
-    let end = json!({"from": "a", "to": "nobody", "rel_type": "USES"});
-    service.json(Method::PUT, "/v1/acme/relations", end).await;
+    conflicts(&service).await;
     all_reads(&service).await;
     // Everything that succeeds; then again, when what was deleted is absent.
     all_statuses(&service).await;
@@ -191,10 +181,6 @@ async fn every_documented_status_occurs() {
     service.get("/readyz").await;
     seen.extend(service.seen());
 
-    let service = Service::empty(&fixture).await;
-    crowded(&service).await;
-    seen.extend(service.seen());
-
     seen.extend(refused(&fixture).await);
 
     let documented: BTreeSet<Seen> = operations()
@@ -230,7 +216,11 @@ async fn too_many() -> BTreeSet<Seen> {
 }
 
 /// Every operation, asked without a token, and with one of another tenant.
+///
+/// And where as many follow changes as may.
 async fn refused(fixture: &Fixture) -> BTreeSet<Seen> {
+    let service = Service::empty(fixture).await;
+    crowded(&service).await;
     let mut guarded = Guarded::new(fixture).await;
     let token = guarded.token(fixture, Role::Read, &["other"]).await;
     for (method, route, _) in operations() {
@@ -242,7 +232,9 @@ async fn refused(fixture: &Fixture) -> BTreeSet<Seen> {
                 .await;
         }
     }
-    guarded.service.seen()
+    let mut seen = guarded.service.seen();
+    seen.extend(service.seen());
+    seen
 }
 
 async fn command_all(service: &Service) {
@@ -254,6 +246,21 @@ async fn command_all(service: &Service) {
         let uri = format!("/v1/cache/{command}");
         service.json(Method::POST, &uri, body).await;
     }
+}
+
+/// What contradicts what is there: CIs `a` and `b`.
+async fn conflicts(service: &Service) {
+    let ci = json!({"ci_name": "n", "ci_type": "t"});
+    for (method, body) in [(Method::PUT, ci.to_string()), (Method::DELETE, String::new())] {
+        let headers = [("if-match", "\"x\""), ("content-type", "application/json")];
+        service
+            .send_with(method, "/v1/acme/cis/a", &headers, body.into())
+            .await;
+    }
+    let other = json!({"ci_name": "n", "ci_type": "t", "ci_id": "0189d7a4-1111-4222-8333-444455556666"});
+    service.json(Method::PUT, "/v1/acme/cis/a", other).await;
+    let end = json!({"from": "a", "to": "nobody", "rel_type": "USES"});
+    service.json(Method::PUT, "/v1/acme/relations", end).await;
 }
 
 async fn all_reads(service: &Service) {

@@ -57,7 +57,7 @@ impl Segments {
     }
 
     /// Sends an answer to a question that the path and the query alone do not tell.
-    pub(crate) fn send_once(&self, origin: &Origin, body: &impl Serialize) -> Result<Response, Problem> {
+    pub(crate) fn send_once(origin: &Origin, body: &impl Serialize) -> Result<Response, Problem> {
         let encoded = Encoded::new(body).map_err(|error| unencodable(&error))?;
         Ok(answer::send(encoded, origin, &Held::default()))
     }

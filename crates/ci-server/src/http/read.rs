@@ -213,7 +213,7 @@ pub(crate) async fn batch_get(
         }
     }
     let origin = Origin::of_all(&answers);
-    segments.send_once(&origin, &BatchBody { items, missing })
+    Segments::send_once(&origin, &BatchBody { items, missing })
 }
 
 /// Counts CIs by the values of up to four fields.
