@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 
 use ci_model::{
-    Aggregate, CiDetail, CiRef, CiSummary, Column, Field, Get, Group, GroupValue, Groups, List, ListPage,
-    Search, TenantId,
+    Aggregate, CiCode, CiDetail, CiId, CiRef, CiSummary, Column, Field, Get, Group, GroupValue, Groups, List,
+    ListPage, Relation, RelationType, Search, TenantId,
 };
 
 use crate::Result;
 use crate::decode::{corrupt, detail, present, summary};
 use crate::source::{Cells, Source};
 use crate::sql::groups::aggregate as groups_of;
-use crate::sql::{Statement, select};
+use crate::sql::{Statement, relations as relations_of, select};
 
 /// Position of the total in a row of a list, after the short columns.
 const TOTAL: usize = 9;
@@ -110,6 +110,30 @@ pub(crate) async fn get_many<S: Source>(
     }
     let statement = Statement::write(S::DIALECT, tenant, |binder| select::get_many(binder, gets.iter()));
     cis(&source.rows(statement).await?, tenant, gets)
+}
+
+/// See [`crate::Snapshot::relations`].
+pub(crate) async fn relations<S: Source>(
+    source: &mut S,
+    tenant: &TenantId,
+    after: Option<&Relation>,
+    limit: u32,
+) -> Result<Vec<Relation>> {
+    let statement = Statement::write(S::DIALECT, tenant, |binder| {
+        relations_of::page(binder, after, limit)
+    });
+    let relation = |row: &S::Row| {
+        let code = |at| CiCode::new(present(row.text(at)?, "ci_code")?).map_err(|_| corrupt("ci_code"));
+        let rel_type = present(row.text(2)?, "rel_type")?;
+        Ok(Relation {
+            from: code(0)?,
+            to: code(1)?,
+            rel_type: RelationType::new(rel_type).map_err(|_| corrupt("rel_type"))?,
+            from_id: CiId(present(row.id(3)?, "from_id")?),
+            to_id: CiId(present(row.id(4)?, "to_id")?),
+        })
+    };
+    source.rows(statement).await?.iter().map(relation).collect()
 }
 
 /// The CIs of gets' rows, one for each get.

@@ -17,8 +17,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ci_model::{
     Aggregate, CiDetail, CiId, CiOutcome, CiRecord, CiRef, CiSummary, Epoch, Expand, Get, Graph, Groups,
-    List, ListPage, Path, PathAnswer, Precondition, Question, Rejection, RelationOutcome, RelationRecord,
-    Search, TenantId, Timestamp, Version,
+    List, ListPage, Path, PathAnswer, Precondition, Question, Rejection, Relation, RelationOutcome,
+    RelationRecord, Search, TenantId, Timestamp, Version,
 };
 
 use crate::{Connections, Feed, Result};
@@ -242,6 +242,22 @@ pub trait Snapshot: Send {
             .collect::<Option<Vec<_>>>();
         let gone = || crate::Error::Corrupt("a CI of the graph is not there".into());
         Ok(Some((graph, details.ok_or_else(gone)?)))
+    }
+
+    /// Relations of the tenant whose two ends are live, in an order of the store's own: at most `limit`, behind `after` or from the first. For those
+    /// who read them all, page by page, in one snapshot.
+    ///
+    /// # Errors
+    /// As every question; a store that does not list relations says so.
+    async fn relations(
+        &mut self,
+        _tenant: &TenantId,
+        _after: Option<&Relation>,
+        _limit: u32,
+    ) -> Result<Vec<Relation>> {
+        Err(crate::Error::Database(
+            "this store does not list relations".into(),
+        ))
     }
 
     /// A shortest path or several (no answer when one of the ends is not there), and which CIs the search came by.

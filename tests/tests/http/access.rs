@@ -39,6 +39,7 @@ const ROUTES: &[(&str, &str, Option<Role>)] = {
         ("GET", "/v1/{tenant}/aggregate", Some(Read)),
         ("POST", "/v1/{tenant}/batch-get", Some(Read)),
         ("GET", "/v1/{tenant}/changes", Some(Read)),
+        ("GET", "/v1/{tenant}/export", Some(Read)),
         ("PUT", "/v1/{tenant}/cis/{id_or_code}", Some(Write)),
         ("DELETE", "/v1/{tenant}/cis/{id_or_code}", Some(Write)),
         ("PUT", "/v1/{tenant}/relations", Some(Write)),

@@ -7,6 +7,7 @@ mod changes;
 mod conditional;
 mod control;
 mod document;
+mod export;
 mod levels;
 mod limits;
 mod metrics;

@@ -333,6 +333,7 @@ pub(crate) const READS: &[&str] = &[
     "/v1/acme/dashboard",
     "/v1/acme/cis/a/page",
     "/v1/acme/cis/a/traversal",
+    "/v1/acme/export",
 ];
 
 /// Sends a request of every route that needs the database; returns the statuses.

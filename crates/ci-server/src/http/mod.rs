@@ -10,6 +10,7 @@ mod connection;
 mod control;
 mod desk;
 mod encoded;
+mod export;
 mod extract;
 mod graph;
 mod guard;

@@ -13,7 +13,8 @@ use utoipa_axum::routes;
 
 use super::problem::ProblemBody;
 use super::{
-    AppState, cache, changes, common, control, desk, graph, health, import, metrics, read, saved, write,
+    AppState, cache, changes, common, control, desk, export, graph, health, import, metrics, read, saved,
+    write,
 };
 
 #[derive(OpenApi)]
@@ -70,6 +71,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(read::aggregate))
         .routes(routes!(read::batch_get))
         .routes(routes!(changes::changes))
+        .routes(routes!(export::export))
         .routes(routes!(write::put_relation, write::delete_relation))
         .routes(routes!(import::import))
         .routes(routes!(cache::stats))

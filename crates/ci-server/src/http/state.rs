@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::changes;
 use super::encoded::Bodies;
+use super::export;
 use super::metrics::{self, Exporter, Series};
 use crate::web::Web;
 
@@ -179,6 +180,8 @@ struct Shared {
     places: Arc<Semaphore>,
     /// One permit for each who follows changes.
     followers: Arc<Semaphore>,
+    /// One permit for each export.
+    exports: Arc<Semaphore>,
     /// Becomes true when the service is told to stop: it is not ready for more.
     stopping: watch::Sender<bool>,
     /// Becomes true when the drain time is over: requests still at work end.
@@ -217,6 +220,7 @@ impl AppState {
             access,
             places,
             followers: Arc::new(Semaphore::new(changes::FOLLOWERS)),
+            exports: Arc::new(Semaphore::new(export::EXPORTS)),
             stopping: watch::Sender::new(false),
             cut: watch::Sender::new(false),
             web: Web::default(),
@@ -296,6 +300,10 @@ impl AppState {
         let mut stopping = self.0.stopping.subscribe();
         // The sender is in the state that `self` holds, so it is never gone.
         let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    pub(crate) fn exports(&self) -> &Arc<Semaphore> {
+        &self.0.exports
     }
 
     pub(crate) fn followers(&self) -> &Arc<Semaphore> {

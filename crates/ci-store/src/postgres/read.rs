@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use ci_model::{
     Aggregate, CiDetail, CiSummary, Epoch, Expand, Get, Graph, Groups, List, ListPage, Path, Question,
-    Search, TenantId, Timestamp, Version,
+    Relation, Search, TenantId, Timestamp, Version,
 };
 use futures_util::TryStreamExt as _;
 use sqlx::encode::{Encode, IsNull};
@@ -224,6 +224,15 @@ impl Snapshot for PostgresSnapshot {
 
     async fn get_many(&mut self, tenant: &TenantId, gets: &[Get]) -> Result<Vec<Option<CiDetail>>> {
         answers::get_many(self, tenant, gets).await
+    }
+
+    async fn relations(
+        &mut self,
+        tenant: &TenantId,
+        after: Option<&Relation>,
+        limit: u32,
+    ) -> Result<Vec<Relation>> {
+        answers::relations(self, tenant, after, limit).await
     }
 
     async fn list(&mut self, tenant: &TenantId, list: &List) -> Result<ListPage> {

@@ -11,6 +11,7 @@ pub(crate) mod graph;
 pub(crate) mod groups;
 pub(crate) mod keyword;
 pub(crate) mod place;
+pub(crate) mod relations;
 pub(crate) mod select;
 pub(crate) mod together;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use ci_model::{
     Aggregate, CiDetail, CiSummary, Epoch, Expand, Get, Graph, Groups, List, ListPage, Path, Question,
-    Search, TenantId, Timestamp, Version,
+    Relation, Search, TenantId, Timestamp, Version,
 };
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -223,6 +223,15 @@ impl Snapshot for SqliteSnapshot {
 
     async fn get_many(&mut self, tenant: &TenantId, gets: &[Get]) -> Result<Vec<Option<CiDetail>>> {
         answers::get_many(self, tenant, gets).await
+    }
+
+    async fn relations(
+        &mut self,
+        tenant: &TenantId,
+        after: Option<&Relation>,
+        limit: u32,
+    ) -> Result<Vec<Relation>> {
+        answers::relations(self, tenant, after, limit).await
     }
 
     async fn list(&mut self, tenant: &TenantId, list: &List) -> Result<ListPage> {
