@@ -105,7 +105,7 @@ pub(super) struct Jwt {
 struct Key {
     id: Option<String>,
     algorithms: Vec<Algorithm>,
-    key: DecodingKey,
+    decoding: DecodingKey,
 }
 
 impl fmt::Debug for Jwt {
@@ -159,7 +159,7 @@ impl Jwt {
         validation.set_audience(&[&options.audience]);
         validation.validate_nbf = true;
         validation.leeway = options.leeway.as_secs();
-        let claims = jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, &validation)
+        let claims = jsonwebtoken::decode::<Map<String, Value>>(token, &key.decoding, &validation)
             .ok()?
             .claims;
         // The library takes a list of issuers, too; a token has one.
@@ -284,7 +284,7 @@ fn key(jwk: &Jwk, pinned: &[Algorithm]) -> Option<Key> {
     Some(Key {
         id: jwk.common.key_id.clone(),
         algorithms,
-        key: DecodingKey::from_jwk(jwk).ok()?,
+        decoding: DecodingKey::from_jwk(jwk).ok()?,
     })
 }
 
