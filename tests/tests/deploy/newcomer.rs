@@ -30,9 +30,9 @@ const SAID: [&[&str]; 11] = [
 fn steps() -> Vec<String> {
     let page = read("docs/operations.md");
     let (_, section) = page
-        .split_once("## From nothing to a running service\n")
+        .split_once("\n# From nothing to a running service\n")
         .expect("the section");
-    let (section, _) = section.split_once("\n## ").expect("its end");
+    let (section, _) = section.split_once("\n# ").expect("its end");
     let blocks = section.split("```sh\n").skip(1);
     blocks
         .map(|block| block.split_once("```").expect("the end of a block").0.to_owned())
