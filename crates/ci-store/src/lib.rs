@@ -50,6 +50,8 @@ mod examine;
 mod fault;
 mod feed;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod findings;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod graph;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod image;

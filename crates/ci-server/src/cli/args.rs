@@ -85,6 +85,25 @@ pub(crate) enum Command {
     ///
     /// The service does so when it starts, too. Takes every option of `serve`.
     Migrate(Migrate),
+    /// Show live statistics of a running service
+    ///
+    /// Asks the service for them, again and again, until Ctrl-C. A service that has tokens takes one of the role admin for all tenants: in
+    /// the environment's CI_CACHE_TOKEN, or in a file.
+    Top(Top),
+    /// Print completions for a shell
+    ///
+    /// For bash: `ci-cache completions bash > /etc/bash_completion.d/ci-cache`
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or that of a command
+    ///
+    /// `ci-cache man | man -l -`, `ci-cache man serve > ci-cache-serve.1`
+    Man {
+        /// A command, such as `serve` or `token create`
+        command: Vec<String>,
+    },
     /// Fill an embedded database with a generated estate, serve it on localhost, and print three commands to try
     Demo(Demo),
 }
@@ -372,6 +391,25 @@ pub(crate) struct Doctor {
 pub(crate) struct Migrate {
     #[command(flatten)]
     pub(crate) settings: Same,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Where the service is: its address, or that of its listener for administrators
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8642")]
+    pub(crate) address: String,
+    /// A file that holds the API token and nothing else
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Trust the certificates of this file (PEM), and no others, when the address begins with https
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Time between two looks, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) every: u64,
+    /// Print one frame and end
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 /// The file of tokens.

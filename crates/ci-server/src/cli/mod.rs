@@ -8,12 +8,14 @@ mod doctor;
 mod failure;
 mod import;
 mod log;
+mod manual;
 mod output;
 mod reference;
 mod serve;
 mod shell;
 mod table;
 mod token;
+mod top;
 
 use std::process::ExitCode;
 
@@ -58,6 +60,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(arguments) => config::config(arguments, &mut output).await,
         Command::Doctor(arguments) => doctor::doctor(&arguments, &mut output).await,
         Command::Migrate(arguments) => doctor::migrate(&arguments, &mut output).await,
+        Command::Top(arguments) => top::top(&arguments, &mut output).await,
+        Command::Completions { shell } => manual::completions(shell, &mut output),
+        Command::Man { command } => manual::page(&command, &mut output),
         Command::Token(arguments) => token::token(arguments, &mut output),
         Command::Demo(arguments) => demo::demo(arguments, &mut output).await,
     }

@@ -26,7 +26,10 @@ pub(crate) async fn serve(given: &Given, verbose: u8, output: &mut Output) -> Re
     announce(&main, if tls.is_some() { "https" } else { "http" }, output)?;
     let mut server = Server::new(main, AppState::guarded(runner, options, access.clone()));
     if let Some(admin) = admin {
-        output.line(format_args!("administration on {}", admin.local_addr()?))?;
+        let address = admin.local_addr()?;
+        let is_clear = tls.is_none() || address.ip().is_loopback();
+        let scheme = if is_clear { "http" } else { "https" };
+        output.line(format_args!("administration on {scheme}://{address}"))?;
         server = server.admin(admin);
     }
     if let Some(tls) = &tls {

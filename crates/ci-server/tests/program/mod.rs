@@ -174,7 +174,8 @@ impl Service {
                     .expect("text");
                 panic!("it ended without an address: {err}");
             }
-            if let Some(address) = line.trim().strip_prefix("listening on http://") {
+            let told = line.trim().strip_prefix("listening on ");
+            if let Some((_, address)) = told.and_then(|told| told.split_once("://")) {
                 break address.to_owned();
             }
         };

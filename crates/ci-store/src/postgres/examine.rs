@@ -7,7 +7,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Executor as _};
 
 use super::{connect, feed_schema, migrate};
-use crate::examine::{self, Finding, REACH, Remedy, found};
+use crate::examine::{Finding, REACH, Remedy};
+use crate::findings::{self, found};
 use crate::{Error, Result, StoreOptions};
 
 /// Clocks further apart than this are told.
@@ -58,7 +59,7 @@ async fn look(connection: &mut PgConnection, options: &StoreOptions, retention: 
     findings.push(found("extension", extension(connection).await));
     let meta = migrate::meta(connection).await;
     let schema = match &meta {
-        Ok(meta) => examine::schema(meta),
+        Ok(meta) => findings::version(meta),
         // The table is there, and not for us.
         Err(error) => {
             return with(
@@ -192,7 +193,7 @@ async fn triggers(connection: &mut PgConnection) -> Result<Finding> {
                        WHERE t.tgrelid = to_regclass(e.tab) AND t.tgname = e.name AND t.tgenabled = 'A') ORDER BY 1";
     let missing: Vec<String> = sqlx::query_scalar(ASK).fetch_all(connection).await?;
     let expected = usize::try_from(feed_schema::EXPECTED).unwrap_or_default();
-    Ok(examine::triggers(expected, &missing))
+    Ok(findings::triggers(expected, &missing))
 }
 
 /// Tables that inherit from ours: their rows fire no trigger of ours.
@@ -287,7 +288,7 @@ async fn changes(connection: &mut PgConnection, retention: Duration) -> Result<F
     const ASK: &str = "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(c.at)), 0)::int8 \
                        FROM (SELECT at FROM ci_change ORDER BY xid, seq LIMIT 1000000) AS c";
     let (changes, oldest): (i64, i64) = sqlx::query_as(ASK).fetch_one(connection).await?;
-    Ok(examine::recorded(changes, oldest, retention))
+    Ok(findings::recorded(changes, oldest, retention))
 }
 
 /// Transactions that are open for longer than changes are kept: nothing that came after them can be forgotten.

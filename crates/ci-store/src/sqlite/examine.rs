@@ -9,7 +9,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::{feed_schema, migrate};
-use crate::examine::{self, Finding, REACH, Remedy, Verdict, found};
+use crate::examine::{Finding, REACH, Remedy, Verdict};
+use crate::findings::{self, found};
 use crate::{Result, StoreOptions};
 
 /// See [`crate::examine()`].
@@ -93,7 +94,7 @@ async fn look(findings: &mut Vec<Finding>, connection: &mut SqliteConnection, re
         Ok(meta) => meta,
         Err(error) => return findings.push(found("schema", Err(error))),
     };
-    findings.push(examine::schema(&meta));
+    findings.push(findings::version(&meta));
     if meta.is_empty() {
         return;
     }
@@ -123,7 +124,7 @@ async fn triggers(connection: &mut SqliteConnection) -> Result<Finding> {
     if there.iter().any(|name| !expected.contains(name)) {
         missing.push("those for a unique index that came later".into());
     }
-    Ok(examine::triggers(expected.len(), &missing))
+    Ok(findings::triggers(expected.len(), &missing))
 }
 
 /// Whether readers and writers wait for each other.
@@ -158,5 +159,5 @@ async fn changes(connection: &mut SqliteConnection, retention: Duration) -> Resu
         let advice = "let no other program delete from ci_change; it goes away when they are forgotten";
         return Ok(Finding::warning(CHECK, what, Remedy::Advice(advice.into())));
     }
-    Ok(examine::recorded(changes, oldest, retention))
+    Ok(findings::recorded(changes, oldest, retention))
 }
