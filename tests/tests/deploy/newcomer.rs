@@ -21,7 +21,7 @@ const SAID: [&[&str]; 12] = [
     &["{\"status\":\"ok\"}"],
     &["\"created\":2", "srv-1", "x-cache: hit"],
     &["without a token: 401", "another tenant: 403"],
-    &["<h1>Cache", "the dashboard without a token: 303"],
+    &["<h1>Cache", "the dashboard without a token: 401"],
     &["SUCCESS"],
     &["feed live", "acme"],
     &[],
