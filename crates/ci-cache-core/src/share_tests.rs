@@ -60,6 +60,8 @@ struct Naive {
     rows: Vec<Row>,
     capacity: u64,
     shares: [Share; 4],
+    /// The last group that inserted with too much on probation.
+    churner: Option<u64>,
 }
 
 impl Naive {
@@ -97,7 +99,7 @@ impl Naive {
     }
 
     /// Where the entry is that leaves when the shard is too heavy.
-    fn loser(&self, newcomer: Option<u64>) -> usize {
+    fn loser(&mut self, newcomer: Option<u64>) -> usize {
         let at = self.rows.len() - 1;
         let (victim, group) = (self.rows[at], group_of(self.rows[at].key));
         if self
@@ -115,11 +117,19 @@ impl Naive {
                 .map_or(0, |row| u64::from(row.weight))
         };
         let floor = |own: u64| (newest(own) * 8).min(self.capacity / 64);
-        if let Some(own) = newcomer.filter(|&own| own != group)
-            && on_probation(own) > self.claim(own) / 4
-            && on_probation(own) - newest(own) > floor(own)
-        {
-            return self.oldest(own);
+        let has_churned = |own: u64| {
+            on_probation(own) > self.claim(own) / 4 && on_probation(own) - newest(own) > floor(own)
+        };
+        let mut payer = None;
+        if let Some(own) = newcomer {
+            payer = Some(own)
+                .filter(|&own| has_churned(own))
+                .or(self.churner.filter(|&churner| has_churned(churner)));
+        }
+        let churned = newcomer.filter(|&own| has_churned(own));
+        self.churner = churned.or(self.churner);
+        if let Some(payer) = payer.filter(|&payer| payer != group) {
+            return self.oldest(payer);
         }
         let excess = self.excess();
         let is_within = !excess.contains_key(&group);
@@ -139,7 +149,8 @@ impl Naive {
         loop {
             let weights = self.weights(|_| true);
             if weights.values().sum::<u64>() > self.capacity {
-                self.rows.remove(self.loser(newcomer));
+                let loser = self.loser(newcomer);
+                self.rows.remove(loser);
             } else if let Some(own) = newcomer
                 && weights
                     .get(&own)
@@ -219,7 +230,10 @@ fn duel(mut naive: Naive, ops: Vec<Op>, rules: Rules) {
             Op::Get(key) => assert_eq!(cache.contains(&key), naive.get(key)),
             Op::Insert(key, weight) => naive.insert(key, weight),
             Op::Remove(key) => naive.rows.retain(|row| row.key != key),
-            Op::RemoveGroup(group) => naive.rows.retain(|row| group_of(row.key) != u64::from(group)),
+            Op::RemoveGroup(group) => {
+                naive.rows.retain(|row| group_of(row.key) != u64::from(group));
+                naive.churner = naive.churner.filter(|&churner| churner != u64::from(group));
+            }
             Op::Resize(capacity) => {
                 naive.capacity = capacity.into();
                 naive.shrink(None);
@@ -247,6 +261,7 @@ fn drawn() -> impl Strategy<Value = (Naive, Vec<Op>)> {
         rows: Vec::new(),
         capacity,
         shares,
+        churner: None,
     });
     (naive, prop::collection::vec(op(), 1..200))
 }

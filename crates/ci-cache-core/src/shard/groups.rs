@@ -4,8 +4,9 @@
 //! never gets further. The policy names the entry to lose, and that leaves, but for three cases:
 //!
 //! 1. *Churn is paid by who causes it.* It is another group's, while the newcomer's group has more than its quota on probation: the newcomer's
-//!    group loses its oldest entry on probation instead. The quota is a quarter of the group's share, so that is what a scan takes from others
-//!    at most. But beside the newcomer there may always be eight times its weight (or a 64th of the shard, if that is less): a group whose
+//!    group loses its oldest entry on probation instead. If the newcomer's group has not, the last one that inserted while it had pays, as long
+//!    as it still has: what a scan took while there was room, it gives back. The quota is a quarter of the group's share, so that is what a scan
+//!    takes from others at most. But beside the newcomer there may always be eight times its weight (or a 64th of the shard, if that is less): a group whose
 //!    share is next to nothing, because groups are many, has to be able to keep what it asks for again.
 //! 2. *A share is safe.* Its group is within its share, and it is proven, or its group has an eighth of its share on probation at most: the
 //!    newcomer's group loses its oldest entry if it is over its share, else the group that is over by most. There is one: all shares together
@@ -75,6 +76,8 @@ pub(crate) struct Groups {
     /// How many shards divide a limit between them.
     shards: u64,
     sweep_at: usize,
+    /// The last group that inserted with more than its quota on probation.
+    churner: u32,
 }
 
 /// One group: its entries in two lists, by age, or by recency of use where the policy is exact.
@@ -147,6 +150,7 @@ impl Groups {
             parts: 0,
             shards: shards.max(1),
             sweep_at: FIRST_SWEEP,
+            churner: NONE,
         }
     }
 
@@ -230,6 +234,7 @@ impl Groups {
             }
             is_used
         });
+        self.churner = NONE;
         self.sweep_at = FIRST_SWEEP.max(self.known.len() * 2);
     }
 
@@ -353,9 +358,10 @@ impl Groups {
             return None;
         }
         let loser = self.of(victim);
-        if let Some(own) = newcomer.filter(|&own| own != loser)
-            && self.has_churned(own, capacity, uses)
-            && let Some(slot) = self.unproven(own, uses)
+        if let Some(own) = newcomer
+            && let Some(payer) = self.payer(own, capacity, uses)
+            && payer != loser
+            && let Some(slot) = self.unproven(payer, uses)
         {
             return Some(slot);
         }
@@ -381,6 +387,16 @@ impl Groups {
             over.max().map(|(.., at)| at)
         })?;
         self.oldest(from, uses)
+    }
+
+    /// Finds the group whose churn pays for a newcomer: the newcomer's own, or the last one that had too much when it inserted, if it still has.
+    fn payer(&mut self, own: u32, capacity: u64, uses: &impl Uses) -> Option<u32> {
+        if self.has_churned(own, capacity, uses) {
+            self.churner = own;
+            return Some(own);
+        }
+        let churner = self.churner;
+        (churner != own && self.has_churned(churner, capacity, uses)).then_some(churner)
     }
 
     /// Tells whether a group has more than its quota on probation, and had more than the least quota before its last entry came.
@@ -451,6 +467,10 @@ impl Groups {
         if self.all.get(at as usize).is_some_and(|group| group.len == 0) {
             self.known.remove(&id);
             self.free.push(at);
+            // Its place may be another's soon.
+            if self.churner == at {
+                self.churner = NONE;
+            }
         }
     }
 
