@@ -14,6 +14,7 @@
 //! ```
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use ci_model::{
     Change, CiChange, CiId, Effect, Epoch, Event, Image, RelationChange, RelationType, TenantId, Token,
@@ -55,6 +56,11 @@ pub enum TenantChange {
         to_id: CiId,
         /// Its type.
         rel_type: RelationType,
+    },
+    /// Several transactions wrote a CI between two polls, in an order that is not told: ask for it to know what it is, and whether it is.
+    Unclear {
+        /// Which it is.
+        ci_id: CiId,
     },
     /// So much at once that it is not told apart: anything of the tenant may be different.
     Anything,
@@ -98,7 +104,7 @@ struct Ring {
     floor: Option<Version>,
     /// The state that the last poll told.
     position: Option<Version>,
-    batches: VecDeque<Recorded>,
+    batches: VecDeque<Arc<Recorded>>,
     /// Changes in all batches.
     changes: usize,
     /// The number of the first batch: numbers are never used again.
@@ -125,8 +131,12 @@ impl Recent {
 
     /// Puts the changes of a batch into words, before they go to the cache.
     pub(crate) fn prepare(&self, changes: &[Change]) -> Prepared {
+        let mut prepared = Prepared {
+            changes: Vec::new(),
+            is_empty: changes.is_empty(),
+        };
         if self.most == 0 {
-            return Prepared(Vec::new());
+            return prepared;
         }
         // Of one CI the row and the documents are changed one after the other, by several writers in between perhaps: it is told once.
         let mut cis: HashMap<(&TenantId, CiId), usize> = HashMap::new();
@@ -137,7 +147,7 @@ impl Recent {
                 Event::Ci(change) => {
                     let at = *cis.entry((&change.tenant, change.id)).or_insert(all.len());
                     match all.get_mut(at) {
-                        Some((_, Draft::Ci { new, .. })) => *new = code(change.new.as_ref()),
+                        Some((_, draft @ Draft::Ci { .. })) => draft.go_on(change),
                         _ => all.push((whose, Draft::ci(change))),
                     }
                 }
@@ -152,7 +162,8 @@ impl Recent {
         let done = all
             .into_iter()
             .filter_map(|(whose, draft)| Some((whose, draft.done()?)));
-        Prepared(done.collect())
+        prepared.changes = done.collect();
+        prepared
     }
 
     /// Nothing will be told any more.
@@ -164,16 +175,29 @@ impl Recent {
     /// Keeps a batch that was applied.
     pub(crate) fn record(&self, prepared: Prepared, (epoch, since, position): (Epoch, Version, Version)) {
         let mut ring = self.ring.lock();
-        if ring.epoch != epoch || ring.floor.is_none() {
+        let is_new = ring.epoch != epoch || ring.floor.is_none();
+        if is_new {
             ring.restart(epoch, since);
         }
         ring.position = Some(position.clone());
-        let Prepared(changes) = prepared;
+        let Prepared { changes, is_empty } = prepared;
+        if self.most == 0 && !is_empty {
+            // What nobody remembers is lost to everybody.
+            ring.restart(epoch, position);
+            drop(ring);
+            self.news.send_modify(|news| *news += 1);
+            return;
+        }
         if changes.is_empty() {
+            drop(ring);
+            if is_new {
+                // Who came with a token of another history is told so now.
+                self.news.send_modify(|news| *news += 1);
+            }
             return;
         }
         ring.changes += changes.len();
-        ring.batches.push_back(Recorded { position, changes });
+        ring.batches.push_back(Arc::new(Recorded { position, changes }));
         // The last batch stays however large it is: who is up to date gets it.
         while ring.batches.len() > 1 && (ring.changes > self.most || ring.batches.len() > BATCHES) {
             let Some(gone) = ring.batches.pop_front() else {
@@ -181,7 +205,7 @@ impl Recent {
             };
             ring.changes -= gone.changes.len();
             ring.first += 1;
-            ring.floor = Some(gone.position);
+            ring.floor = Some(gone.position.clone());
         }
         drop(ring);
         self.news.send_modify(|news| *news += 1);
@@ -201,6 +225,7 @@ enum Draft {
         id: CiId,
         old: Option<String>,
         new: Option<String>,
+        is_unclear: bool,
     },
     Done(TenantChange),
 }
@@ -211,13 +236,28 @@ impl Draft {
             id: change.id,
             old: code(change.old.as_ref()),
             new: code(change.new.as_ref()),
+            is_unclear: false,
+        }
+    }
+
+    /// Takes in the next change of the same CI. One that does not begin where the last one ended, or comes after the CI was gone, is one of
+    /// those by which the feed tells that it does not know the order: it takes away and brings back every state that it has seen.
+    fn go_on(&mut self, change: &CiChange) {
+        if let Self::Ci { new, is_unclear, .. } = self {
+            *is_unclear |= new.is_none() || *new != code(change.old.as_ref());
+            *new = code(change.new.as_ref());
         }
     }
 
     /// None for what nobody can see, as of a CI that is soft-deleted before and after.
     fn done(self) -> Option<TenantChange> {
         let (ci_id, old, new) = match self {
-            Self::Ci { id, old, new } => (id, old, new),
+            Self::Ci {
+                id: ci_id,
+                is_unclear: true,
+                ..
+            } => return Some(TenantChange::Unclear { ci_id }),
+            Self::Ci { id, old, new, .. } => (id, old, new),
             Self::Done(told) => return Some(told),
         };
         let (effect, ci_code, previous_code) = match (old, new) {
@@ -245,7 +285,11 @@ fn code(image: Option<&Image>) -> Option<String> {
 }
 
 /// The changes of a batch in words.
-pub(crate) struct Prepared(Vec<(Option<TenantId>, TenantChange)>);
+pub(crate) struct Prepared {
+    changes: Vec<(Option<TenantId>, TenantChange)>,
+    /// Whether there was nothing to put into words.
+    is_empty: bool,
+}
 
 impl Ring {
     fn new() -> Self {
@@ -287,7 +331,7 @@ impl Ring {
         if token.epoch != self.epoch || !token.version.includes(floor) {
             return None;
         }
-        let included = |batch: &&Recorded| token.version.includes(&batch.position);
+        let included = |batch: &&Arc<Recorded>| token.version.includes(&batch.position);
         Some(self.first + self.batches.iter().take_while(included).count() as u64)
     }
 }
@@ -300,6 +344,8 @@ pub struct Following {
     /// The number of the next batch; none before the first look.
     next: Option<u64>,
     since: Option<Token>,
+    /// The state that it began at, until it is told something.
+    began: Option<Token>,
 }
 
 impl Tenant {
@@ -317,6 +363,7 @@ impl Tenant {
             tenant: self.clone(),
             news,
             next,
+            began: since.clone(),
             since,
         }
     }
@@ -332,15 +379,20 @@ impl Following {
             (Some(next), _) if next >= ring.first => Some(next),
             (Some(_), _) => None,
             (None, Some(since)) => ring.after(&since),
-            (None, None) => Some(ring.end()),
+            // It came before the feed had told any state.
+            (None, None) => Some(ring.first),
         };
-        let end = ring.end();
+        let (end, first, epoch) = (ring.end(), ring.first, ring.epoch);
         let Some(next) = next else {
             self.next = Some(end);
+            self.began = None;
             return Some(News::Lost(ring.token(position)));
         };
-        let skipped = usize::try_from(next - ring.first).unwrap_or(usize::MAX);
-        for (at, batch) in ring.batches.iter().enumerate().skip(skipped) {
+        let skipped = usize::try_from(next - first).unwrap_or(usize::MAX);
+        let batches: Vec<Arc<Recorded>> = ring.batches.iter().skip(skipped).map(Arc::clone).collect();
+        // Looked through without the lock, which the feed takes for each poll.
+        drop(ring);
+        for (at, batch) in batches.iter().enumerate() {
             let mine = |tenant: &Option<TenantId>| tenant.as_ref().is_none_or(|of| of == self.tenant.id());
             let changes: Vec<TenantChange> = batch
                 .changes
@@ -349,8 +401,10 @@ impl Following {
                 .map(|(_, told)| told.clone())
                 .collect();
             if !changes.is_empty() {
-                self.next = Some(ring.first + at as u64 + 1);
-                let token = ring.token(&batch.position);
+                self.next = Some(next + at as u64 + 1);
+                self.began = None;
+                let version = batch.position.clone();
+                let token = Token { epoch, version };
                 return Some(News::Changes(Changes { changes, token }));
             }
         }
@@ -384,7 +438,11 @@ impl Following {
         let version = if told >= ring.batches.len() {
             ring.position.as_ref()
         } else if told == 0 {
-            ring.floor.as_ref()
+            // It may know a later state than what is remembered begins with.
+            return self
+                .began
+                .clone()
+                .or_else(|| ring.floor.as_ref().map(|floor| ring.token(floor)));
         } else {
             ring.batches.get(told - 1).map(|batch| &batch.position)
         };

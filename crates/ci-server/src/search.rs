@@ -78,7 +78,8 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// What its JSON is made of, beside the request: the rows of `rows` are taken from `items`, and `next` follows from them and the mode.
+    /// What its JSON is made of, beside the request: `next` follows from the items and the mode. The fields of `rows` may be of CIs read beside
+    /// the search, which change while its items stay as they are.
     pub(crate) fn parts(&self) -> Vec<Part> {
         let mode = Part::Number(Some(self.mode as u64));
         let rows = [
@@ -87,7 +88,8 @@ impl Found {
             mode,
         ];
         let facets = self.facets.iter().map(|facet| Part::of(&facet.groups));
-        rows.into_iter().chain(facets).collect()
+        let fields = self.rows.as_ref().map(|rows| Part::Fields(rows.clone()));
+        rows.into_iter().chain(facets).chain(fields).collect()
     }
 }
 

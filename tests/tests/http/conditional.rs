@@ -11,7 +11,8 @@ use serde_json::json;
 use crate::service::{Service, fill};
 
 /// Questions of every kind whose answers writes to `a`, `b` and `c` change.
-const QUESTIONS: [&str; 11] = [
+const QUESTIONS: [&str; 12] = [
+    "/v1/acme/cis?q=n&fields=ci_code,tags.env,criticality",
     "/v1/acme/cis?q=n&sort=ci_code:desc",
     "/v1/acme/cis?q=n&fields=ci_name&total=true&facet=ci_type",
     "/v1/acme/cis?q=nobody+n",
@@ -65,7 +66,9 @@ async fn who_has_the_answer_is_told_so_until_it_changes() {
                 .header("etag")
                 .expect("a validator")
                 .to_owned();
-            let ci = json!({"ci_name": format!("n {uri}"), "ci_type": format!("t{}", uri.len())});
+            let tags = json!({"env": uri});
+            let ci =
+                json!({"ci_name": format!("n {uri}"), "ci_type": format!("t{}", uri.len()), "tags": tags});
             for code in ["a", "b"] {
                 service
                     .json(Method::PUT, &format!("/v1/acme/cis/{code}"), ci.clone())
@@ -98,7 +101,12 @@ async fn what_is_sent_again_is_what_would_be_encoded_now() {
                     kept.json(Method::PUT, "/v1/acme/relations", relation).await;
                 }
                 _ => {
-                    let ci = json!({"ci_name": format!("n{}", random.random_range(0..3)), "ci_type": "t"});
+                    let ci = json!({
+                        "ci_name": format!("n{}", random.random_range(0..2)),
+                        "ci_type": "t",
+                        // Often it is these alone that change.
+                        "tags": {"env": format!("e{}", random.random_range(0..3))},
+                    });
                     kept.json(Method::PUT, &uri, ci).await;
                 }
             }
@@ -245,6 +253,27 @@ async fn a_write_is_done_only_if_the_ci_is_as_its_writer_expects() {
         assert_eq!(put(&service, &[("if-none-match", "*")], "back").await, 200);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_condition_that_would_come_to_nothing_is_refused() {
+    let fixture = Fixture::sqlite();
+    let service = Service::empty(&fixture).await;
+    let relation = json!({"from": "a", "to": "b", "rel_type": "USES"}).to_string();
+    let named = json!({"ci_name": "n", "ci_type": "t", "ci_id": "0189d7a4-1111-4222-8333-444455556666"});
+    for (method, uri, body) in [
+        (Method::PUT, "/v1/acme/relations", relation.clone()),
+        (Method::DELETE, "/v1/acme/relations", relation),
+        (Method::POST, "/v1/acme/import", String::new()),
+        // The id may be another CI's than the path's, whose state the condition is about.
+        (Method::PUT, "/v1/acme/cis/a", named.to_string()),
+    ] {
+        let headers = [("if-match", "*"), ("content-type", "application/json")];
+        let reply = service
+            .send_with(method.clone(), uri, &headers, body.into())
+            .await;
+        assert_eq!(reply.status, 400, "{method} {uri}");
+    }
 }
 
 /// Many writers add to one counter, each by reading, adding and writing back if it is unchanged: no addition is lost.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request};
 use axum::http::request::Parts;
-use axum::http::{Method, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use ci_model::TenantId;
 
@@ -94,11 +94,14 @@ where
     if !is_told && page.is_none() {
         return next(Request::from_parts(parts, body)).await;
     }
-    let act = is_told.then(|| Act {
+    let mut act = is_told.then(|| Act {
         method: parts.method.clone(),
         route: route.as_str().to_owned(),
         tenant: named("tenant").map(str::to_owned),
         target: named("id_or_code").map(str::to_owned),
+        caller: verdict.caller.as_ref().map(|grant| Arc::clone(&grant.name)),
+        began,
+        is_told: false,
     });
     if let Some(grant) = &verdict.caller {
         parts.extensions.insert(web::Caller(Arc::clone(grant)));
@@ -107,8 +110,8 @@ where
         Some(problem) => problem.into_response(),
         None => next(Request::from_parts(parts, body)).await,
     };
-    if let Some(act) = act {
-        act.write_down(verdict.caller.as_deref(), &response, began);
+    if let Some(act) = &mut act {
+        act.write_down(&response);
     }
     if let Some(grant) = verdict.caller {
         response.extensions_mut().insert(web::Caller(grant));
@@ -196,19 +199,30 @@ struct Act {
     route: String,
     tenant: Option<String>,
     target: Option<String>,
+    /// Who does it, if that is known.
+    caller: Option<Arc<str>>,
+    began: Instant,
+    is_told: bool,
 }
 
 impl Act {
     /// Writes a line of the audit log: who, what, about which tenant and CI, and how it ended.
-    fn write_down(&self, caller: Option<&Grant>, response: &Response, began: Instant) {
+    fn write_down(&mut self, response: &Response) {
         // A command names its subject in the body, and who signs in is known only afterwards.
         let subject = response
             .extensions()
             .get::<Subject>()
             .cloned()
             .unwrap_or_default();
-        let caller = caller.map(|grant| Arc::clone(&grant.name)).or(subject.caller);
-        let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let is_done = response.status().is_success() || response.status().is_redirection();
+        let how = if is_done { "done" } else { "refused or failed" };
+        self.tell(subject, Some(response.status()), how);
+    }
+
+    fn tell(&mut self, subject: Subject, status: Option<StatusCode>, how: &str) {
+        self.is_told = true;
+        let caller = self.caller.clone().or(subject.caller);
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
             target: AUDIT,
             caller = caller.as_deref(),
@@ -216,11 +230,20 @@ impl Act {
             route = self.route,
             tenant = self.tenant.as_ref().or(subject.tenant.as_ref()),
             ci = self.target.as_ref().or(subject.ci.as_ref()),
-            status = response.status().as_u16(),
+            status = status.map(|status| status.as_u16()),
             millis,
-            "{}",
-            if response.status().is_success() || response.status().is_redirection() { "done" } else { "refused or failed" }
+            "{how}",
         );
+    }
+}
+
+/// A client that goes away, a time limit or a panic ends the request before it is answered; a write goes on all the same, so it is written
+/// down all the same.
+impl Drop for Act {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.tell(Subject::default(), None, "not answered, perhaps done");
+        }
     }
 }
 

@@ -139,7 +139,7 @@ impl Held {
 /// Tells whether a list of validators has one, or is `*`. What is no list has none: then the answer is sent.
 pub(crate) fn lists(given: &[u8], etag: &[u8]) -> bool {
     let mut all = given.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-    all.any(|one| one == b"*" || one.strip_prefix(b"W/").unwrap_or(one) == etag)
+    given.trim_ascii() == b"*" || all.any(|one| one.strip_prefix(b"W/").unwrap_or(one) == etag)
 }
 
 /// Sends a body, or says that the client's copy of it is still right.
@@ -176,6 +176,7 @@ mod tests {
             ("*", true),
             ("\"b\"", false),
             ("a", false),
+            ("\"x,*,y\"", false),
             ("", false),
             ("\"A\"", false),
         ] {

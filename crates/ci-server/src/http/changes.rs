@@ -14,7 +14,7 @@ use ci_model::Token;
 use ci_runner::{Following, News, TenantChange};
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
@@ -30,6 +30,10 @@ pub(crate) const FOLLOWERS: usize = 256;
 const WAIT: Duration = Duration::from_secs(30);
 /// From so many changes on an answer goes out, and the rest is left to the next one.
 const ENOUGH: usize = 1_000;
+/// How often a client is told its place while nothing of its tenant changes.
+const PLACE: Duration = Duration::from_secs(20);
+/// Events between the feed and the network.
+const AHEAD: usize = 16;
 /// How long a stream lasts. Clients come back by themselves, with the last token; and a token of the API that was revoked is noticed.
 const STREAM: Duration = Duration::from_secs(300);
 /// What a client that comes back says it was sent last (HTML, 9.2.4).
@@ -40,7 +44,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 #[schema(as = Changes)]
 pub(crate) struct ChangesBody {
     /// The changes, those of one poll of the feed in no order: `kind` is `ci` (with `effect`, `ci_id`, `ci_code`, and `previous_code` after a
-    /// renaming), `relation` (with `effect`, `from_id`, `to_id`, `rel_type`) or `anything` (so much at once that it is not told apart). `effect` is
+    /// renaming), `relation` (with `effect`, `from_id`, `to_id`, `rel_type`), `unclear` (with `ci_id`: several wrote it at once, so ask for it) or `anything` (so much at once that it is not told apart). `effect` is
     /// `created`, `updated` or `deleted`.
     #[schema(value_type = Vec<Object>)]
     items: Vec<TenantChange>,
@@ -90,11 +94,14 @@ pub(crate) async fn changes(
         let detail = "as many follow changes as may at once";
         return Err(Problem::new(ProblemKind::Overloaded, detail));
     };
+    let known = since.as_ref().map(Token::to_string);
     let following = segments.tenant.follow(since);
     if wants_stream(&headers) {
         return Ok(streamed(app, following, place));
     }
-    let body = collected(&app, following, wait).await;
+    let mut body = collected(&app, following, wait).await;
+    // While the feed knows no state, the client keeps its place.
+    body.next = body.next.or(known);
     let mut response = Json(&body).into_response();
     response.headers_mut().insert(CACHE_CONTROL, PRIVATE);
     Ok(response)
@@ -156,37 +163,59 @@ async fn collected(app: &AppState, mut following: Following, wait: Duration) -> 
     body
 }
 
-/// A client that is sent changes.
+/// A client that is sent changes, by a task of its own: one that does not read is given up.
 struct Client {
     app: AppState,
     following: Following,
-    ends: Instant,
-    /// Whether the client was told where it begins.
-    begun: bool,
+    /// The token that it was sent last.
+    sent: Option<Token>,
+    events: mpsc::Sender<Event>,
     /// Held as long as it listens.
     _place: OwnedSemaphorePermit,
 }
 
 impl Client {
-    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
-        if !self.begun {
-            self.begun = true;
-            // A client that loses the connection before the first change comes back to where it began, not to a later now.
-            if let Some(token) = self.following.token() {
-                return Some((Ok(event("changes", &[], &token)), self));
-            }
+    async fn run(mut self) {
+        let ends = Instant::now() + STREAM;
+        // A client that loses the connection before the first change comes back to where it began, not to a later now.
+        let mut goes_on = self.tell_place().await;
+        while goes_on {
+            let news = tokio::select! {
+                news = self.following.next() => news,
+                () = tokio::time::sleep(PLACE) => {
+                    goes_on = self.tell_place().await;
+                    continue;
+                }
+                () = tokio::time::sleep_until(ends) => None,
+                () = self.app.stopped() => None,
+                () = self.events.closed() => return,
+            };
+            let Some(news) = news else { break };
+            goes_on = match news {
+                News::Changes(told) => self.send("changes", &told.changes, told.token).await,
+                News::Lost(token) => self.send("lost", &[], token).await,
+                _ => true,
+            };
         }
-        let news = tokio::select! {
-            news = self.following.next() => news?,
-            () = tokio::time::sleep_until(self.ends) => return None,
-            () = self.app.stopped() => return None,
-        };
-        let event = match news {
-            News::Changes(told) => event("changes", &told.changes, &told.token),
-            News::Lost(token) => event("lost", &[], &token),
-            _ => Event::default().comment("unknown"),
-        };
-        Some((Ok(event), self))
+        // So that it comes back to the latest state that it knows all changes of.
+        self.tell_place().await;
+    }
+
+    /// Tells up to which state there is nothing new, if that has gone on: where only others change something a client's place would else
+    /// grow too old to go on from.
+    async fn tell_place(&mut self) -> bool {
+        match self.following.token() {
+            Some(token) if self.sent.as_ref() != Some(&token) => self.send("changes", &[], token).await,
+            _ => true,
+        }
+    }
+
+    async fn send(&mut self, name: &str, changes: &[TenantChange], token: Token) -> bool {
+        let event = event(name, changes, &token);
+        self.sent = Some(token);
+        let patience = self.app.options().body_timeout;
+        let sent = tokio::time::timeout(patience, self.events.send(event)).await;
+        matches!(sent, Ok(Ok(())))
     }
 }
 
@@ -200,14 +229,18 @@ fn event(name: &str, changes: &[TenantChange], token: &Token) -> Event {
 
 fn streamed(app: AppState, following: Following, place: OwnedSemaphorePermit) -> Response {
     let token = following.token();
+    let (events, receiver) = mpsc::channel(AHEAD);
     let client = Client {
         app,
         following,
-        ends: Instant::now() + STREAM,
-        begun: false,
+        sent: None,
+        events,
         _place: place,
     };
-    let events = stream::unfold(client, Client::next);
+    tokio::spawn(client.run());
+    let events = stream::unfold(receiver, async |mut receiver: mpsc::Receiver<Event>| {
+        Some((Ok::<_, Infallible>(receiver.recv().await?), receiver))
+    });
     let mut response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();
     set_token(response.headers_mut(), token.as_ref());
     response

@@ -20,6 +20,18 @@ pub(crate) fn options(headers: &HeaderMap, params: &Params) -> Result<WriteOptio
     })
 }
 
+/// Refuses the headers where nothing would come of them: whoever sends them wants to be protected.
+pub(crate) fn refuse(headers: &HeaderMap) -> Result<(), Problem> {
+    let given = [IF_MATCH, IF_NONE_MATCH]
+        .into_iter()
+        .find(|name| headers.contains_key(name));
+    given.map_or(Ok(()), |name| {
+        Err(Problem::invalid(format!(
+            "the header `{name}` is not taken here: only writes of one CI are conditional"
+        )))
+    })
+}
+
 fn precondition(headers: &HeaderMap) -> Result<Option<Precondition>, Problem> {
     match (list(headers, &IF_MATCH)?, list(headers, &IF_NONE_MATCH)?) {
         (None, None) => Ok(None),

@@ -2,16 +2,16 @@
 //!
 //! The runner's cache decides what is true; this one only remembers what its answers look like as JSON. A body is kept under the path and
 //! query that were asked, with the values that it was made of, and is sent again only while the runner answers with those very values: the
-//! same allocations, which are held here, so nothing else can have come to lie where they were. Therefore nothing here has ever to be
+//! same allocations, whose places are held here (not what is in them), so nothing else can have come to lie where they were. Therefore nothing here has ever to be
 //! invalidated, and a body that is no longer true is one that nobody finds any more; it leaves when room is needed.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use axum::http::HeaderValue;
 use bytes::Bytes;
 use ci_cache_core::{Cache, SystemClock};
-use ci_model::{CiSummary, Fingerprint};
+use ci_model::{CiSummary, Fingerprint, Row};
 use serde::Serialize;
 
 /// What a body is made of, beside the path and query: the same parts make the same body.
@@ -25,6 +25,8 @@ pub(crate) enum Part {
     Number(Option<u64>),
     /// A few rows that were taken out of several, compared by what they say.
     Few(Vec<CiSummary>),
+    /// Fields of rows that were read beside the answer, likewise.
+    Fields(Vec<Row>),
 }
 
 impl Part {
@@ -34,14 +36,38 @@ impl Part {
     }
 }
 
-impl PartialEq for Part {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
+/// What is kept of a part: enough to know it again. A weak pointer keeps the place of a value that is gone, so that no other value has its
+/// address, but not what the value held.
+#[derive(Debug)]
+enum Known {
+    Shared(Weak<dyn Any + Send + Sync>),
+    Rows(Weak<[CiSummary]>),
+    Number(Option<u64>),
+    Few(Vec<CiSummary>),
+    Fields(Vec<Row>),
+}
+
+impl From<&Part> for Known {
+    fn from(part: &Part) -> Self {
+        match part {
+            Part::Shared(value) => Self::Shared(Arc::downgrade(value)),
+            Part::Rows(rows) => Self::Rows(Arc::downgrade(rows)),
+            Part::Number(number) => Self::Number(*number),
+            Part::Few(rows) => Self::Few(rows.clone()),
+            Part::Fields(rows) => Self::Fields(rows.clone()),
+        }
+    }
+}
+
+impl Known {
+    fn is(&self, part: &Part) -> bool {
+        match (self, part) {
             // The types of both are the same wherever the path is, so there is nothing but the address to compare.
-            (Self::Shared(one), Self::Shared(two)) => std::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(two)),
-            (Self::Rows(one), Self::Rows(two)) => Arc::ptr_eq(one, two),
-            (Self::Number(one), Self::Number(two)) => one == two,
-            (Self::Few(one), Self::Few(two)) => one == two,
+            (Self::Shared(one), Part::Shared(two)) => std::ptr::addr_eq(one.as_ptr(), Arc::as_ptr(two)),
+            (Self::Rows(one), Part::Rows(two)) => std::ptr::addr_eq(one.as_ptr(), Arc::as_ptr(two)),
+            (Self::Number(one), Part::Number(two)) => one == two,
+            (Self::Few(one), Part::Few(two)) => one == two,
+            (Self::Fields(one), Part::Fields(two)) => one == two,
             _ => false,
         }
     }
@@ -76,7 +102,7 @@ impl Encoded {
 #[derive(Debug, Clone)]
 pub(crate) struct Bodies(Option<Arc<Kept>>);
 
-type Kept = Cache<Box<str>, Arc<(Vec<Part>, Encoded)>>;
+type Kept = Cache<Box<str>, Arc<(Vec<Known>, Encoded)>>;
 
 impl Bodies {
     /// Room for so many bytes of bodies; none keeps nothing.
@@ -97,27 +123,43 @@ impl Bodies {
     pub(crate) fn get<B: Serialize>(
         &self,
         path: &str,
-        parts: Vec<Part>,
+        parts: &[Part],
         body: impl FnOnce() -> B,
     ) -> Result<Encoded, serde_json::Error> {
         let Some(kept) = &self.0 else {
             return Encoded::new(&body());
         };
-        let known = kept.get_with(path, |known| (known.0 == parts).then(|| known.1.clone()));
+        let known = kept.get_with(path, |kept| {
+            let (known, encoded) = &**kept;
+            let is_same =
+                known.len() == parts.len() && known.iter().zip(parts).all(|(known, part)| known.is(part));
+            is_same.then(|| encoded.clone())
+        });
         if let Some(Some(known)) = known {
             return Ok(known);
         }
         let encoded = Encoded::new(&body())?;
-        kept.insert(path.into(), Arc::new((parts, encoded.clone())));
+        let known = parts.iter().map(Known::from).collect();
+        kept.insert(path.into(), Arc::new((known, encoded.clone())));
         Ok(encoded)
     }
 }
 
 /// What a body takes, in bytes, with its path and about what there is around it.
-fn weight(path: &str, body: &Arc<(Vec<Part>, Encoded)>) -> u32 {
+fn weight(path: &str, body: &Arc<(Vec<Known>, Encoded)>) -> u32 {
     const AROUND: usize = 128;
+    const ROW: usize = 512;
     let (parts, encoded) = &**body;
-    let all = path.len() + encoded.bytes.len() + parts.len() * size_of::<Part>() + AROUND;
+    let of = |known: &Known| match known {
+        // The place of the value that it keeps from being used for another.
+        Known::Shared(_) => 256,
+        Known::Rows(rows) => rows.upgrade().map_or(0, |rows| size_of_val(&*rows)),
+        Known::Number(_) => 0,
+        Known::Few(rows) => rows.len() * ROW,
+        Known::Fields(rows) => rows.len() * ROW,
+    };
+    let parts: usize = parts.iter().map(|known| size_of::<Known>() + of(known)).sum();
+    let all = path.len() + encoded.bytes.len() + parts + AROUND;
     u32::try_from(all).unwrap_or(u32::MAX)
 }
 
@@ -126,7 +168,7 @@ mod tests {
     use super::*;
 
     fn get(bodies: &Bodies, parts: Vec<Part>, body: &str) -> String {
-        let encoded = bodies.get("/a", parts, || body).unwrap();
+        let encoded = bodies.get("/a", &parts, || body).unwrap();
         String::from_utf8(encoded.bytes.to_vec()).unwrap()
     }
 

@@ -13,6 +13,7 @@ use ci_store::Snapshot;
 use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
 
 use super::AppState;
 use super::answer::{PRIVATE, set_token};
@@ -21,7 +22,7 @@ use super::params::Params;
 use super::problem::{AskProblems, Problem, ProblemKind};
 
 /// Most exports at the same time: each holds a connection, and the state that it reads, for as long as it lasts.
-pub(crate) const EXPORTS: usize = 4;
+pub(crate) const EXPORTS: usize = 2;
 /// Rows of one page.
 const PAGE: u32 = 500;
 /// Pages between the database and the network.
@@ -175,12 +176,15 @@ async fn pump(
     is_whole: Arc<AtomicBool>,
 ) {
     let patience = app.options().body_timeout;
+    // A client that reads slowly must not keep the database at one state for ever.
+    let deadline = Instant::now() + app.options().import_timeout;
     let mut page = first;
     loop {
         if !page.is_empty() {
             let sent = tokio::select! {
                 sent = tokio::time::timeout(patience, sender.send(page)) => sent,
                 () = app.is_cut() => return,
+                () = tokio::time::sleep_until(deadline) => return,
             };
             // The client is gone, or does not read.
             if !matches!(sent, Ok(Ok(()))) {

@@ -7,7 +7,7 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::Response;
 use ci_model::{TenantId, Token};
-use ci_runner::Tenant;
+use ci_runner::{Source, Tenant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -49,10 +49,13 @@ impl Segments {
         body: impl FnOnce() -> B,
     ) -> Result<Response, Problem> {
         let path = self.uri.path_and_query().map_or("", PathAndQuery::as_str);
-        let encoded = self
-            .bodies
-            .get(path, parts, body)
-            .map_err(|error| unencodable(&error))?;
+        let encoded = if origin.source() == Source::Bypass {
+            // Of values that the cache does not have, so nobody will answer with them again.
+            Encoded::new(&body())
+        } else {
+            self.bodies.get(path, &parts, body)
+        };
+        let encoded = encoded.map_err(|error| unencodable(&error))?;
         Ok(answer::send(encoded, origin, &self.held))
     }
 

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use super::AppState;
-use super::conditional::DRY_RUN;
+use super::conditional::{self, DRY_RUN};
 use super::extract::{self, Segments};
 use super::params::Params;
 use super::problem::{ImportProblems, Problem, ProblemKind, sentence};
@@ -107,6 +107,7 @@ pub(crate) async fn import(
     body: Body,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &["kind", DRY_RUN])?;
+    conditional::refuse(&headers)?;
     let relations = match params.one("kind")? {
         None | Some("cis") => false,
         Some("relations") => true,
@@ -140,7 +141,7 @@ pub(crate) async fn import(
     };
     match report {
         Ok(report) => Ok(Json(ReportBody::from(report)).into_response()),
-        Err(error) => Err(ended(error, failure.get().copied(), &app)),
+        Err(error) => Err(ended(error, failure.get().copied(), (&app, options.dry_run))),
     }
 }
 
@@ -210,8 +211,10 @@ impl Read for BodyReader {
 }
 
 /// The problem of an import that ended early; what was committed is told.
-fn ended(error: ImportError, broken: Option<Broken>, app: &AppState) -> Problem {
-    let committed = error.report().map_or(0, ImportReport::committed);
+fn ended(error: ImportError, broken: Option<Broken>, (app, is_dry): (&AppState, bool)) -> Problem {
+    // Of what is only tried nothing is committed.
+    let report = error.report().filter(|_| !is_dry);
+    let committed = report.map_or(0, ImportReport::committed);
     match (error, broken) {
         (ImportError::Store { source, .. }, _) => Problem::from(source).after(committed),
         (_, Some(Broken::TooLarge)) => {

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts as _, RawPathParams, Request};
+use axum::extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request};
 use axum::response::{IntoResponse as _, Response};
 use ci_model::TenantId;
 
@@ -27,15 +27,18 @@ where
         // What cannot be a tenant's name is refused by the handler, and kept by nobody.
         TenantId::new(tenant).ok()
     });
+    let route = parts.extensions.get::<MatchedPath>();
+    let is_waiting = route.is_some_and(|route| route.as_str().ends_with("/changes"));
     let request = Request::from_parts(parts, body);
     let Some(tenant) = tenant else {
         return next(request).await;
     };
-    // Held until the answer is made.
-    let _place = match app.buckets().admit(tenant.as_str(), app.runner().now()) {
+    // Held until the answer is made; to wait for changes is no work.
+    let place = match app.buckets().admit(tenant.as_str(), app.runner().now()) {
         Ok(place) => place,
         Err(refusal) => return refused(refusal).into_response(),
     };
+    let _place = place.filter(|_| !is_waiting);
     next(request).await
 }
 

@@ -93,7 +93,7 @@ impl Server {
         let mut server = std::pin::pin!(join_all(open));
         let late = async {
             shutdown.await;
-            app.stop();
+            app.begin_to_stop();
             if delay > Duration::ZERO {
                 tracing::info!(
                     "stopping: `/readyz` says so, and requests are answered until others have noticed"
@@ -101,6 +101,7 @@ impl Server {
                 tokio::time::sleep(delay).await;
             }
             tracing::info!("stopping: no new connections are taken");
+            app.stop();
             stopping.send_replace(true);
             tokio::time::sleep(drain).await;
         };

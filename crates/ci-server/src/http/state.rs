@@ -1,5 +1,6 @@
 //! What all requests share: the runner, the limits, and the places for requests at work.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -182,7 +183,9 @@ struct Shared {
     followers: Arc<Semaphore>,
     /// One permit for each export.
     exports: Arc<Semaphore>,
-    /// Becomes true when the service is told to stop: it is not ready for more.
+    /// Whether the service has been told to stop, and is not ready for more.
+    unready: AtomicBool,
+    /// Becomes true when it stops in earnest.
     stopping: watch::Sender<bool>,
     /// Becomes true when the drain time is over: requests still at work end.
     cut: watch::Sender<bool>,
@@ -221,6 +224,7 @@ impl AppState {
             places,
             followers: Arc::new(Semaphore::new(changes::FOLLOWERS)),
             exports: Arc::new(Semaphore::new(export::EXPORTS)),
+            unready: AtomicBool::new(false),
             stopping: watch::Sender::new(false),
             cut: watch::Sender::new(false),
             web: Web::default(),
@@ -291,8 +295,13 @@ impl AppState {
         self.0.web.live.stop();
     }
 
+    /// Says from now on that the service is not ready, and goes on as before.
+    pub(crate) fn begin_to_stop(&self) {
+        self.0.unready.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
-        *self.0.stopping.borrow()
+        self.0.unready.load(Ordering::Relaxed) || *self.0.stopping.borrow()
     }
 
     /// Ends when the service is told to stop.

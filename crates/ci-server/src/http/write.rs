@@ -62,6 +62,12 @@ pub(crate) async fn put_ci(
             "the member `ci_code` of the body must equal the path's code, or be left out",
         ));
     }
+    if options.only_if.is_some() && object.contains_key("ci_id") {
+        // The condition is about the CI that the path names; the id may be another's.
+        return Err(Problem::invalid(
+            "leave the member `ci_id` out of a conditional write: the path names the CI",
+        ));
+    }
     let sample = json!({"ci_code": "code", "ci_name": "name", "ci_type": "type"});
     let draft: CiDraft = extract::typed(object, &sample)?;
     let (outcome, token) = only(segments.tenant.upsert_cis_with(vec![draft], options).await?)?;
@@ -124,6 +130,7 @@ pub(crate) async fn put_relation(
     body: Body,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &[DRY_RUN])?;
+    conditional::refuse(&headers)?;
     let options = WriteOptions::default().dry_run(params.flag(DRY_RUN)?);
     let draft = relation(extract::json_object(&app, &headers, body).await?)?;
     let (outcome, token) = only(
@@ -160,6 +167,7 @@ pub(crate) async fn delete_relation(
 ) -> Result<Response, Problem> {
     const PARAMS: &[&str] = &["from", "to", "rel_type"];
     let params = Params::parse(query.as_deref(), &[PARAMS, &[DRY_RUN]].concat())?;
+    conditional::refuse(&headers)?;
     let options = WriteOptions::default().dry_run(params.flag(DRY_RUN)?);
     let draft = if PARAMS.iter().any(|name| params.all(name).next().is_some()) {
         let part = |name| params.required(name);

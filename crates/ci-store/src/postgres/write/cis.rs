@@ -155,15 +155,18 @@ async fn try_upsert(
     careful: bool,
 ) -> Result<Vec<Result<CiOutcome, Rejection>>, Failure> {
     let mut transaction = begin(pool, records.iter().map(|record| &record.tenant)).await?;
-    if let Some(precondition) = &options.only_if {
+    if options.only_if.is_some() {
         let known = find(&mut transaction, records, careful).await?;
         lock(&mut transaction, &known).await?;
+    }
+    let mut known = find(&mut transaction, records, careful).await?;
+    if let Some(precondition) = &options.only_if {
+        // After what the plan is made on was read: a row that another program makes after that clashes, and all begins anew.
         let targets = records
             .iter()
             .map(|record| (&record.tenant, expected::target(record)));
         expected::require(&mut Writing(&mut transaction), targets, precondition).await?;
     }
-    let mut known = find(&mut transaction, records, careful).await?;
     let plan = loop {
         match cis::plan(records, &known) {
             Planned::Ready(plan) => break plan,
@@ -216,19 +219,11 @@ async fn try_delete(
     options: &WriteOptions,
 ) -> Result<Vec<CiOutcome>, Failure> {
     let mut transaction = begin(pool, std::iter::once(tenant)).await?;
-    let mut known = Known::default();
-    let ids = targets.iter().filter_map(|target| match target {
-        CiRef::Id(id) => Some(*id),
-        CiRef::Code(_) => None,
-    });
-    find_ids(&mut transaction, ids.collect(), &mut known).await?;
-    let codes = targets.iter().filter_map(|target| match target {
-        CiRef::Code(code) => Some((tenant.as_str(), code.as_str())),
-        CiRef::Id(_) => None,
-    });
-    find_codes(&mut transaction, codes.collect(), &mut known).await?;
+    let mut known = find_targets(&mut transaction, tenant, targets).await?;
     if let Some(precondition) = &options.only_if {
         lock(&mut transaction, &known).await?;
+        // Which row has a code may be another by now.
+        known = find_targets(&mut transaction, tenant, targets).await?;
         let targets = targets.iter().map(|target| (tenant, target.clone()));
         expected::require(&mut Writing(&mut transaction), targets, precondition).await?;
     }
@@ -243,6 +238,26 @@ async fn try_delete(
     }
     end(transaction, options).await?;
     Ok(deletion.outcomes)
+}
+
+/// Reads the rows that are named.
+async fn find_targets(
+    connection: &mut PgConnection,
+    tenant: &TenantId,
+    targets: &[CiRef],
+) -> Result<Known, Failure> {
+    let mut known = Known::default();
+    let ids = targets.iter().filter_map(|target| match target {
+        CiRef::Id(id) => Some(*id),
+        CiRef::Code(_) => None,
+    });
+    find_ids(&mut *connection, ids.collect(), &mut known).await?;
+    let codes = targets.iter().filter_map(|target| match target {
+        CiRef::Code(code) => Some((tenant.as_str(), code.as_str())),
+        CiRef::Id(_) => None,
+    });
+    find_codes(connection, codes.collect(), &mut known).await?;
+    Ok(known)
 }
 
 /// Reads the rows that the records may touch.
