@@ -120,16 +120,25 @@ impl Naive {
         let has_churned = |own: u64| {
             on_probation(own) > self.claim(own) / 4 && on_probation(own) - newest(own) > floor(own)
         };
-        let mut payer = None;
+        let weight = self.weights(|_| true);
+        let churns_more = |one: u64, other: u64| {
+            let all = |group: u64| weight.get(&group).copied().unwrap_or(0).max(1);
+            on_probation(one) * all(other) > on_probation(other) * all(one)
+        };
         if let Some(own) = newcomer {
-            payer = Some(own)
-                .filter(|&own| has_churned(own))
-                .or(self.churner.filter(|&churner| has_churned(churner)));
-        }
-        let churned = newcomer.filter(|&own| has_churned(own));
-        self.churner = churned.or(self.churner);
-        if let Some(payer) = payer.filter(|&payer| payer != group) {
-            return self.oldest(payer);
+            let rival = self.churner.filter(|&rival| rival != own && has_churned(rival));
+            let worse = rival.filter(|&rival| !has_churned(own) || churns_more(rival, own));
+            let payer = Some(own)
+                .filter(|&own| has_churned(own) && own != group)
+                .or(worse.filter(|&rival| rival != group));
+            let remembered = has_churned(own) && worse.is_none();
+            let oldest = payer.map(|payer| self.oldest(payer));
+            if remembered {
+                self.churner = newcomer;
+            }
+            if let Some(oldest) = oldest {
+                return oldest;
+            }
         }
         let excess = self.excess();
         let is_within = !excess.contains_key(&group);

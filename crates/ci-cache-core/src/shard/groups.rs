@@ -4,8 +4,9 @@
 //! never gets further. The policy names the entry to lose, and that leaves, but for three cases:
 //!
 //! 1. *Churn is paid by who causes it.* It is another group's, while the newcomer's group has more than its quota on probation: the newcomer's
-//!    group loses its oldest entry on probation instead. If the newcomer's group has not, the last one that inserted while it had pays, as long
-//!    as it still has: what a scan took while there was room, it gives back. The quota is a quarter of the group's share, so that is what a scan
+//!    group loses its oldest entry on probation instead. Where it would lose by the policy's choice anyway, or has no more than its quota, the
+//!    group pays that is known to have the greatest part of its entries on probation, as long as that is more than its quota: what a scan took
+//!    while there was room, it gives back. The quota is a quarter of the group's share, so that is what a scan
 //!    takes from others at most. But beside the newcomer there may always be eight times its weight (or a 64th of the shard, if that is less): a group whose
 //!    share is next to nothing, because groups are many, has to be able to keep what it asks for again.
 //! 2. *A share is safe.* Its group is within its share, and it is proven, or its group has an eighth of its share on probation at most: the
@@ -76,7 +77,7 @@ pub(crate) struct Groups {
     /// How many shards divide a limit between them.
     shards: u64,
     sweep_at: usize,
-    /// The last group that inserted with more than its quota on probation.
+    /// A group that inserted with more than its quota on probation, which were a greater part of its entries than of others that did.
     churner: u32,
 }
 
@@ -359,8 +360,7 @@ impl Groups {
         }
         let loser = self.of(victim);
         if let Some(own) = newcomer
-            && let Some(payer) = self.payer(own, capacity, uses)
-            && payer != loser
+            && let Some(payer) = self.payer(own, loser, capacity, uses)
             && let Some(slot) = self.unproven(payer, uses)
         {
             return Some(slot);
@@ -389,14 +389,32 @@ impl Groups {
         self.oldest(from, uses)
     }
 
-    /// Finds the group whose churn pays for a newcomer: the newcomer's own, or the last one that had too much when it inserted, if it still has.
-    fn payer(&mut self, own: u32, capacity: u64, uses: &impl Uses) -> Option<u32> {
-        if self.has_churned(own, capacity, uses) {
+    /// Finds the group whose churn pays for a newcomer in the victim's place: the newcomer's own; or, where that is the victim's or has no
+    /// more than its quota on probation, the one remembered, if it still has more, and of all that it holds a greater part than the newcomer's.
+    fn payer(&mut self, own: u32, loser: u32, capacity: u64, uses: &impl Uses) -> Option<u32> {
+        let has_churned = self.has_churned(own, capacity, uses);
+        let rival =
+            Some(self.churner).filter(|&rival| rival != own && self.has_churned(rival, capacity, uses));
+        let worse = rival.filter(|&rival| !has_churned || self.churns_more(rival, own));
+        if has_churned && worse.is_none() {
             self.churner = own;
+        }
+        if has_churned && own != loser {
             return Some(own);
         }
-        let churner = self.churner;
-        (churner != own && self.has_churned(churner, capacity, uses)).then_some(churner)
+        worse.filter(|&rival| rival != loser)
+    }
+
+    /// Tells whether a group has a greater part of what it holds on probation than another.
+    fn churns_more(&self, one: u32, other: u32) -> bool {
+        let of = |at: u32| {
+            let group = self.all.get(at as usize);
+            group.map_or((0, 1), |group| {
+                (group.lists[PROBATION].weight, group.weight().max(1))
+            })
+        };
+        let ((one, all), (other, others)) = (of(one), of(other));
+        u128::from(one) * u128::from(others) > u128::from(other) * u128::from(all)
     }
 
     /// Tells whether a group has more than its quota on probation, and had more than the least quota before its last entry came.
