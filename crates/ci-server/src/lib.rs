@@ -22,6 +22,8 @@ pub mod access;
 pub mod cli;
 mod config;
 pub mod http;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 mod search;
 mod tenant_limits;
 mod web;

@@ -8,6 +8,11 @@ mod doctor;
 mod failure;
 mod import;
 mod log;
+#[cfg(feature = "mcp")]
+mod mcp;
+#[cfg(not(feature = "mcp"))]
+#[path = "mcp_off.rs"]
+mod mcp;
 mod output;
 mod reference;
 mod serve;
@@ -37,10 +42,13 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::from(error).report(),
     };
-    match runtime.block_on(run(cli)) {
+    let code = match runtime.block_on(run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
-    }
+    };
+    // Whatever still waits for its input would be waited for.
+    runtime.shutdown_background();
+    code
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
@@ -58,6 +66,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(arguments) => config::config(arguments, &mut output).await,
         Command::Doctor(arguments) => doctor::doctor(&arguments, &mut output).await,
         Command::Migrate(arguments) => doctor::migrate(&arguments, &mut output).await,
+        Command::Mcp(arguments) => mcp::mcp(arguments).await,
         Command::Token(arguments) => token::token(arguments, &mut output),
         Command::Demo(arguments) => demo::demo(arguments, &mut output).await,
     }
