@@ -9,6 +9,7 @@ mod control;
 mod document;
 mod levels;
 mod limits;
+mod mcp;
 mod metrics;
 mod pages;
 mod problems;
