@@ -15,7 +15,7 @@ const RESERVED: usize = 1_600;
 const NOTE_BYTES: usize = 400;
 const NOTES: usize = 2;
 /// Room is left for so many rows, however large they are.
-pub(super) const SEVERAL: usize = 4;
+const SEVERAL: usize = 4;
 
 /// Why a tool did not answer: what a model can do about it.
 #[derive(Debug)]
@@ -162,14 +162,14 @@ impl Answer {
     }
 
     /// Tells rows, the first of them that have room within a part of what is left, given in percent; says how many those are. Large ones are
-    /// shortened so that there is room for a number of them.
+    /// shortened so that there is room for several.
     pub(super) fn rows(
         &mut self,
         name: &str,
-        rows: impl IntoIterator<Item = Value>,
+        rows: impl ExactSizeIterator<Item = Value>,
         percent: usize,
-        number: usize,
     ) -> usize {
+        let number = rows.len().clamp(1, SEVERAL);
         let room = (self.left * percent / 100).saturating_sub(name.len() + 6);
         let most = (room / number).saturating_sub(1);
         let (mut kept, mut left) = (Vec::new(), room);
@@ -272,8 +272,8 @@ mod tests {
                     answer.set("mode", "strict");
                     let row =
                         json!({"ci_code": text_of_row, "attributes": {"a": text_of_row, text_of_row: 1}});
-                    let shown = answer.rows("items", std::iter::repeat_n(row.clone(), rows), 60, SEVERAL);
-                    answer.rows("relations", std::iter::repeat_n(row.clone(), rows), 100, SEVERAL);
+                    let shown = answer.rows("items", std::iter::repeat_n(row.clone(), rows), 60);
+                    answer.rows("relations", std::iter::repeat_n(row.clone(), rows), 100);
                     answer.note(text_of_row.repeat(3));
                     answer.note("n".repeat(5_000));
                     answer.note("one too many".into());
@@ -298,9 +298,8 @@ mod tests {
         let mut answer = Answer::new(8_192);
         answer.rows(
             "items",
-            [json!({"ci_code": "a", "ci_name": "n".repeat(5_000)})],
+            std::iter::once(json!({"ci_code": "a", "ci_name": "n".repeat(9_000)})),
             100,
-            SEVERAL,
         );
         let result = answer.finish(&Freshness::default(), "`get` shows a CI whole");
         let told = text(&result);

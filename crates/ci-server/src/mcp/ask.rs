@@ -6,7 +6,7 @@ use ci_model::{Aggregate, CiRef, Expand, Filter, Graph, List, PathAnswer, Projec
 use rmcp::model::CallToolResult;
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, Freshness, Refusal, SEVERAL, relation, summary};
+use super::answer::{Answer, Freshness, Refusal, relation, summary};
 use super::{Assistant, arguments};
 use crate::http::{Origin, keywords};
 use crate::search::{self, Found, Wanted};
@@ -180,7 +180,7 @@ impl Assistant {
             let relations: Vec<Value> = route.relations.iter().map(relation).collect();
             json!({"items": items, "relations": relations})
         });
-        let shown = answer.rows("paths", routes, 100, all.clamp(1, SEVERAL));
+        let shown = answer.rows("paths", routes, 100);
         if shown < all {
             answer.note(format!(
                 "{} of {all} paths are not shown; ask for fewer, or for some relation types",
@@ -208,12 +208,7 @@ impl Assistant {
         let mut answer = self.answer();
         answer.set("truncated", told.value.truncated);
         let all = told.value.items.len();
-        let shown = answer.rows(
-            "items",
-            told.value.items.iter().map(|group| json!(group)),
-            100,
-            SEVERAL,
-        );
+        let shown = answer.rows("items", told.value.items.iter().map(|group| json!(group)), 100);
         if shown < all {
             answer.note(format!(
                 "the {} smallest of {all} groups are not shown; ask with filters",
@@ -255,7 +250,7 @@ impl Assistant {
         let mut answer = self.answer();
         answer.set("next", origin.as_of().map(ToString::to_string));
         let all = told.value.items.len();
-        let shown = answer.rows("items", told.value.items.iter().map(summary), 100, SEVERAL);
+        let shown = answer.rows("items", told.value.items.iter().map(summary), 100);
         if shown < all {
             answer.note(format!("the {} that were changed before these are not shown; `search` with a filter on updated_at finds them", all - shown));
         }
@@ -274,8 +269,8 @@ fn tell_found(answer: &mut Answer, found: &Found) -> usize {
         answer.set("total", total);
     }
     match &found.rows {
-        Some(rows) => answer.rows("items", rows.iter().map(|row| json!(row)), 100, SEVERAL),
-        None => answer.rows("items", found.items.iter().map(summary), 100, SEVERAL),
+        Some(rows) => answer.rows("items", rows.iter().map(|row| json!(row)), 100),
+        None => answer.rows("items", found.items.iter().map(summary), 100),
     }
 }
 
@@ -288,11 +283,11 @@ fn tell_graph(answer: &mut Answer, graph: &Graph) {
         row["level"] = node.level.into();
         row
     });
-    let shown = answer.rows("items", nodes, NODES_PERCENT, SEVERAL);
+    let shown = answer.rows("items", nodes, NODES_PERCENT);
     let codes: Vec<_> = graph.items.iter().take(shown).map(|node| node.ci.ci_id).collect();
     let between = |one: &&ci_model::Relation| codes.contains(&one.from_id) && codes.contains(&one.to_id);
     let relations: Vec<Value> = graph.relations.iter().filter(between).map(relation).collect();
-    let told = answer.rows("relations", relations, 100, SEVERAL);
+    let told = answer.rows("relations", relations.into_iter(), 100);
     if shown < graph.items.len() || told < graph.relations.len() {
         answer.note(format!(
             "{} of {} CIs and {} of {} relations are not shown; ask with filters, a smaller depth or some relation types",

@@ -7,7 +7,7 @@ use ci_runner::News;
 use rmcp::model::CallToolResult;
 use serde_json::{Value, json};
 
-use super::answer::{Freshness, Refusal, SEVERAL};
+use super::answer::{Freshness, Refusal};
 use super::{Assistant, arguments};
 
 /// Most changes when nothing is said.
@@ -71,7 +71,7 @@ impl Assistant {
         answer.set("lost", lost);
         answer.set("more", more);
         let all = changes.len();
-        let shown = answer.rows("items", changes.into_iter().take(limit), 100, SEVERAL);
+        let shown = answer.rows("items", changes.into_iter().take(limit), 100);
         if shown < all {
             answer.note(format!(
                 "{} of {all} changes are not shown and do not come with `next`; `search` with a filter on updated_at finds the CIs",
