@@ -79,7 +79,9 @@ impl Conversation {
 
     /// Calls a tool, and gives its result.
     pub(crate) fn call(&mut self, tool: &str, arguments: Value) -> Value {
-        self.ask("tools/call", &json!({"name": tool, "arguments": arguments}))["result"].take()
+        let mut params = json!({"name": tool});
+        params["arguments"] = arguments;
+        self.ask("tools/call", &params)["result"].take()
     }
 
     /// Calls a tool that answers; gives what it tells.
