@@ -94,6 +94,18 @@ impl Conversation {
         refused(&self.call(tool, arguments))
     }
 
+    /// Asks the program to stop as a supervisor does, while it listens; gives what [`end`](Self::end) does.
+    pub(crate) fn stop(mut self) -> (i32, String, String) {
+        let line = format!("kill -TERM {}", self.child.id());
+        let told = Command::new("sh").args(["-c", &line]).status().expect("a shell");
+        assert!(told.success());
+        // Kept open, so that it is not the end of the input that ends it.
+        let input = self.input.take();
+        let ended = self.end();
+        drop(input);
+        ended
+    }
+
     /// Ends the input, and gives what else was said: the exit code, on stdout, on stderr.
     pub(crate) fn end(mut self) -> (i32, String, String) {
         drop(self.input.take());

@@ -290,6 +290,17 @@ async fn another_tenants_ci_is_as_absent_as_one_that_never_was() {
 }
 
 #[tokio::test]
+async fn a_program_that_is_told_to_stop_ends_while_its_input_is_open() {
+    on_both(async |fixture| {
+        filled(fixture).await.close().await;
+        let mut program = Conversation::greeted(fixture, "acme", &[]);
+        assert_eq!(program.told("count", json!({}))["items"], json!([{"count": 5}]));
+        assert_eq!(program.stop(), (0, String::new(), String::new()));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_program_that_cannot_begin_says_why_and_nothing_on_stdout() {
     let fixture = Fixture::sqlite();
     let (code, out, err) = Conversation::start(&fixture, "acme", &[]).end();

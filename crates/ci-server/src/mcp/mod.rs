@@ -1,6 +1,6 @@
 //! CMDB questions for AI assistants, over the [Model Context Protocol](https://modelcontextprotocol.io).
 //!
-//! An [`Assistant`] answers for one tenant, whose name no tool takes: what it may see was decided before it was made. It only asks. Its answers
+//! An assistant is answered for one tenant, whose name no tool takes: what it may see was decided before it was made. It only asks. Its answers
 //! are bounded in bytes, say what was left out and how to get it, and how fresh they are.
 //!
 //! - `tools.rs`: what a model is told about the tools. `arguments.rs`: what they take.
