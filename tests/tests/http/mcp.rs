@@ -86,6 +86,42 @@ async fn messages_are_answered_one_by_one_without_a_session() {
 }
 
 #[tokio::test]
+async fn the_current_protocol_takes_no_greeting() {
+    let fixture = Fixture::sqlite();
+    let service = Service::estate(&fixture).await;
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let asked = async |method: &str, name: Option<&str>, mut params: Value| {
+        params["_meta"] = meta.clone();
+        let mut headers = vec![("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];
+        headers.extend(name.map(|name| ("mcp-name", name)));
+        let reply = post(&service, URI, &headers, &message(method, &params)).await;
+        assert_eq!(reply.status, 200, "{method}: {}", reply.text());
+        reply.json()["result"].clone()
+    };
+    let hello = asked("server/discover", None, json!({})).await;
+    assert!(
+        hello["supportedVersions"].to_string().contains("2026-07-28"),
+        "{hello}"
+    );
+    let tools = asked("tools/list", None, json!({})).await;
+    assert_eq!(tools["tools"].as_array().map(Vec::len), Some(7), "{tools}");
+    let counted = asked(
+        "tools/call",
+        Some("count"),
+        json!({"name": "count", "arguments": {}}),
+    )
+    .await;
+    assert!(
+        counted["structuredContent"]["items"][0]["count"].as_u64() > Some(0),
+        "{counted}"
+    );
+}
+
+#[tokio::test]
 async fn only_who_may_read_the_tenant_is_answered() {
     let fixture = Fixture::sqlite();
     fill(&*fixture.open().await, "other", ci_bench::Estate::new(1, 60)).await;
