@@ -229,7 +229,7 @@ async fn what_is_no_message_is_refused() {
     is_problem(&refused(&[], &large).await, 413, "body-too-large");
     for body in ["", "{", "[]", "{\"jsonrpc\": \"2.0\"}", &"[".repeat(10_000)] {
         let status = refused(&[], body).await.status;
-        assert!((400..500).contains(&status), "{status} for {:.40}", body);
+        assert!((400..500).contains(&status), "{status} for {body:.40}");
     }
     is_problem(
         &post(&service, "/v1/%20/mcp", &[], &list).await,

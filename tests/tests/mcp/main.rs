@@ -155,6 +155,46 @@ async fn what_changed_is_told_from_a_token_on() {
 }
 
 #[tokio::test]
+async fn more_changes_than_were_asked_for_come_later_or_are_told_of() {
+    let fixture = Fixture::sqlite();
+    let store = filled(&fixture).await;
+    let mut program = Conversation::greeted(&fixture, "acme", &[]);
+    let first = program.told("what_changed", json!({}))["next"].take();
+    let draft = |code: &str| json!({"ci_code": code, "ci_name": "new", "ci_type": "SW"});
+    let mut since = first.clone();
+    for code in ["x-1", "x-2"] {
+        write(&*store, "acme", &[draft(code)]).await;
+        // Asked between the two, so that the feed tells them one after the other.
+        let news = program.told("what_changed", json!({"since": since}));
+        assert_eq!(all(&news["items"], "ci_code"), [code]);
+        since = news["next"].clone();
+    }
+    let one = program.told("what_changed", json!({"since": first, "limit": 1}));
+    assert_eq!(
+        (all(&one["items"], "ci_code"), &one["more"]),
+        (vec!["x-1".to_owned()], &json!(true))
+    );
+    let other = program.told("what_changed", json!({"since": one["next"], "limit": 1}));
+    assert_eq!(
+        (all(&other["items"], "ci_code"), &other["more"]),
+        (vec!["x-2".to_owned()], &json!(false))
+    );
+    assert_eq!(other["left_out"], json!([]));
+
+    write(&*store, "acme", &["y-1", "y-2", "y-3"].map(draft)).await;
+    let cut = program.told("what_changed", json!({"since": other["next"], "limit": 2}));
+    assert_eq!(cut["items"].as_array().unwrap().len(), 2, "{cut}");
+    assert!(
+        cut["left_out"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("1 of 3 changes are not shown"),
+        "{cut}"
+    );
+    store.close().await;
+}
+
+#[tokio::test]
 async fn what_does_not_fit_is_refused_with_what_is_allowed() {
     let fixture = Fixture::sqlite();
     filled(&fixture).await.close().await;
