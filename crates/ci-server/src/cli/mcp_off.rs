@@ -12,6 +12,6 @@ pub(crate) async fn mcp(arguments: args::Mcp) -> Result<(), Failure> {
     } = arguments;
     drop((database.database, tenant, answer_bytes));
     Err(Failure::Input(
-        "speak the Model Context Protocol: this program was built without it; build it with `cargo build --release --features mcp`".into(),
+        "speak the Model Context Protocol: this program was built without it; build it with `cargo build --release --package ci-server --features mcp`".into(),
     ))
 }
