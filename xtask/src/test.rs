@@ -53,6 +53,10 @@ const CHECKS: &[Step] = &[
             "warnings",
         ])
     }),
+    // What a feature gates has a twin that is there without it, and everything else is checked with all of them.
+    ("program without features", |run| {
+        run.cargo(&["clippy", "--package", "ci-server", "--", "-D", "warnings"])
+    }),
     ("docs", |run| crate::doc::build(run.root, false)),
     ("engine alone", |run| run.engine_alone()),
 ];

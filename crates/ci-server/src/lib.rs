@@ -7,6 +7,8 @@
 //! route is in the OpenAPI document, since both are made from one list; bodies, time and the number of requests at
 //! work are bounded, and so is what each tenant may ask. Who may ask what is decided by API tokens ([`access`]); [`http::Server`] encrypts by TLS.
 //!
+//! Feature `mcp`, off by default: AI assistants ask over the Model Context Protocol, by `ci-cache mcp` and at `/v1/{tenant}/mcp`.
+//!
 //! ```no_run
 //! use ci_server::http::{AppState, ServerOptions, router};
 //!
@@ -22,6 +24,8 @@ pub mod access;
 pub mod cli;
 mod config;
 pub mod http;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 mod search;
 mod tenant_limits;
 mod web;

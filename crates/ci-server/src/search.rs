@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::http::Part;
 
 /// What is asked beside the selection.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
     pub(crate) keywords: Vec<String>,
     pub(crate) sort: Option<Sort>,

@@ -51,3 +51,10 @@ fn the_settings_in_the_documentation_are_the_programs() {
 fn the_committed_openapi_document_is_the_services() {
     is_same("openapi.json", &format!("{}\n", ci_server::http::document()));
 }
+
+#[cfg(feature = "mcp")]
+#[test]
+fn the_committed_list_of_tools_is_the_programs() {
+    let told = ci_server::mcp::tool_list().expect("JSON");
+    is_same("mcp-tools.json", &format!("{told}\n"));
+}

@@ -10,6 +10,7 @@ mod document;
 mod export;
 mod levels;
 mod limits;
+mod mcp;
 mod metrics;
 mod pages;
 mod problems;

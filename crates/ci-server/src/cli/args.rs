@@ -63,6 +63,11 @@ pub(crate) enum Command {
     Path(Path),
     /// Show what the database holds for a tenant
     Stats(Stats),
+    /// Answer an AI assistant over stdin and stdout, by the Model Context Protocol, until stdin ends
+    ///
+    /// For one tenant; it only asks. Assistants start this themselves: docs/mcp.md says how to tell them. The program has to be built with
+    /// the feature `mcp`.
+    Mcp(Mcp),
     /// Make, list and revoke the API tokens of the service
     #[command(subcommand)]
     Token(ApiToken),
@@ -356,6 +361,18 @@ pub(crate) struct Stats {
     /// Also count soft-deleted CIs
     #[arg(long)]
     pub(crate) include_deleted: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Mcp {
+    #[command(flatten)]
+    pub(crate) database: Database,
+    /// Whose CIs
+    #[arg(long, env = "CI_CACHE_TENANT", hide_env_values = true)]
+    pub(crate) tenant: String,
+    /// Largest answer, 8192 to 1048576 bytes: what is beyond is left out, and the answer says so
+    #[arg(long, value_name = "BYTES", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(8_192..=1_048_576))]
+    pub(crate) answer_bytes: u32,
 }
 
 /// Looking at the configuration.

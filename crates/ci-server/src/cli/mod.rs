@@ -9,6 +9,11 @@ mod failure;
 mod import;
 mod log;
 mod manual;
+#[cfg(feature = "mcp")]
+mod mcp;
+#[cfg(not(feature = "mcp"))]
+#[path = "mcp_off.rs"]
+mod mcp;
 mod output;
 mod reference;
 mod serve;
@@ -39,10 +44,13 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::from(error).report(),
     };
-    match runtime.block_on(run(cli)) {
+    let code = match runtime.block_on(run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
-    }
+    };
+    // Whatever still waits for its input would be waited for.
+    runtime.shutdown_background();
+    code
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
@@ -63,6 +71,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Top(arguments) => top::top(&arguments, &mut output).await,
         Command::Completions { shell } => manual::completions(shell, &mut output),
         Command::Man { command } => manual::page(&command, &mut output),
+        Command::Mcp(arguments) => mcp::mcp(arguments).await,
         Command::Token(arguments) => token::token(arguments, &mut output),
         Command::Demo(arguments) => demo::demo(arguments, &mut output).await,
     }

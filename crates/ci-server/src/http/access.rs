@@ -49,7 +49,9 @@ pub(crate) fn need(method: &Method, route: &str) -> Need {
         return Need::Role(Role::Admin);
     }
     // Axum answers HEAD wherever there is a GET.
-    let asks = matches!(*method, Method::GET | Method::HEAD) || route.ends_with("/batch-get");
+    // All that an assistant can do is ask.
+    let asks = matches!(*method, Method::GET | Method::HEAD)
+        || ["/v1/{tenant}/batch-get", "/v1/{tenant}/mcp"].contains(&route);
     Need::Role(if asks { Role::Read } else { Role::Write })
 }
 
@@ -259,6 +261,9 @@ mod tests {
             (M::GET, "/v1/{tenant}/cis", role(Role::Read)),
             (M::HEAD, "/v1/{tenant}/cis/{id_or_code}", role(Role::Read)),
             (M::POST, "/v1/{tenant}/batch-get", role(Role::Read)),
+            (M::POST, "/prefix/v1/{tenant}/batch-get", role(Role::Read)),
+            (M::POST, "/v1/{tenant}/mcp", role(Role::Read)),
+            (M::DELETE, "/v1/{tenant}/mcp", role(Role::Read)),
             (M::PUT, "/v1/{tenant}/cis/{id_or_code}", role(Role::Write)),
             (M::DELETE, "/v1/{tenant}/relations", role(Role::Write)),
             (M::POST, "/v1/{tenant}/import", role(Role::Write)),

@@ -18,6 +18,11 @@ mod health;
 mod import;
 mod level;
 mod limit;
+#[cfg(feature = "mcp")]
+mod mcp;
+#[cfg(not(feature = "mcp"))]
+#[path = "mcp_off.rs"]
+mod mcp;
 mod metrics;
 mod openapi;
 mod params;
@@ -53,8 +58,8 @@ pub use tls::{Tls, TlsError};
 
 pub use crate::tenant_limits::TenantLimits;
 
-/// Builds the service's router: every route of the OpenAPI document, the pages for people ([`pages`]), and no other,
-/// with all limits in place.
+/// Builds the service's router: every route of the OpenAPI document, the pages for people ([`pages`]), with the feature `mcp` the one for AI
+/// assistants (`POST /v1/{tenant}/mcp`), and no other, with all limits in place.
 ///
 /// Mount it at the root, or under a prefix with [`Router::nest`]. Every answer of the API that is not a success is
 /// `application/problem+json`; of the pages it is a page. `/metrics` answers 404 unless [`ServerOptions::metrics`] was given an exporter; a program with a
@@ -73,6 +78,7 @@ fn surrounded(app: AppState, is_public: bool) -> Router {
     let (routes, _) = openapi::api().split_for_parts();
     routes
         .merge(web::routes())
+        .merge(mcp::routes())
         .fallback(guard::no_route)
         .method_not_allowed_fallback(guard::no_method)
         .layer(guard::Surround {

@@ -321,6 +321,16 @@ impl Problem {
         self
     }
 
+    /// What it says, for an answer that is not HTTP's.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn told(self) -> Told {
+        Told {
+            kind: self.kind,
+            title: self.kind.row().title,
+            detail: self.detail,
+        }
+    }
+
     /// The kind.
     pub fn kind(&self) -> ProblemKind {
         self.kind

@@ -49,6 +49,12 @@ pub struct ServerOptions {
     pub(crate) tenant_limits: TenantLimits,
     /// What `/metrics` tells; none.
     pub(crate) exporter: Option<Exporter>,
+    /// Largest answer to an AI assistant, in bytes; 16 KiB.
+    #[cfg(feature = "mcp")]
+    pub(crate) mcp_answer_bytes: usize,
+    /// The names that AI assistants may ask by; of this machine alone where everybody is let in, else any.
+    #[cfg(feature = "mcp")]
+    pub(crate) mcp_hosts: Vec<String>,
 }
 
 impl Default for ServerOptions {
@@ -68,6 +74,10 @@ impl Default for ServerOptions {
             encoded_bytes: 64 << 20,
             tenant_limits: TenantLimits::none(),
             exporter: None,
+            #[cfg(feature = "mcp")]
+            mcp_answer_bytes: crate::mcp::DEFAULT_BYTES,
+            #[cfg(feature = "mcp")]
+            mcp_hosts: Vec::new(),
         }
     }
 }
@@ -156,6 +166,21 @@ impl ServerOptions {
     /// process, if there is one, and `/metrics` answers 404.
     pub fn metrics(mut self, exporter: Exporter) -> Self {
         self.exporter = Some(exporter);
+        self
+    }
+
+    /// Sets the largest answer to an AI assistant, in bytes: 8,192 to 1,048,576; another number is brought within.
+    #[cfg(feature = "mcp")]
+    pub fn mcp_answer_bytes(mut self, bytes: usize) -> Self {
+        self.mcp_answer_bytes = bytes;
+        self
+    }
+
+    /// Sets the names (`HOST` or `HOST:PORT`) by which AI assistants may ask. Without, any name where callers need a token, and names of this
+    /// machine alone where everybody is let in.
+    #[cfg(feature = "mcp")]
+    pub fn mcp_hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.mcp_hosts = hosts.into_iter().map(Into::into).collect();
         self
     }
 }
