@@ -55,7 +55,7 @@ pub(crate) async fn dashboard(segments: Segments, RawQuery(query): RawQuery) -> 
     let params = Params::of_question(query.as_deref(), &[])?;
     let found = segments.view(&params)?.dashboard().await?;
     let origin = Origin::of_parts(found.source, found.as_of.clone(), found.lag);
-    let parts = vec![
+    let parts = [
         Part::Number(Some(found.total)),
         Part::of(&found.by_type),
         Part::of(&found.by_status),
@@ -64,7 +64,7 @@ pub(crate) async fn dashboard(segments: Segments, RawQuery(query): RawQuery) -> 
         Part::Few(found.critical.clone()),
         Part::of(&found.recent),
     ];
-    segments.send(&origin, parts, || DashboardBody {
+    segments.send(&origin, &parts, || DashboardBody {
         total: found.total,
         by_type: GroupsBody::from(&*found.by_type),
         by_status: GroupsBody::from(&*found.by_status),
@@ -125,14 +125,14 @@ pub(crate) async fn page(segments: Segments, RawQuery(query): RawQuery) -> Resul
     ) else {
         return Err(Problem::no_ci(Some(&origin)));
     };
-    let parts = vec![
+    let parts = [
         Part::of(ci),
         Part::of(neighbours),
         Part::of(composition),
         Part::of(impact),
         Part::of(&found.recent),
     ];
-    segments.send(&origin, parts, || CiPageBody {
+    segments.send(&origin, &parts, || CiPageBody {
         ci,
         neighbours,
         composition,
@@ -192,7 +192,7 @@ pub(crate) async fn traversal(segments: Segments, RawQuery(query): RawQuery) -> 
         .as_ref()
         .ok_or_else(|| Problem::no_ci(Some(&origin)))?;
     let parts = std::iter::once(Part::of(graph)).chain(found.details.iter().map(Part::of));
-    segments.send(&origin, parts.collect(), || TraversalBody {
+    segments.send(&origin, &parts.collect::<Vec<_>>(), || TraversalBody {
         graph,
         items: found.details.iter().map(|ci| &**ci).collect(),
     })

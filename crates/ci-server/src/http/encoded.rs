@@ -167,8 +167,8 @@ fn weight(path: &str, body: &Arc<(Vec<Known>, Encoded)>) -> u32 {
 mod tests {
     use super::*;
 
-    fn get(bodies: &Bodies, parts: Vec<Part>, body: &str) -> String {
-        let encoded = bodies.get("/a", &parts, || body).unwrap();
+    fn get(bodies: &Bodies, parts: &[Part], body: &str) -> String {
+        let encoded = bodies.get("/a", parts, || body).unwrap();
         String::from_utf8(encoded.bytes.to_vec()).unwrap()
     }
 
@@ -176,23 +176,23 @@ mod tests {
     fn a_body_is_sent_again_for_the_same_values_alone() {
         let bodies = Bodies::new(1 << 20);
         let (one, two) = (Arc::new(1), Arc::new(1));
-        assert_eq!(get(&bodies, vec![Part::of(&one)], "first"), "\"first\"");
-        assert_eq!(get(&bodies, vec![Part::of(&one)], "not encoded"), "\"first\"");
+        assert_eq!(get(&bodies, &[Part::of(&one)], "first"), "\"first\"");
+        assert_eq!(get(&bodies, &[Part::of(&one)], "not encoded"), "\"first\"");
         // Equal, but another value: it may have been loaded since.
-        assert_eq!(get(&bodies, vec![Part::of(&two)], "second"), "\"second\"");
-        assert_eq!(get(&bodies, vec![Part::of(&one)], "third"), "\"third\"");
-        let parts = vec![Part::of(&one), Part::Number(Some(1))];
-        assert_eq!(get(&bodies, parts.clone(), "fourth"), "\"fourth\"");
-        assert_eq!(get(&bodies, parts, "not encoded"), "\"fourth\"");
-        let parts = vec![Part::of(&one), Part::Number(Some(2))];
-        assert_eq!(get(&bodies, parts, "fifth"), "\"fifth\"");
+        assert_eq!(get(&bodies, &[Part::of(&two)], "second"), "\"second\"");
+        assert_eq!(get(&bodies, &[Part::of(&one)], "third"), "\"third\"");
+        let parts = [Part::of(&one), Part::Number(Some(1))];
+        assert_eq!(get(&bodies, &parts, "fourth"), "\"fourth\"");
+        assert_eq!(get(&bodies, &parts, "not encoded"), "\"fourth\"");
+        let parts = [Part::of(&one), Part::Number(Some(2))];
+        assert_eq!(get(&bodies, &parts, "fifth"), "\"fifth\"");
     }
 
     #[test]
     fn without_room_everything_is_encoded() {
         let (bodies, one) = (Bodies::new(0), Arc::new(1));
-        assert_eq!(get(&bodies, vec![Part::of(&one)], "first"), "\"first\"");
-        assert_eq!(get(&bodies, vec![Part::of(&one)], "second"), "\"second\"");
+        assert_eq!(get(&bodies, &[Part::of(&one)], "first"), "\"first\"");
+        assert_eq!(get(&bodies, &[Part::of(&one)], "second"), "\"second\"");
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Segments {
     pub(crate) fn send<B: Serialize>(
         &self,
         origin: &Origin,
-        parts: Vec<Part>,
+        parts: &[Part],
         body: impl FnOnce() -> B,
     ) -> Result<Response, Problem> {
         let path = self.uri.path_and_query().map_or("", PathAndQuery::as_str);
@@ -53,7 +53,7 @@ impl Segments {
             // Of values that the cache does not have, so nobody will answer with them again.
             Encoded::new(&body())
         } else {
-            self.bodies.get(path, &parts, body)
+            self.bodies.get(path, parts, body)
         };
         let encoded = encoded.map_err(|error| unencodable(&error))?;
         Ok(answer::send(encoded, origin, &self.held))

@@ -57,7 +57,7 @@ pub(crate) async fn expand(segments: Segments, RawQuery(query): RawQuery) -> Res
     let answer = view.expand(&asked(&segments, &params)?).await?;
     let origin = Origin::of(&answer);
     let graph = answer.value.ok_or_else(|| Problem::no_ci(Some(&origin)))?;
-    segments.send(&origin, vec![Part::of(&graph)], || &*graph)
+    segments.send(&origin, &[Part::of(&graph)], || &*graph)
 }
 
 /// Reads the expansion that is asked for.
@@ -128,5 +128,5 @@ pub(crate) async fn path(segments: Segments, RawQuery(query): RawQuery) -> Resul
     let answer = view.path(&path.build()?).await?;
     let origin = Origin::of(&answer);
     let found = answer.value.ok_or_else(|| Problem::no_ci(Some(&origin)))?;
-    segments.send(&origin, vec![Part::of(&found)], || RouteBody::from(&*found))
+    segments.send(&origin, &[Part::of(&found)], || RouteBody::from(&*found))
 }

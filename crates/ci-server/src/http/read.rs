@@ -91,7 +91,7 @@ pub(crate) async fn search(segments: Segments, RawQuery(query): RawQuery) -> Res
     }
     let found = search::find(&view, &wanted.request(search)?).await?;
     let origin = Origin::of_found(&found);
-    segments.send(&origin, found.parts(), || SearchBody::from(&found))
+    segments.send(&origin, &found.parts(), || SearchBody::from(&found))
 }
 
 /// Lists CIs page by page, newest or last changed first, with their total.
@@ -127,7 +127,7 @@ pub(crate) async fn list(segments: Segments, RawQuery(query): RawQuery) -> Resul
         list = list.limit(limit);
     }
     let answer = view.list(&list.build()?).await?;
-    segments.send(&Origin::of(&answer), vec![Part::of(&answer.value)], || {
+    segments.send(&Origin::of(&answer), &[Part::of(&answer.value)], || {
         &*answer.value
     })
 }
@@ -154,7 +154,7 @@ pub(crate) async fn get(segments: Segments, RawQuery(query): RawQuery) -> Result
     let answer = view.get(&get).await?;
     let origin = Origin::of(&answer);
     let ci = answer.value.ok_or_else(|| Problem::no_ci(Some(&origin)))?;
-    segments.send(&origin, vec![Part::of(&ci)], || &*ci)
+    segments.send(&origin, &[Part::of(&ci)], || &*ci)
 }
 
 /// Which CIs to get at once.
@@ -254,6 +254,6 @@ pub(crate) async fn aggregate(segments: Segments, RawQuery(query): RawQuery) -> 
         aggregate = aggregate.limit(limit);
     }
     let answer = view.aggregate(&aggregate.build()?).await?;
-    let parts = vec![Part::of(&answer.value)];
-    segments.send(&Origin::of(&answer), parts, || GroupsBody::from(&*answer.value))
+    let parts = [Part::of(&answer.value)];
+    segments.send(&Origin::of(&answer), &parts, || GroupsBody::from(&*answer.value))
 }
