@@ -33,15 +33,14 @@ impl Told {
 
 /// Runs an operation inside its span and records how it ended.
 ///
-/// The clock is read only when somebody listens: reading it twice would cost more than the hit that it measures. For the same reason the span is one
-/// of the level debug: a service that logs at the level info would pay more for the spans of its hits than for the hits.
+/// The clock is read only when somebody listens: reading it twice would cost more than the hit that it measures.
 pub(crate) async fn observed<T>(
     operation: &'static str,
     tenant: &TenantId,
     work: impl Future<Output = Result<T>>,
     told: impl FnOnce(&T) -> Told,
 ) -> Result<T> {
-    let span = tracing::debug_span!(
+    let span = tracing::info_span!(
         "ci_cache",
         operation,
         tenant = tenant.as_str(),
