@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
-
 use crate::packages::{self, Package};
 
 /// Where tests find the program.
@@ -29,15 +27,5 @@ pub(crate) fn find_or_install() -> anyhow::Result<PathBuf> {
         Some(named) => Some(named.into()),
         None => NAMES.iter().find_map(|name| packages::on_path(name)),
     };
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    if packages::may_install() {
-        packages::install(&PACKAGE)?;
-        return find().context("apt-get brought no Chromium");
-    }
-    bail!(
-        "no Chromium on this machine; run this first:\n    {}",
-        PACKAGE.advice()
-    )
+    packages::find_or_install(&PACKAGE, find)
 }

@@ -11,6 +11,7 @@ mod bench_engine;
 mod check;
 mod chromium;
 mod counts;
+mod curl;
 mod demo;
 mod doc;
 mod fuzz;

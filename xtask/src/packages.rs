@@ -76,6 +76,25 @@ impl Manager {
     }
 }
 
+/// Finds a program, installing it when it is missing and this machine allows it.
+pub(crate) fn find_or_install(
+    package: &Package,
+    find: impl Fn() -> Option<PathBuf>,
+) -> anyhow::Result<PathBuf> {
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    if may_install() {
+        install(package)?;
+        return find().with_context(|| format!("apt-get did not bring {}", package.what));
+    }
+    bail!(
+        "{} is not on this machine; run this first:\n    {}",
+        package.what,
+        package.advice()
+    )
+}
+
 /// The full path of a program on the PATH.
 pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
-
 use crate::packages::{self, Package};
 
 /// Where tests find the program.
@@ -26,15 +24,5 @@ pub(crate) fn find_or_install() -> anyhow::Result<PathBuf> {
         Some(named) => Some(named.into()),
         None => packages::on_path("promtool"),
     };
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    if packages::may_install() {
-        packages::install(&PACKAGE)?;
-        return find().context("apt-get brought no promtool");
-    }
-    bail!(
-        "no promtool on this machine; run this first:\n    {}",
-        PACKAGE.advice()
-    )
+    packages::find_or_install(&PACKAGE, find)
 }

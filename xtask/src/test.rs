@@ -10,7 +10,7 @@ use anyhow::{bail, ensure};
 use crate::check::{self, Tool};
 use crate::counts::Counts;
 use crate::postgres::{self, Server};
-use crate::{chromium, process, promtool, tidy};
+use crate::{chromium, curl, process, promtool, tidy};
 
 /// What `--long` tells the tests: ours look for the first variable, property tests without a number of their own obey the
 /// second.
@@ -154,6 +154,7 @@ impl Run<'_> {
 
     fn tests(&mut self) -> anyhow::Result<()> {
         let promtool = promtool::find_or_install()?;
+        curl::find_or_install()?;
         let chromium = chromium::find_or_install()?;
         let server = Server::start()?;
         println!("private PostgreSQL {} at {}", server.major(), server.url());
