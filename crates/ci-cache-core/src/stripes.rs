@@ -187,22 +187,15 @@ mod owner {
     }
 }
 
-/// Which stripe a thread owns under shuttle: threads of one schedule are numbered as they come.
+/// Which stripe a thread owns under shuttle: its number in the schedule.
+///
+/// Not a counter behind shuttle's `lazy_static`: shuttle runs the threads of a model on one thread of the system, so while a model's
+/// leader unwinds, a thread that initialises the counter releases its lock "panicking", and poisons it for all.
 #[cfg(shuttle)]
 mod owner {
-    use shuttle::sync::atomic::{AtomicUsize, Ordering};
-
-    shuttle::lazy_static! {
-        static ref NEXT: AtomicUsize = AtomicUsize::new(0);
-    }
-
-    shuttle::thread_local! {
-        static INDEX: usize = NEXT.fetch_add(1, Ordering::AcqRel);
-    }
-
     /// Gives the calling thread's index.
     pub(super) fn index() -> usize {
-        INDEX.with(|index| *index)
+        shuttle::current::me().into()
     }
 }
 
