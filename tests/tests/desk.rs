@@ -64,7 +64,7 @@ async fn a_dashboard_takes_one_statement_cold_and_none_warm() {
             .collect();
         critical.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.ci_code.cmp(&other.ci_code)));
         critical.truncate(10);
-        assert!(cold.critical.iter().eq(critical.into_iter().map(|(_, ci)| ci)));
+        assert!(cold.critical().eq(critical.into_iter().map(|(_, ci)| ci)));
         let (warm, statements) = counted(&runner, tenant.dashboard()).await;
         let warm = warm.unwrap();
         assert_eq!((statements, warm.source), (0, Source::Hit));

@@ -572,3 +572,26 @@ async fn answers_expire_by_their_kind() {
         .unwrap_err();
     assert!(matches!(refused, Error::Config { .. }), "{refused}");
 }
+
+#[tokio::test]
+async fn a_question_takes_little_room_while_it_is_asked() {
+    // What waits for the database is boxed: each of these is moved several times before it is polled, hit or not.
+    on_both(async |fixture| {
+        let (runner, tenant, _) = observed(fixture).await;
+        let get = Get::new(code("srv-01"));
+        let search = words(&["erp"]);
+        let list = List::builder().build().unwrap();
+        let sizes = [
+            ("get", size_of_val(&tenant.get(&get))),
+            ("search", size_of_val(&tenant.search(&search))),
+            ("list", size_of_val(&tenant.list(&list))),
+            ("dashboard", size_of_val(&tenant.dashboard())),
+            ("page of a CI", size_of_val(&tenant.ci_page(code("srv-01")))),
+        ];
+        for (what, bytes) in sizes {
+            assert!(bytes <= 1_024, "{what}: {bytes} bytes");
+        }
+        runner.close().await;
+    })
+    .await;
+}

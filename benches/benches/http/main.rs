@@ -108,10 +108,19 @@ impl Side {
     }
 }
 
+/// Tells whether a question is to be asked: those that the command line names, or all.
+fn is_chosen(name: &str) -> bool {
+    let mut named = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .peekable();
+    named.peek().is_none() || named.any(|argument| argument == name)
+}
+
 fn compare(runtime: &tokio::runtime::Runtime, loaded: &Loaded, code: &str) {
     let folder = tempfile::tempdir().unwrap();
     let (ours, token) = runtime.block_on(service(loaded, folder.path()));
-    for (name, path) in questions(code) {
+    for (name, path) in questions(code).into_iter().filter(|(name, _)| is_chosen(name)) {
         let asked = Load::new(ours, &path, Some(&token));
         asked.once();
         let answer = asked.once();

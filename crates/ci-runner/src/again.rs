@@ -69,7 +69,7 @@ impl Runner {
             }
             asked.left -= 1;
             self.inner().cache.invalidate(&Key::new(&tenant, &question));
-            match self.tenant(tenant).uncounted(question).await {
+            match self.tenant(tenant).uncounted(&question).await {
                 Ok(_) => {
                     in_a_row = 0;
                     asked.loaded += 1;

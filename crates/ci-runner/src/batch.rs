@@ -131,14 +131,14 @@ impl Tenant {
             Outcome::Fallback { value, .. } => {
                 Ok(self.inner().hit(mark, &value, Duration::ZERO).coalesced().stale())
             }
-            _ => self.uncounted(Question::Get(get.clone())).await,
+            _ => self.uncounted(&Question::Get(get.clone())).await,
         }
     }
 
     /// All of them past the cache, in one statement.
     async fn batch_past(&self, gets: &[Get]) -> Result<Vec<CiAnswer>> {
-        let questions = gets.iter().cloned().map(Question::Get).collect();
-        let page = self.page_past(questions).await?;
+        let questions: Vec<Question> = gets.iter().cloned().map(Question::Get).collect();
+        let page = self.page_past(&questions).await?;
         let answers = page.answers.into_iter().map(|reply| {
             let Cached::Ci(ci) = reply else {
                 return Err(Error::WrongKind);

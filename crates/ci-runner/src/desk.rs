@@ -1,7 +1,7 @@
 //! Whole operations of an operations desk: a dashboard and a CI's page (a traversal is in `traverse.rs`). Each is true at one state of the
 //! database, takes one or two statements when nothing is cached and none when all of it is.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ci_model::{
@@ -34,8 +34,8 @@ pub struct Dashboard {
     pub by_location: Arc<Groups>,
     /// and of each owner.
     pub by_owner: Arc<Groups>,
-    /// The first 10 CIs of criticality 5, then 4, by code.
-    pub critical: Vec<CiSummary>,
+    /// The first 10 CIs of criticality 5, and those of 4, by code.
+    pub most_critical: [Arc<[CiSummary]>; 2],
     /// The 10 CIs that were changed last, the latest first.
     pub recent: Arc<ListPage>,
     /// From memory, or from the database.
@@ -68,6 +68,16 @@ pub struct CiPage {
     pub lag: Option<Duration>,
 }
 
+impl Dashboard {
+    /// The first 10 CIs of criticality 5, then 4, by code.
+    pub fn critical(&self) -> impl Iterator<Item = &CiSummary> {
+        self.most_critical
+            .iter()
+            .flat_map(|rows| rows.iter())
+            .take(SHOWN as usize)
+    }
+}
+
 impl Tenant {
     /// Counts by type, status, location and owner, the most critical CIs and those that were changed last.
     ///
@@ -79,21 +89,14 @@ impl Tenant {
     pub async fn dashboard(&self) -> Result<Dashboard> {
         let told = |dashboard: &Dashboard| Told {
             hit: Some(dashboard.source.is_hit()),
-            rows: dashboard.critical.len() + dashboard.recent.items.len(),
+            rows: dashboard.critical().count() + dashboard.recent.items.len(),
         };
         observed("dashboard", self.id(), self.dashboard_of(), told).await
     }
 
     async fn dashboard_of(&self) -> Result<Dashboard> {
-        let mut questions = vec![Aggregate::builder().build()?.into()];
-        for field in COUNTED {
-            questions.push(Aggregate::builder().group_by(field).build()?.into());
-        }
-        for criticality in CRITICAL {
-            let filter = Filter::new("criticality", "=", &[criticality])?;
-            questions.push(Search::builder().filter(filter).limit(SHOWN).build()?.into());
-        }
-        questions.push(latest()?);
+        static QUESTIONS: LazyLock<Result<Vec<Question>>> = LazyLock::new(dashboard_questions);
+        let questions = QUESTIONS.as_ref().map_err(Error::clone)?;
         let mut page = self.page_of(questions).await?;
         let mut answers = std::mem::take(&mut page.answers).into_iter();
         let mut groups = || match answers.next() {
@@ -102,21 +105,18 @@ impl Tenant {
         };
         let total = groups()?.items.first().ok_or(Error::WrongKind)?.count;
         let (by_type, by_status, by_location, by_owner) = (groups()?, groups()?, groups()?, groups()?);
-        let mut critical: Vec<CiSummary> = Vec::new();
-        for _ in CRITICAL {
-            let Some(Reply::Rows(rows)) = answers.next() else {
-                return Err(Error::WrongKind);
-            };
-            let room = (SHOWN as usize).saturating_sub(critical.len());
-            critical.extend(rows.iter().take(room).cloned());
-        }
+        let mut rows = || match answers.next() {
+            Some(Reply::Rows(rows)) => Ok(rows),
+            _ => Err(Error::WrongKind),
+        };
+        let most_critical = [rows()?, rows()?];
         Ok(Dashboard {
             total,
             by_type,
             by_status,
             by_location,
             by_owner,
-            critical,
+            most_critical,
             recent: list(answers.next())?,
             source: page.source,
             as_of: page.as_of,
@@ -145,7 +145,7 @@ impl Tenant {
             questions.push(Expand::builder(ci.clone(), view).build()?.into());
         }
         questions.push(latest()?);
-        let mut page = self.page_of(questions).await?;
+        let mut page = self.page_of(&questions).await?;
         let mut answers = std::mem::take(&mut page.answers).into_iter();
         let Some(Reply::Ci(detail)) = answers.next() else {
             return Err(Error::WrongKind);
@@ -166,6 +166,20 @@ impl Tenant {
             lag: page.lag,
         })
     }
+}
+
+/// What a dashboard asks: the same for everybody, so it is worked out once.
+fn dashboard_questions() -> Result<Vec<Question>> {
+    let mut questions = vec![Aggregate::builder().build()?.into()];
+    for field in COUNTED {
+        questions.push(Aggregate::builder().group_by(field).build()?.into());
+    }
+    for criticality in CRITICAL {
+        let filter = Filter::new("criticality", "=", &[criticality])?;
+        questions.push(Search::builder().filter(filter).limit(SHOWN).build()?.into());
+    }
+    questions.push(latest()?);
+    Ok(questions)
 }
 
 /// The question for what was changed last.

@@ -2,6 +2,9 @@
 //!
 //! The mark is read before the look-up, because the feed drops entries before it raises the mark: whoever reads a mark
 //! finds nothing afterwards that a change below it touches (see [`Coherent::mark`](ci_cache_core::coherence::Coherent::mark)).
+//!
+//! What only a miss does is boxed: a future is moved several times before it is polled, and one of a hit that has room for a miss as well
+//! takes longer to move than to answer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,7 +29,7 @@ const TRIES: usize = 4;
 
 impl Tenant {
     /// Answers a question at this view's level: from the cache, from a load that is under way, or by loading.
-    pub(crate) async fn answer(&self, question: Question) -> Result<Answer<Cached>> {
+    pub(crate) async fn answer(&self, question: &Question) -> Result<Answer<Cached>> {
         let (kind, measured) = (question.kind(), latency::sampled());
         let answer = self.uncounted(question).await;
         if let (Some(began), Ok(answer)) = (measured, &answer) {
@@ -37,39 +40,33 @@ impl Tenant {
     }
 
     /// The same for a question that its caller counts.
-    pub(crate) async fn uncounted(&self, question: Question) -> Result<Answer<Cached>> {
-        let key = Key::new(self.id(), &question);
+    pub(crate) async fn uncounted(&self, question: &Question) -> Result<Answer<Cached>> {
+        let key = Key::new(self.id(), question);
         let inner = self.inner();
         inner.follow.ask(inner.cache.now());
         if self.bypasses(question.kind()) {
-            let passed = load_past(inner, self.id(), Arc::new(question), None).await?;
+            let passed = Box::pin(load_past(inner, self.id(), Arc::new(question.clone()), None)).await?;
             return Ok(inner.passed(&passed, Source::Bypass));
         }
         for _ in 0..TRIES {
             let Some(mark) = inner.footing(self.level()).await else {
                 break;
             };
-            match inner.cache.lookup(self.id(), &key, &question) {
+            match inner.cache.lookup(self.id(), &key, question) {
                 Lookup::Hit(found) => {
                     let age = inner.cache.age(&found);
                     return Ok(inner.hit(&mark, &found.value, age));
                 }
                 Lookup::Stale(found, leader) => {
                     if let Some(leader) = leader {
-                        load_behind(inner, self.id(), question, leader);
+                        load_behind(inner, self.id(), question.clone(), leader);
                     }
                     let age = inner.cache.age(&found);
                     return Ok(inner.hit(&mark, &found.value, age).stale());
                 }
                 Lookup::Lead(leader) => {
                     let begun = inner.cache.now();
-                    let got = match question {
-                        Question::Get(get) => gather::load(inner, self.id(), get, leader).await?,
-                        Question::Expand(expand) if inner.prime => {
-                            traverse::load_primed(inner, self.id(), expand, leader).await?
-                        }
-                        question => load_in_task(inner, self.id(), question, leader).await?,
-                    };
+                    let got = Box::pin(inner.lead(self.id(), question.clone(), leader)).await?;
                     return Ok(inner.got(&mark, &got, begun));
                 }
                 Lookup::Wait(waiter) => match waiter.await {
@@ -88,14 +85,14 @@ impl Tenant {
                 },
             }
         }
-        self.answer_past(&key, question).await
+        Box::pin(self.answer_past(&key, question)).await
     }
 
     /// Answers from the database, sharing loads with whoever can use the same.
-    async fn answer_past(&self, key: &Key, question: Question) -> Result<Answer<Cached>> {
+    async fn answer_past(&self, key: &Key, question: &Question) -> Result<Answer<Cached>> {
         let inner = self.inner();
         inner.through.add();
-        let question = Arc::new(question);
+        let question = Arc::new(question.clone());
         let (asked, written) = (inner.cache.now(), inner.follow.written());
         match inner.through.join(key) {
             Lookup::Lead(leader) => {
@@ -139,6 +136,17 @@ fn serves(level: &Level, passed: &Passed, (asked, written): (Tick, Tick)) -> boo
 }
 
 impl Inner {
+    /// Loads for all who wait.
+    async fn lead(self: &Arc<Self>, tenant: &TenantId, question: Question, leader: Lead) -> Result<Got> {
+        match question {
+            Question::Get(get) => gather::load(self, tenant, get, leader).await,
+            Question::Expand(expand) if self.prime => {
+                traverse::load_primed(self, tenant, expand, leader).await
+            }
+            question => load_in_task(self, tenant, question, leader).await,
+        }
+    }
+
     /// The mark that hits may be served by at a level; none when memory cannot keep the promise.
     ///
     /// Waits for one poll of the feed where that may help: a poll costs less than most loads, and is shared.
@@ -146,7 +154,7 @@ impl Inner {
         if let Some(mark) = self.cache.mark().filter(|mark| self.suffices(level, mark)) {
             return Some(mark);
         }
-        if !self.follow.has_feed() || !self.follow.polls.fresh(self.follow.pace.patience).await {
+        if !self.follow.has_feed() || !Box::pin(self.follow.polls.fresh(self.follow.pace.patience)).await {
             return None;
         }
         // That poll began after the call: all that was acknowledged before is in its mark, whatever the level.

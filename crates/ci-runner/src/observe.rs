@@ -1,9 +1,13 @@
 //! One span per operation: tenant, operation, whether the cache answered, rows and duration.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use ci_model::TenantId;
+use pin_project_lite::pin_project;
 use tracing::field::Empty;
+use tracing::instrument::Instrumented;
 use tracing::{Instrument, Span};
 
 use crate::Result;
@@ -31,15 +35,30 @@ impl Told {
     }
 }
 
+pin_project! {
+    /// An operation inside its span, which records how it ended.
+    ///
+    /// A future of its own, not an `async fn`: that would keep room for the operation twice, where it comes and where it is polled.
+    pub(crate) struct Observed<F, G> {
+        #[pin]
+        work: Instrumented<F>,
+        // Read only when somebody listens: reading the clock twice would cost more than the hit that it measures.
+        began: Option<Instant>,
+        told: Option<G>,
+    }
+}
+
 /// Runs an operation inside its span and records how it ended.
-///
-/// The clock is read only when somebody listens: reading it twice would cost more than the hit that it measures.
-pub(crate) async fn observed<T>(
+pub(crate) fn observed<T, F, G>(
     operation: &'static str,
     tenant: &TenantId,
-    work: impl Future<Output = Result<T>>,
-    told: impl FnOnce(&T) -> Told,
-) -> Result<T> {
+    work: F,
+    told: G,
+) -> Observed<F, G>
+where
+    F: Future<Output = Result<T>>,
+    G: FnOnce(&T) -> Told,
+{
     let span = tracing::info_span!(
         "ci_cache",
         operation,
@@ -49,19 +68,36 @@ pub(crate) async fn observed<T>(
         duration_us = Empty,
         error = Empty,
     );
-    let began = (!span.is_disabled()).then(Instant::now);
-    let outcome = work.instrument(span.clone()).await;
-    if let Some(began) = began {
-        match &outcome {
-            Ok(value) => record(&span, &told(value)),
-            Err(error) => {
-                span.record("error", error.to_string());
-            }
-        }
-        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        span.record("duration_us", micros);
+    Observed {
+        began: (!span.is_disabled()).then(Instant::now),
+        work: work.instrument(span),
+        told: Some(told),
     }
-    outcome
+}
+
+impl<T, F, G> Future for Observed<F, G>
+where
+    F: Future<Output = Result<T>>,
+    G: FnOnce(&T) -> Told,
+{
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        let mut this = self.project();
+        let outcome = ready!(this.work.as_mut().poll(context));
+        if let (Some(began), Some(told)) = (*this.began, this.told.take()) {
+            let span = this.work.span();
+            match &outcome {
+                Ok(value) => record(span, &told(value)),
+                Err(error) => {
+                    span.record("error", error.to_string());
+                }
+            }
+            let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            span.record("duration_us", micros);
+        }
+        Poll::Ready(outcome)
+    }
 }
 
 fn record(span: &Span, told: &Told) {

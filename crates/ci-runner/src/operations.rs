@@ -100,7 +100,7 @@ impl Tenant {
     ) -> Result<Answer<T>> {
         let kind = question.kind().as_str();
         let told = |answer: &Answer<Cached>| Told::answer(answer, answer.value.rows());
-        let answer = observed(kind, self.id(), self.answer(question), told).await?;
+        let answer = observed(kind, self.id(), self.answer(&question), told).await?;
         answer.filter_map(take).ok_or(Error::WrongKind)
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ci_cache_core::coherence::{Loaded, Mark};
-use ci_cache_core::{Lookup, Outcome};
-use ci_model::{Key, Question, QuestionKind, TenantId, Token, Version};
+use ci_cache_core::{Lookup, Outcome, Tick};
+use ci_model::{Key, Question, TenantId, Token, Version};
 use tracing::Instrument;
 
 use crate::answer::{Source, Traced};
@@ -51,34 +51,47 @@ impl Tenant {
             hit: Some(page.source.is_hit()),
             rows: page.answers.len(),
         };
-        observed("page", self.id(), self.page_of(questions), told).await
+        observed("page", self.id(), self.page_of(&questions), told).await
     }
 
-    pub(crate) async fn page_of(&self, questions: Vec<Question>) -> Result<Page> {
+    pub(crate) async fn page_of(&self, questions: &[Question]) -> Result<Page> {
         bounded("questions of a page", questions.len())?;
-        let kinds: Vec<QuestionKind> = questions.iter().map(Question::kind).collect();
         let page = self.uncounted_page(questions).await;
         let ended = page.as_ref().map_or(Ended::Error, |page| page.source.into());
-        kinds.into_iter().for_each(|kind| self.count(kind, ended, 1));
+        questions
+            .iter()
+            .for_each(|question| self.count(question.kind(), ended, 1));
         page
     }
 
     /// The same for questions that their caller counts.
-    pub(crate) async fn uncounted_page(&self, questions: Vec<Question>) -> Result<Page> {
+    pub(crate) async fn uncounted_page(&self, questions: &[Question]) -> Result<Page> {
         let inner = self.inner();
         inner.follow.ask(inner.cache.now());
-        if self.bypass_any(&questions) {
-            return self.page_past(questions).await;
+        if self.bypass_any(questions) {
+            return Box::pin(self.page_past(questions)).await;
         }
         let Some(mark) = inner.footing(self.level()).await else {
-            return self.page_past(questions).await;
+            return Box::pin(self.page_past(questions)).await;
         };
         let begun = inner.cache.now();
-        let looked = inner.look_up_all(&mark, self.id(), &questions);
+        let looked = inner.look_up_all(&mark, self.id(), questions);
         if looked.is_whole {
             let lag = inner.follow.has_feed().then(|| inner.lag(&mark));
             return Ok(page_at(&mark, &looked.hits, Source::Hit, lag));
         }
+        Box::pin(self.completed(questions, looked, &mark, begun)).await
+    }
+
+    /// The rest of [`uncounted_page`](Self::uncounted_page), when something is missing.
+    async fn completed(
+        &self,
+        questions: &[Question],
+        looked: Looked,
+        mark: &Mark<Version>,
+        begun: Tick,
+    ) -> Result<Page> {
+        let inner = self.inner();
         let alone = looked.leads.len() == questions.len();
         if !alone && !inner.follow.has_feed() {
             // Nothing tells whether what is there and what would be loaded are of one state.
@@ -92,7 +105,7 @@ impl Tenant {
             (true, true) => Source::Hit,
         };
         let places: Vec<usize> = looked.leads.iter().map(|(at, _)| *at).collect();
-        let loaded = load_leads(inner, self.id(), &questions, looked.leads).await?;
+        let loaded = load_leads(inner, self.id(), questions, looked.leads).await?;
         let mut fresh: Vec<Option<Entry>> = vec![None; questions.len()];
         for (at, entry) in looked.hits {
             fresh[at] = Some(entry);
@@ -110,7 +123,7 @@ impl Tenant {
         }
         let fresh: Vec<Entry> = match fresh.iter().cloned().collect::<Option<Vec<Entry>>>() {
             Some(all)
-                if is_one_state(&all) && (alone || all.iter().all(|entry| entry.is_as_new_as(&mark))) =>
+                if is_one_state(&all) && (alone || all.iter().all(|entry| entry.is_as_new_as(mark))) =>
             {
                 let (epoch, version) = (all[0].epoch(), all[0].version());
                 return Ok(Page {
@@ -134,7 +147,7 @@ impl Tenant {
         // that began with this call includes all that any level asks for.
         let level = own.map_or_else(|| self.level().clone(), Level::AtLeast);
         if let Some(mark) = inner.footing_beyond(&level, &tokens).await {
-            let looked = inner.look_up_all(&mark, self.id(), &questions);
+            let looked = inner.look_up_all(&mark, self.id(), questions);
             if looked.is_whole {
                 let lag = Some(inner.lag(&mark));
                 return Ok(page_at(&mark, &looked.hits, source, lag));
@@ -144,9 +157,9 @@ impl Tenant {
     }
 
     /// All questions of one snapshot, past the cache.
-    pub(crate) async fn page_past(&self, questions: Vec<Question>) -> Result<Page> {
-        let bypass = self.bypass_any(&questions);
-        load_page(self.inner(), self.id(), questions, bypass).await
+    pub(crate) async fn page_past(&self, questions: &[Question]) -> Result<Page> {
+        let bypass = self.bypass_any(questions);
+        load_page(self.inner(), self.id(), questions.to_vec(), bypass).await
     }
 
     /// Tells whether a page goes past the cache: one question that does takes all with it, because they are answered at one state.

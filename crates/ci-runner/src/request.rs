@@ -7,7 +7,7 @@ use ci_model::{
     Aggregate, CiSummary, Cursor, Groups, Projection, Question, Row, Search, Selection, Token, limits,
 };
 
-use crate::search::recovered;
+use crate::search::{broadened, recovered};
 use crate::{Result, SearchMode, Source};
 
 /// A search, with the page to show, totals, facets and fields: for [`Tenant::search_with`](crate::Tenant::search_with).
@@ -106,9 +106,8 @@ impl SearchRequest {
     pub(crate) fn steps(&self) -> Result<Vec<(SearchMode, Search)>> {
         let mut steps = vec![(SearchMode::Strict, self.search.clone())];
         if self.fallback {
-            steps.extend(recovered(&self.search)?.map(|search| (SearchMode::Recovered, search)));
-            let broad = self.search.broadened();
-            steps.extend(broad.map(|search| (SearchMode::Broad, search)));
+            steps.extend(recovered(&self.search)?);
+            steps.extend(broadened(&self.search));
         }
         let Some(cursor) = &self.after else {
             return Ok(steps);

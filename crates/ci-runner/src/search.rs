@@ -30,8 +30,7 @@ impl Tenant {
     /// # Errors
     /// [`Error::Store`] when the database fails.
     pub async fn search_strict(&self, search: &Search) -> Result<Answer<SearchResult>> {
-        self.observed_search(self.step(search.clone(), SearchMode::Strict))
-            .await
+        self.observed_search(self.step(search, SearchMode::Strict)).await
     }
 
     /// Finds the CIs that a sentence is about: identifiers in it if there are any, otherwise its words.
@@ -47,12 +46,12 @@ impl Tenant {
         self.observed_search(self.ask_steps(text, limit)).await
     }
 
-    async fn observed_search(
+    fn observed_search(
         &self,
         steps: impl Future<Output = Result<Answer<SearchResult>>>,
-    ) -> Result<Answer<SearchResult>> {
+    ) -> impl Future<Output = Result<Answer<SearchResult>>> {
         let told = |answer: &Answer<SearchResult>| Told::answer(answer, answer.value.items.len());
-        observed(QuestionKind::Search.as_str(), self.id(), steps, told).await
+        observed(QuestionKind::Search.as_str(), self.id(), steps, told)
     }
 
     async fn ask_steps(&self, text: &str, limit: u32) -> Result<Answer<SearchResult>> {
@@ -72,49 +71,56 @@ impl Tenant {
             .exact_first(exact)
             .limit(limit)
             .build()?;
-        let broad = narrow.broadened().map(|broad| (SearchMode::Broad, broad));
-        self.first_found([(mode, narrow)].into_iter().chain(broad).collect())
-            .await
+        let broad = || Ok(broadened(&narrow).into_iter().collect());
+        self.first_found((mode, &narrow), broad).await
     }
 
     async fn search_steps(&self, search: &Search) -> Result<Answer<SearchResult>> {
-        let recovered = recovered(search)?.map(|search| (SearchMode::Recovered, search));
-        let broad = search.broadened().map(|broad| (SearchMode::Broad, broad));
-        let strict = [(SearchMode::Strict, search.clone())];
-        self.first_found(strict.into_iter().chain(recovered).chain(broad).collect())
-            .await
+        let fallback = || Ok(recovered(search)?.into_iter().chain(broadened(search)).collect());
+        self.first_found((SearchMode::Strict, search), fallback).await
     }
 
-    /// Asks one question after the other until something is found.
+    /// Asks one question, and if it finds nothing the others, one after the other, until something is found; what they are is not worked
+    /// out before they are needed.
     ///
     /// That a later step answers is itself an answer: the earlier ones found nothing, at the same state. Should the database have moved
     /// on in between, all of them are asked again at one state.
-    async fn first_found(&self, steps: Vec<(SearchMode, Search)>) -> Result<Answer<SearchResult>> {
-        let (mut answer, mut mixed): (Option<Answer<SearchResult>>, bool) = (None, false);
-        for (mode, search) in &steps {
-            let next = self.step(search.clone(), *mode).await?;
-            let next = match answer {
-                Some(before) => {
-                    mixed |= !self.at_one_state(&before, &next);
-                    combine(next, before)
-                }
-                None => next,
-            };
-            let found = !next.value.items.is_empty();
-            answer = Some(next);
-            if found {
+    async fn first_found(
+        &self,
+        (mode, search): (SearchMode, &Search),
+        others: impl FnOnce() -> Result<Vec<(SearchMode, Search)>>,
+    ) -> Result<Answer<SearchResult>> {
+        let answer = self.step(search, mode).await?;
+        if !answer.value.items.is_empty() {
+            return Ok(answer);
+        }
+        Box::pin(self.first_found_after(answer, (mode, search), others()?)).await
+    }
+
+    /// The rest of [`first_found`](Self::first_found), when the first question found nothing.
+    async fn first_found_after(
+        &self,
+        mut answer: Answer<SearchResult>,
+        (mode, search): (SearchMode, &Search),
+        others: Vec<(SearchMode, Search)>,
+    ) -> Result<Answer<SearchResult>> {
+        let mut mixed = false;
+        for (mode, search) in &others {
+            let next = self.step(search, *mode).await?;
+            mixed |= !self.at_one_state(&answer, &next);
+            answer = combine(next, answer);
+            if !answer.value.items.is_empty() {
                 break;
             }
         }
-        match answer {
-            Some(answer) if !mixed => Ok(answer),
-            before => {
-                let mut answer = self.first_found_at_once(steps).await?;
-                // It may find in memory what the steps before have just loaded.
-                answer.source = before.map_or(answer.source, |before| answer.source.farther(before.source));
-                Ok(answer)
-            }
+        if mixed {
+            let before = answer.source;
+            let steps = std::iter::once((mode, search.clone())).chain(others).collect();
+            answer = self.first_found_at_once(steps).await?;
+            // It may find in memory what the steps before have just loaded.
+            answer.source = answer.source.farther(before);
         }
+        Ok(answer)
     }
 
     /// Tells whether two answers are true at one state. Without a feed nobody can tell, and times to live bound what is wrong.
@@ -135,7 +141,7 @@ impl Tenant {
             .into_iter()
             .map(|(mode, search)| (mode, Question::Search(search)))
             .unzip();
-        let page = self.page_of(questions).await?;
+        let page = self.page_of(&questions).await?;
         let mut value: Option<SearchResult> = None;
         for (reply, mode) in page.answers.into_iter().zip(modes) {
             let Cached::Rows(items) = reply else {
@@ -161,8 +167,8 @@ impl Tenant {
     }
 
     /// One question, from the cache or loaded.
-    async fn step(&self, search: Search, mode: SearchMode) -> Result<Answer<SearchResult>> {
-        let answer = self.answer(Question::Search(search)).await?;
+    async fn step(&self, search: &Search, mode: SearchMode) -> Result<Answer<SearchResult>> {
+        let answer = self.answer(&Question::Search(search.clone())).await?;
         let Cached::Rows(items) = answer.value else {
             return Err(Error::WrongKind);
         };
@@ -180,7 +186,7 @@ impl Tenant {
 
 /// The question between strict and broad: for the identifiers among and inside the keywords, if there is any other
 /// keyword or text to leave out.
-pub(crate) fn recovered(search: &Search) -> Result<Option<Search>> {
+pub(crate) fn recovered(search: &Search) -> Result<Option<(SearchMode, Search)>> {
     if search.start().is_some() {
         return Ok(None);
     }
@@ -203,7 +209,12 @@ pub(crate) fn recovered(search: &Search) -> Result<Option<Search>> {
         .limit(search.limit())
         .include_deleted(search.selection().include_deleted())
         .build()?;
-    Ok(Some(question))
+    Ok(Some((SearchMode::Recovered, question)))
+}
+
+/// The last question: for any of the keywords or their parts, if there are several.
+pub(crate) fn broadened(search: &Search) -> Option<(SearchMode, Search)> {
+    Some((SearchMode::Broad, search.broadened()?))
 }
 
 /// The later step's answer, as far away, as old and as far behind as the worse of the two.

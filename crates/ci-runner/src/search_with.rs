@@ -43,13 +43,13 @@ impl Tenant {
     async fn requested(&self, request: &SearchRequest) -> Result<SearchPage> {
         let steps = request.steps()?;
         let mut asked = &steps[..1];
-        let page = self.page_of(questions(request, asked)?).await?;
+        let page = self.page_of(&questions(request, asked)?).await?;
         let mut source = page.source;
         let mut found = Found::read(request, asked, page)?;
         if found.page.items.is_empty() && steps.len() > 1 {
             // All steps at one state: that a later one answers is to say that the earlier ones find nothing.
             asked = &steps;
-            let page = self.uncounted_page(questions(request, asked)?).await?;
+            let page = self.uncounted_page(&questions(request, asked)?).await?;
             source = source.farther(page.source);
             found = Found::read(request, asked, page)?;
         }
@@ -78,7 +78,7 @@ impl Tenant {
     ) -> Result<Found> {
         let mut all = questions(request, steps)?;
         all.extend(found.gets().map(Question::Get));
-        let mut page = self.uncounted_page(all).await?;
+        let mut page = self.uncounted_page(&all).await?;
         let details = page
             .answers
             .split_off(page.answers.len() - found.page.items.len());

@@ -104,7 +104,7 @@ impl Tenant {
             source,
             as_of,
             lag,
-        } = self.uncounted_page(questions).await?;
+        } = self.uncounted_page(&questions).await?;
         let mut answers = answers.into_iter();
         let Some(Reply::Graph(now)) = answers.next() else {
             return Err(Error::WrongKind);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ci_model::{CiSummary, Cursor, Group, Projection, Row, SearchBuilder, Sort, Token};
+use ci_model::{CiSummary, Cursor, Group, Projection, Row, Search, SearchBuilder, Sort, Token};
 use ci_runner::{Facet, SearchMode, SearchPage, SearchRequest, Source, Tenant};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -64,11 +64,11 @@ impl Wanted {
 
 /// What was found.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct Found<'a> {
     pub(crate) items: Arc<[CiSummary]>,
     pub(crate) rows: Option<Vec<Row>>,
     pub(crate) mode: SearchMode,
-    pub(crate) next: Option<Cursor>,
+    next: Next<'a>,
     pub(crate) total: Option<u64>,
     pub(crate) facets: Vec<Facet>,
     pub(crate) source: Source,
@@ -77,7 +77,23 @@ pub(crate) struct Found {
     pub(crate) lag: Option<Duration>,
 }
 
-impl Found {
+/// The cursor of what comes after, which most answers are sent without asking for: their bytes are there already.
+#[derive(Debug)]
+enum Next<'a> {
+    Told(Option<Cursor>),
+    /// After the first rows of a search that found what it asked for.
+    Of(&'a Search),
+}
+
+impl Found<'_> {
+    /// The cursor of what comes after; none when there is no more than this.
+    pub(crate) fn next(&self) -> Option<Cursor> {
+        match &self.next {
+            Next::Told(next) => next.clone(),
+            Next::Of(search) => search.next_cursor(&self.items),
+        }
+    }
+
     /// What its JSON is made of, beside the request: `next` follows from the items and the mode. The fields of `rows` may be of CIs read beside
     /// the search, which change while its items stay as they are.
     pub(crate) fn parts(&self) -> Vec<Part> {
@@ -94,7 +110,7 @@ impl Found {
 }
 
 /// Asks. A search alone goes the short way, which knows how old its answer is; an answer of several parts has no one age.
-pub(crate) async fn find(view: &Tenant, request: &SearchRequest) -> ci_runner::Result<Found> {
+pub(crate) async fn find<'a>(view: &Tenant, request: &'a SearchRequest) -> ci_runner::Result<Found<'a>> {
     let Some((search, strict)) = request.alone() else {
         let SearchPage {
             items,
@@ -107,12 +123,12 @@ pub(crate) async fn find(view: &Tenant, request: &SearchRequest) -> ci_runner::R
             as_of,
             lag,
             ..
-        } = view.search_with(request).await?;
+        } = Box::pin(view.search_with(request)).await?;
         return Ok(Found {
             items,
             rows,
             mode,
-            next,
+            next: Next::Told(next),
             total,
             facets,
             source,
@@ -127,7 +143,10 @@ pub(crate) async fn find(view: &Tenant, request: &SearchRequest) -> ci_runner::R
         view.search(search).await?
     };
     Ok(Found {
-        next: request.next_cursor(answer.value.mode, &answer.value.items)?,
+        next: match answer.value.mode {
+            SearchMode::Strict => Next::Of(search),
+            mode => Next::Told(request.next_cursor(mode, &answer.value.items)?),
+        },
         items: answer.value.items,
         rows: None,
         mode: answer.value.mode,
@@ -183,8 +202,8 @@ pub(crate) struct FacetBody<'a> {
     truncated: bool,
 }
 
-impl<'a> From<&'a Found> for SearchBody<'a> {
-    fn from(found: &'a Found) -> Self {
+impl<'a> From<&'a Found<'_>> for SearchBody<'a> {
+    fn from(found: &'a Found<'_>) -> Self {
         let facets = found.facets.iter().map(|facet| FacetBody {
             field: &facet.field,
             items: &facet.groups.items,
@@ -196,7 +215,7 @@ impl<'a> From<&'a Found> for SearchBody<'a> {
                 None => Items::Whole(&found.items),
             },
             mode: found.mode,
-            next: found.next.as_ref().map(Cursor::to_string),
+            next: found.next().as_ref().map(Cursor::to_string),
             total: found.total,
             facets: facets.collect(),
         }

@@ -25,7 +25,7 @@ pub(crate) async fn reload(inner: Weak<Inner>, questions: Vec<(TenantId, Questio
             return;
         };
         left -= 1;
-        match Tenant::new(inner.clone(), tenant).uncounted(question).await {
+        match Tenant::new(inner.clone(), tenant).uncounted(&question).await {
             Ok(_) => inner.warm.reloaded(left),
             Err(error) => {
                 errors += 1;

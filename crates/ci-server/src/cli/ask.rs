@@ -117,7 +117,7 @@ pub(crate) async fn search(arguments: args::Search, output: &mut Output) -> Resu
         SearchMode::Broad => ", by any of the keywords: nothing has all of them",
     };
     let of = found.total.map_or(String::new(), |total| format!(" of {total}"));
-    let more = found.next.map_or(String::new(), |next| {
+    let more = found.next().map_or(String::new(), |next| {
         format!("; there may be more: --limit, or --cursor {next}")
     });
     output.line(format_args!("{}{of} found{how}{more}", found.items.len()))

@@ -39,7 +39,7 @@ impl Origin {
     }
 
     /// The origin of what a search found.
-    pub(crate) fn of_found(found: &Found) -> Self {
+    pub(crate) fn of_found(found: &Found<'_>) -> Self {
         Self {
             source: found.source,
             age: found.age,

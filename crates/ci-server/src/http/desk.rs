@@ -1,5 +1,7 @@
 //! Whole operations: a dashboard, a CI's page, a traversal. Each is true at one state.
 
+use std::sync::Arc;
+
 use axum::extract::RawQuery;
 use axum::response::Response;
 use ci_model::{CiDetail, CiRef, CiSummary, Graph};
@@ -30,7 +32,7 @@ pub(crate) struct DashboardBody<'a> {
     by_owner: GroupsBody<'a>,
     /// The first 10 CIs of criticality 5, then 4, by code.
     #[schema(value_type = Vec<CiSummary>)]
-    critical: &'a [CiSummary],
+    critical: Vec<&'a CiSummary>,
     /// The 10 CIs that were changed last, the latest first.
     #[schema(value_type = Vec<CiSummary>)]
     recent: &'a [CiSummary],
@@ -55,13 +57,15 @@ pub(crate) async fn dashboard(segments: Segments, RawQuery(query): RawQuery) -> 
     let params = Params::of_question(query.as_deref(), &[])?;
     let found = segments.view(&params)?.dashboard().await?;
     let origin = Origin::of_parts(found.source, found.as_of.clone(), found.lag);
+    let [high, next] = &found.most_critical;
     let parts = [
         Part::Number(Some(found.total)),
         Part::of(&found.by_type),
         Part::of(&found.by_status),
         Part::of(&found.by_location),
         Part::of(&found.by_owner),
-        Part::Few(found.critical.clone()),
+        Part::Rows(Arc::clone(high)),
+        Part::Rows(Arc::clone(next)),
         Part::of(&found.recent),
     ];
     segments.send(&origin, &parts, || DashboardBody {
@@ -70,7 +74,7 @@ pub(crate) async fn dashboard(segments: Segments, RawQuery(query): RawQuery) -> 
         by_status: GroupsBody::from(&*found.by_status),
         by_location: GroupsBody::from(&*found.by_location),
         by_owner: GroupsBody::from(&*found.by_owner),
-        critical: &found.critical,
+        critical: found.critical().collect(),
         recent: &found.recent.items,
     })
 }

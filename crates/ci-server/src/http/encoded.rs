@@ -23,9 +23,7 @@ pub(crate) enum Part {
     Rows(Arc<[CiSummary]>),
     /// A number that was taken out of such a value.
     Number(Option<u64>),
-    /// A few rows that were taken out of several, compared by what they say.
-    Few(Vec<CiSummary>),
-    /// Fields of rows that were read beside the answer, likewise.
+    /// Fields of rows that were read beside the answer, compared by what they say.
     Fields(Vec<Row>),
 }
 
@@ -43,7 +41,6 @@ enum Known {
     Shared(Weak<dyn Any + Send + Sync>),
     Rows(Weak<[CiSummary]>),
     Number(Option<u64>),
-    Few(Vec<CiSummary>),
     Fields(Vec<Row>),
 }
 
@@ -53,7 +50,6 @@ impl From<&Part> for Known {
             Part::Shared(value) => Self::Shared(Arc::downgrade(value)),
             Part::Rows(rows) => Self::Rows(Arc::downgrade(rows)),
             Part::Number(number) => Self::Number(*number),
-            Part::Few(rows) => Self::Few(rows.clone()),
             Part::Fields(rows) => Self::Fields(rows.clone()),
         }
     }
@@ -66,7 +62,6 @@ impl Known {
             (Self::Shared(one), Part::Shared(two)) => std::ptr::addr_eq(one.as_ptr(), Arc::as_ptr(two)),
             (Self::Rows(one), Part::Rows(two)) => std::ptr::addr_eq(one.as_ptr(), Arc::as_ptr(two)),
             (Self::Number(one), Part::Number(two)) => one == two,
-            (Self::Few(one), Part::Few(two)) => one == two,
             (Self::Fields(one), Part::Fields(two)) => one == two,
             _ => false,
         }
@@ -155,7 +150,6 @@ fn weight(path: &str, body: &Arc<(Vec<Known>, Encoded)>) -> u32 {
         Known::Shared(_) => 256,
         Known::Rows(rows) => rows.upgrade().map_or(0, |rows| size_of_val(&*rows)),
         Known::Number(_) => 0,
-        Known::Few(rows) => rows.len() * ROW,
         Known::Fields(rows) => rows.len() * ROW,
     };
     let parts: usize = parts.iter().map(|known| size_of::<Known>() + of(known)).sum();

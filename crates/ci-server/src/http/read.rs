@@ -89,7 +89,8 @@ pub(crate) async fn search(segments: Segments, RawQuery(query): RawQuery) -> Res
     if let Some(limit) = params.number("limit")? {
         search = search.limit(limit);
     }
-    let found = search::find(&view, &wanted.request(search)?).await?;
+    let request = wanted.request(search)?;
+    let found = search::find(&view, &request).await?;
     let origin = Origin::of_found(&found);
     segments.send(&origin, &found.parts(), || SearchBody::from(&found))
 }

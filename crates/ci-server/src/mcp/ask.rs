@@ -53,7 +53,7 @@ impl Assistant {
         let found = search::find(&self.tenant, &request).await?;
 
         // A cursor is as long as the text that the order is by, and which one it is depends on how many rows have room beside it.
-        let mut kept = found.next.as_ref().map_or(0, |next| next.to_string().len());
+        let mut kept = found.next().map_or(0, |next| next.to_string().len());
         let answer = loop {
             let mut answer = self.answer();
             answer.keep(kept + AROUND);
@@ -66,7 +66,7 @@ impl Assistant {
                 let shorter = wanted.clone().request(selection.clone().limit(most))?;
                 shorter.next_cursor(found.mode, found.items.get(..shown).unwrap_or_default())?
             } else {
-                found.next.clone()
+                found.next()
             };
             let Some(next) = next.map(|next| next.to_string()) else {
                 break answer;
@@ -263,7 +263,7 @@ fn parsed(filters: &[String]) -> Result<Vec<Filter>, ci_model::Error> {
 }
 
 /// Tells what a search found, as much as has room; says how many CIs those are.
-fn tell_found(answer: &mut Answer, found: &Found) -> usize {
+fn tell_found(answer: &mut Answer, found: &Found<'_>) -> usize {
     answer.set("mode", json!(found.mode));
     if let Some(total) = found.total {
         answer.set("total", total);

@@ -156,7 +156,8 @@ pub(crate) async fn search(
         ..Wanted::default()
     };
     let asked = Search::builder().filters(wish.filters()?).limit(ROWS);
-    let found = find(&view, &wanted.request(asked)?).await?;
+    let request = wanted.request(asked)?;
+    let found = find(&view, &request).await?;
     let links = Links::new(&shell.base, view.id().as_str());
     let results = results(&wish, &found, &links);
     if shell.is_part {
@@ -189,7 +190,7 @@ fn form(wish: &Wish, links: &Links) -> Markup {
     }
 }
 
-fn results(wish: &Wish, found: &Found, links: &Links) -> Markup {
+fn results(wish: &Wish, found: &Found<'_>, links: &Links) -> Markup {
     let words = keywords(&wish.text);
     let (marked, how) = match found.mode {
         SearchMode::Strict => (words, ""),
@@ -212,7 +213,7 @@ fn results(wish: &Wish, found: &Found, links: &Links) -> Markup {
                 ul class="rows" {
                     @for ci in found.items.iter() { li { (row(ci, &marked, links)) } }
                 }
-                @if let Some(next) = &found.next {
+                @if let Some(next) = found.next() {
                     p { a rel="next" href=(wish.address(links, Some(&next.to_string()))) { "Next page" } }
                 }
             }
