@@ -28,6 +28,8 @@ use crate::Tenant;
 
 /// Most batches that are kept, whatever they hold.
 const BATCHES: usize = 4_096;
+/// How many of them a follower looks through at a time.
+const AT_ONCE: usize = 64;
 
 /// One change of a tenant's CIs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -336,6 +338,9 @@ impl Ring {
     }
 }
 
+/// A few batches, and the epoch that they are of.
+type Few = (Vec<Arc<Recorded>>, Epoch);
+
 /// A tenant's changes, one batch after the other.
 #[derive(Debug)]
 pub struct Following {
@@ -373,6 +378,37 @@ impl Following {
     /// What there is to be told now; none when there is nothing new. Looks through the batches that came since the last call.
     pub fn try_next(&mut self) -> Option<News> {
         self.news.mark_unchanged();
+        loop {
+            let (batches, epoch) = match self.few()? {
+                Ok(few) => few,
+                Err(lost) => return Some(lost),
+            };
+            let next = self.next.filter(|_| !batches.is_empty())?;
+            self.next = Some(next + batches.len() as u64);
+            for (at, batch) in batches.iter().enumerate() {
+                let mine =
+                    |tenant: &Option<TenantId>| tenant.as_ref().is_none_or(|of| of == self.tenant.id());
+                let changes: Vec<TenantChange> = batch
+                    .changes
+                    .iter()
+                    .filter(|(tenant, _)| mine(tenant))
+                    .map(|(_, told)| told.clone())
+                    .collect();
+                if !changes.is_empty() {
+                    self.next = Some(next + at as u64 + 1);
+                    self.began = None;
+                    let version = batch.position.clone();
+                    let token = Token { epoch, version };
+                    return Some(News::Changes(Changes { changes, token }));
+                }
+            }
+        }
+    }
+
+    /// The next few batches, from `self.next` on, or that what follows is lost; none before the feed has told any state. They are looked
+    /// through without the lock, which the feed takes for each poll, and few at a time: one who is far behind must not copy all that is
+    /// left for each piece of news in it.
+    fn few(&mut self) -> Option<Result<Few, News>> {
         let ring = self.tenant.inner().follow.recent.ring.lock();
         let position = ring.position.as_ref()?;
         let next = match (self.next, self.since.take()) {
@@ -382,34 +418,15 @@ impl Following {
             // It came before the feed had told any state.
             (None, None) => Some(ring.first),
         };
-        let (end, first, epoch) = (ring.end(), ring.first, ring.epoch);
         let Some(next) = next else {
-            self.next = Some(end);
+            self.next = Some(ring.end());
             self.began = None;
-            return Some(News::Lost(ring.token(position)));
+            return Some(Err(News::Lost(ring.token(position))));
         };
-        let skipped = usize::try_from(next - first).unwrap_or(usize::MAX);
-        let batches: Vec<Arc<Recorded>> = ring.batches.iter().skip(skipped).map(Arc::clone).collect();
-        // Looked through without the lock, which the feed takes for each poll.
-        drop(ring);
-        for (at, batch) in batches.iter().enumerate() {
-            let mine = |tenant: &Option<TenantId>| tenant.as_ref().is_none_or(|of| of == self.tenant.id());
-            let changes: Vec<TenantChange> = batch
-                .changes
-                .iter()
-                .filter(|(tenant, _)| mine(tenant))
-                .map(|(_, told)| told.clone())
-                .collect();
-            if !changes.is_empty() {
-                self.next = Some(next + at as u64 + 1);
-                self.began = None;
-                let version = batch.position.clone();
-                let token = Token { epoch, version };
-                return Some(News::Changes(Changes { changes, token }));
-            }
-        }
-        self.next = Some(end);
-        None
+        self.next = Some(next);
+        let skipped = usize::try_from(next - ring.first).unwrap_or(usize::MAX);
+        let batches = ring.batches.iter().skip(skipped).take(AT_ONCE);
+        Some(Ok((batches.map(Arc::clone).collect(), ring.epoch)))
     }
 
     /// Waits until there is something to be told; none when the runner was closed.

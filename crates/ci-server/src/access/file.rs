@@ -153,6 +153,8 @@ impl TokenFile {
             source,
         };
         let lock = private(&beside(path, ".lock"), false).map_err(io)?;
+        // Whoever may change the file may lock it. If it cannot be given away, neither can the file, and that is told.
+        drop(as_before(&lock, path));
         lock.lock().map_err(io)?;
         let mut file = match Self::read(path) {
             Err(FileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Self::default(),
@@ -243,6 +245,7 @@ impl TokenFile {
         // Left by a process that was killed, or put there by somebody: nobody's link is followed.
         drop(fs::remove_file(&new));
         let written = private(&new, true).and_then(|mut file| {
+            as_before(&file, path)?;
             file.write_all(&text)?;
             file.sync_all()
         });
@@ -291,6 +294,43 @@ fn private(path: &Path, new: bool) -> io::Result<File> {
     options.open(path)
 }
 
+/// Gives a new file the owner, the group and the mode of the one that it is to replace, or the owner and the group of the folder that it is
+/// the first in: what a service could read before, it can read afterwards, whoever made the change.
+#[cfg(unix)]
+fn as_before(file: &File, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    let now = file.metadata()?;
+    let before = match fs::metadata(path) {
+        Ok(before) => before,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = fs::metadata(folder.unwrap_or(Path::new(".")))?;
+            // Nobody but root can give a file away; then it is the caller's, as files are.
+            if now.uid() == 0 && folder.uid() != 0 {
+                fchown(file, Some(folder.uid()), Some(folder.gid()))?;
+            }
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
+        fchown(file, Some(before.uid()), Some(before.gid())).map_err(|error| {
+            let what = format!(
+                "it is the file of the user with the number {}, who could not read it afterwards: run this as that user, or as root \
+                 ({error})",
+                before.uid()
+            );
+            io::Error::new(error.kind(), what)
+        })?;
+    }
+    file.set_permissions(before.permissions())
+}
+
+#[cfg(not(unix))]
+fn as_before(_: &File, _: &Path) -> io::Result<()> {
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,6 +342,35 @@ mod tests {
             tenants: Tenants::All,
             expires: Timestamp::from_micros(4_102_444_800_000_000).ok(),
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn whoever_could_read_the_file_can_read_it_after_a_change() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens.json");
+        let of = |path: &Path| {
+            let file = fs::metadata(path).unwrap();
+            (file.uid(), file.gid(), file.permissions().mode() & 0o777)
+        };
+        // Only root can give files away; anybody else changes files of their own.
+        let is_root = of(folder.path()).0 == 0;
+        let someone = if is_root { 65_534 } else { of(folder.path()).0 };
+        if is_root {
+            chown(folder.path(), Some(someone), Some(someone)).unwrap();
+        }
+        let group = of(folder.path()).1;
+        TokenFile::change(&path, |file| file.create(new("first"))).unwrap();
+        assert_eq!(
+            of(&path),
+            (someone, group, 0o600),
+            "the first is its folder's owner's"
+        );
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        TokenFile::change(&path, |file| file.create(new("second"))).unwrap();
+        assert_eq!(of(&path), (someone, group, 0o640));
+        assert_eq!(of(&beside(&path, ".lock")).0, someone);
     }
 
     #[test]

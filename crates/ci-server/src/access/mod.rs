@@ -116,6 +116,13 @@ pub(crate) struct Proof {
     digest: Digest,
 }
 
+impl Proof {
+    /// The token's id, which is no secret.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
 type Table = HashMap<String, Known>;
 
 /// Decides which requests are answered. Cloning copies a pointer.

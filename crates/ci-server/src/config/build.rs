@@ -15,6 +15,9 @@ use crate::http::{ServerOptions, TenantLimits, Tls, TlsError};
 /// Clocks further apart than this are to be set, not put up with.
 const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
 
+/// Longest time of a statement: PostgreSQL counts milliseconds in 32 bits.
+const LONGEST_STATEMENT: Duration = Duration::from_secs(24 * 3_600);
+
 /// Settings that go together.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -73,6 +76,21 @@ impl Plan {
         }
         if settings.tenant_burst > 0 && settings.tenant_rate == 0 {
             faults.push("`tenant_burst` needs a `tenant_rate`".into());
+        }
+        // What has no time can never be done in it.
+        let times = [
+            ("acquire_timeout", settings.acquire_timeout),
+            ("statement_timeout", settings.statement_timeout),
+            ("request_timeout", settings.request_timeout),
+            ("import_timeout", settings.import_timeout),
+            ("head_timeout", settings.head_timeout),
+            ("body_timeout", settings.body_timeout),
+            ("ready_timeout", settings.ready_timeout),
+        ];
+        let none = times.into_iter().filter(|(_, time)| time.is_zero());
+        faults.extend(none.map(|(key, _)| format!("`{key}` is 0: nothing can be done in no time")));
+        if settings.statement_timeout > LONGEST_STATEMENT {
+            faults.push("`statement_timeout` is more than 24 h".into());
         }
         if settings.connections == 0 {
             faults.push("`connections` is 0: at least one is needed".into());

@@ -11,18 +11,21 @@ pub(crate) fn redacted(address: &str) -> String {
     if scheme == "sqlite" {
         return address.to_owned();
     }
+    let (place, parameters) = match rest.split_once('?') {
+        // It may be of a parameter's value, or the end of a password with a `?` that was not escaped.
+        Some((_, parameters)) if parameters.contains('@') => return format!("{scheme}://{HIDDEN}"),
+        Some((place, parameters)) => (place, Some(parameters)),
+        None => (rest, None),
+    };
     // The last one: a password that was not escaped may hold others.
-    let (user, place) = match rest.rsplit_once('@') {
-        Some((user, place)) => (Some(user), place),
-        None => (None, rest),
+    let (user, path) = match place.rsplit_once('@') {
+        Some((user, path)) => (Some(user), path),
+        None => (None, place),
     };
     let user = user.map(|user| match user.split_once(':') {
         Some((name, _)) => format!("{name}:{HIDDEN}@"),
         None => format!("{user}@"),
     });
-    let (path, parameters) = place
-        .split_once('?')
-        .map_or((place, None), |(path, parameters)| (path, Some(parameters)));
     let parameters = parameters.map(|parameters| {
         let shown = parameters
             .split('&')
@@ -58,6 +61,10 @@ mod tests {
                 "postgres://db/cmdb?sslmode=require&sslPassword=pw",
                 "postgres://db/cmdb?sslmode=require&sslPassword=***",
             ),
+            ("postgres://db/cmdb?user=me&password=hunter@2", "postgres://***"),
+            ("postgres:///cmdb?user=me&password=p@w", "postgres://***"),
+            ("postgres://me:p?w@db/cmdb", "postgres://***"),
+            ("postgres://me:a@p?a=b@db/cmdb?sslmode=require", "postgres://***"),
         ] {
             assert_eq!(redacted(address), shown);
         }

@@ -17,7 +17,9 @@ use crate::access::{Grant, Role};
 use crate::web;
 
 /// The target of the audit log: `CI_CACHE_LOG=ci_cache::audit=info` shows nothing else.
-const AUDIT: &str = "ci_cache::audit";
+pub(super) const AUDIT: &str = "ci_cache::audit";
+/// How many characters of a name it tells: as many as a code may have.
+const SHOWN: usize = 200;
 
 /// What a route takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,17 +92,21 @@ where
     let from = if page.is_some() { From::Page } else { From::Program };
     let verdict = judge(app, &parts, need, from, named("tenant"));
     let is_told = match need {
-        Need::Role(role) => verdict.refusal.is_some() || role > Role::Read,
-        Need::Nothing | Need::Known => verdict.refusal.is_some() || !asks,
+        // Of those whom nobody knows, some: anybody can send any number of such requests.
+        _ if verdict.refusal.is_some() => {
+            verdict.caller.is_some() || app.strangers().is_told(app.runner().now())
+        }
+        Need::Role(role) => role > Role::Read,
+        Need::Nothing | Need::Known => !asks,
     };
-    if !is_told && page.is_none() {
+    if !is_told && page.is_none() && verdict.refusal.is_none() {
         return next(Request::from_parts(parts, body)).await;
     }
     let mut act = is_told.then(|| Act {
         method: parts.method.clone(),
         route: route.as_str().to_owned(),
-        tenant: named("tenant").map(str::to_owned),
-        target: named("id_or_code").map(str::to_owned),
+        tenant: named("tenant").map(short),
+        target: named("id_or_code").map(short),
         caller: verdict.caller.as_ref().map(|grant| Arc::clone(&grant.name)),
         began,
         is_told: false,
@@ -149,13 +155,20 @@ impl Verdict {
 fn judge(app: &AppState, parts: &Parts, need: Need, from: From, tenant: Option<&str>) -> Verdict {
     let (access, headers) = (app.access(), &parts.headers);
     let asks = matches!(parts.method, Method::GET | Method::HEAD);
-    // No page of another site can send a token, but it can send a form, and the cookie of old browsers with it.
-    if from == From::Page
-        && !asks
-        && !headers.contains_key(header::AUTHORIZATION)
-        && !web::is_of_own_page(headers)
-    {
-        let detail = "this can be done from a page of this service alone";
+    // No page of another site can send a token, but it can send a form, or plain text, and the cookies of a gateway with it.
+    let is_of_page = !asks && !headers.contains_key(header::AUTHORIZATION);
+    let is_foreign = match from {
+        From::Page => !web::is_of_own_page(headers),
+        // A program says nothing of a page, and does no more harm by that than it can anyway.
+        From::Program => web::is_of_some_page(headers) && !web::is_of_own_page(headers),
+    };
+    if is_of_page && is_foreign {
+        let detail = "a browser may do this from a page of this service alone";
+        return Verdict::refused(None, ProblemKind::Forbidden, detail);
+    }
+    if !app.options().hosts.allow(headers) {
+        let detail =
+            "this service answers to addresses, to localhost, and to the names of its setting `hosts`";
         return Verdict::refused(None, ProblemKind::Forbidden, detail);
     }
     if access.is_open() || need == Need::Nothing {
@@ -165,7 +178,10 @@ fn judge(app: &AppState, parts: &Parts, need: Need, from: From, tenant: Option<&
     // Of two it would have to be guessed which one counts.
     let authorization = given.next().filter(|_| given.next().is_none());
     let grant = match authorization {
-        None if from == From::Page => app.web().sessions.grant(access, headers),
+        None if from == From::Page => {
+            let base = web::base(&parts.uri, &parts.extensions);
+            app.web().sessions.grant(access, headers, &base)
+        }
         value => value.and_then(|value| access.grant(value.to_str().ok()?)),
     };
     let Some(grant) = grant else {
@@ -193,6 +209,11 @@ fn judge(app: &AppState, parts: &Parts, need: Need, from: From, tenant: Option<&
     // The same words whether the tenant has what was asked for, has anything, or is one at all.
     let detail = format!("this takes a token of the role {role} for what the path names");
     Verdict::refused(Some(grant), ProblemKind::Forbidden, detail)
+}
+
+/// A name as the audit log tells it: a path may hold kilobytes.
+fn short(name: &str) -> String {
+    name.chars().take(SHOWN).collect()
 }
 
 /// What is done or tried.

@@ -1,5 +1,7 @@
 //! What handlers take from a request: path segments and bodies, with every refusal as a problem.
 
+use std::time::Duration;
+
 use axum::body::{self, Body};
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
@@ -124,12 +126,21 @@ pub(crate) async fn json_object(
     }
 }
 
+/// Reads a body within the limits of the service.
 pub(crate) async fn bytes(app: &AppState, body: Body) -> Result<body::Bytes, Problem> {
     let options = app.options();
-    let read = body::to_bytes(body, options.body_bytes);
-    match tokio::time::timeout(options.body_timeout, read).await {
+    bytes_within((options.body_bytes, options.body_timeout), body).await
+}
+
+/// Reads a body of at most so many bytes that may take so long to arrive.
+pub(crate) async fn bytes_within(
+    (most, time): (usize, Duration),
+    body: Body,
+) -> Result<body::Bytes, Problem> {
+    let read = body::to_bytes(body, most);
+    match tokio::time::timeout(time, read).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(body_problem(&error, options.body_bytes)),
+        Ok(Err(error)) => Err(body_problem(&error, most)),
         Err(_) => Err(body_late()),
     }
 }

@@ -56,12 +56,15 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         // The one that was polled ready is used; the clone that stays is polled before it is.
         let inner = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, inner);
         let Surround { app, is_public } = self.surround.clone();
         Box::pin(async move {
+            if is_public {
+                request.extensions_mut().insert(web::Public);
+            }
             let handle =
                 |request| async move { inner.call(request).await.unwrap_or_else(|never| match never {}) };
             let handle = |request| limit::check(&app, request, handle);
@@ -79,8 +82,15 @@ where
 }
 
 /// Paths that take no place, and so are answered when all are taken: whoever asks the first three decides whether to restart the service, or
-/// wants to know what it is busy with; and to wait for changes is no work, and has places of its own.
-const PLACELESS: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/v1/{tenant}/changes"];
+/// wants to know what it is busy with; to wait for changes is no work, and has places of its own; and who signs in is nobody yet, and has a
+/// few of those.
+const PLACELESS: [&str; 5] = [
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/v1/{tenant}/changes",
+    "/sign-in",
+];
 
 /// Gives the request a place, or refuses it at once, and bounds its time.
 async fn bound<F>(app: &AppState, request: Request, next: impl FnOnce(Request) -> F) -> Response

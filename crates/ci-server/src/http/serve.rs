@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::connection::{self, LAST_BYTES};
+use super::connection::{self, LAST_BYTES, Patience};
 use super::tls::Tls;
 use super::{AppState, metrics, public_router, router};
 use crate::web;
@@ -86,10 +86,13 @@ impl Server {
         let app = self.state.clone();
         web::live::run(&app);
         let (delay, drain) = (app.options().drain_delay, app.options().drain_timeout);
-        let head_timeout = app.options().head_timeout;
+        let patience = Patience {
+            head: app.options().head_timeout,
+            write: app.options().body_timeout,
+        };
         let stopping = watch::Sender::new(false);
         let doors = self.doors()?.into_iter();
-        let open = doors.map(|door| connections(door, head_timeout, stopping.subscribe()));
+        let open = doors.map(|door| connections(door, patience, stopping.subscribe()));
         let mut server = std::pin::pin!(join_all(open));
         let late = async {
             shutdown.await;
@@ -157,7 +160,7 @@ impl Server {
 }
 
 /// Takes connections until `stopped` says so, and ends when the last one has; dropping it closes them all.
-async fn connections(door: Door, head_timeout: Duration, mut stopped: watch::Receiver<bool>) {
+async fn connections(door: Door, patience: Patience, mut stopped: watch::Receiver<bool>) {
     let Door {
         mut listener,
         router,
@@ -169,7 +172,7 @@ async fn connections(door: Door, head_timeout: Duration, mut stopped: watch::Rec
             (stream, _) = Listener::accept(&mut listener) => {
                 let mut stopped = stopped.clone();
                 let stop = async move { is_set(&mut stopped).await };
-                open.spawn(connection(stream, tls.clone(), router.clone(), head_timeout, stop));
+                open.spawn(connection(stream, tls.clone(), router.clone(), patience, stop));
             }
             // Forgets those that have ended; a panic in one has been told by the panic hook.
             Some(_) = open.join_next() => {}
@@ -185,7 +188,7 @@ async fn connection(
     stream: TcpStream,
     tls: Option<Tls>,
     router: Router,
-    head_timeout: Duration,
+    patience: Patience,
     stop: impl Future<Output = ()>,
 ) {
     // Answers are written at once as a whole: waiting for more to send would only delay them.
@@ -193,16 +196,16 @@ async fn connection(
         tracing::trace!(%error, "failed to set an option of a connection");
     }
     let Some(tls) = tls else {
-        return connection::answer(stream, router, head_timeout, stop).await;
+        return connection::answer(stream, router, patience, stop).await;
     };
     let mut stop = std::pin::pin!(stop);
     let greeted = tokio::select! {
-        greeted = tokio::time::timeout(head_timeout, tls.accept(stream)) => greeted,
+        greeted = tokio::time::timeout(patience.head, tls.accept(stream)) => greeted,
         // Nothing was asked yet.
         () = &mut stop => return,
     };
     match greeted {
-        Ok(Ok(stream)) => connection::answer(stream, router, head_timeout, stop).await,
+        Ok(Ok(stream)) => connection::answer(stream, router, patience, stop).await,
         // Whoever speaks something else, or nothing: that is their affair.
         Ok(Err(error)) => tracing::trace!(%error, "failed to greet a connection"),
         Err(_) => {}

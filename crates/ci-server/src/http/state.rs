@@ -13,7 +13,9 @@ use tokio::sync::{Semaphore, watch};
 use super::changes;
 use super::encoded::Bodies;
 use super::export;
+use super::hosts::Hosts;
 use super::metrics::{self, Exporter, Series};
+use super::strangers::Strangers;
 use crate::web::Web;
 
 /// Limits of the service. Every one has a default that fits a small machine.
@@ -47,6 +49,8 @@ pub struct ServerOptions {
     pub(crate) encoded_bytes: u64,
     /// What one tenant may ask; as much as all together.
     pub(crate) tenant_limits: TenantLimits,
+    /// By which names it may be asked; by any.
+    pub(crate) hosts: Hosts,
     /// What `/metrics` tells; none.
     pub(crate) exporter: Option<Exporter>,
     /// Largest answer to an AI assistant, in bytes; 16 KiB.
@@ -73,6 +77,7 @@ impl Default for ServerOptions {
             drain_timeout: Duration::from_secs(10),
             encoded_bytes: 64 << 20,
             tenant_limits: TenantLimits::none(),
+            hosts: Hosts::default(),
             exporter: None,
             #[cfg(feature = "mcp")]
             mcp_answer_bytes: crate::mcp::DEFAULT_BYTES,
@@ -162,6 +167,14 @@ impl ServerOptions {
         self
     }
 
+    /// Sets the names (`HOST` or `HOST:PORT`) by which it may be asked, beside `localhost` and whatever is an address; other requests are
+    /// refused, unless they are for what everybody may know. For a service that lets everybody in, and browsers reach: a page of another
+    /// site could be given its address. `ci-cache serve` does it where it lets everybody of this machine in.
+    pub fn hosts(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.hosts = Hosts::only(names.into_iter().map(Into::into).collect());
+        self
+    }
+
     /// Sets what the metrics of the service and its runner go to, and what `/metrics` tells. Without, they go to the recorder of the
     /// process, if there is one, and `/metrics` answers 404.
     pub fn metrics(mut self, exporter: Exporter) -> Self {
@@ -202,6 +215,8 @@ struct Shared {
     series: Series,
     /// What each tenant has asked of late.
     buckets: Arc<Buckets>,
+    /// What is written down about callers whom nobody knows.
+    strangers: Strangers,
     /// One permit per request at work.
     places: Arc<Semaphore>,
     /// One permit for each who follows changes.
@@ -244,6 +259,7 @@ impl AppState {
             name: runner.name().into(),
             runner,
             buckets: Buckets::new(options.tenant_limits),
+            strangers: Strangers::default(),
             options,
             access,
             places,
@@ -306,6 +322,10 @@ impl AppState {
 
     pub(crate) fn buckets(&self) -> &Arc<Buckets> {
         &self.0.buckets
+    }
+
+    pub(crate) fn strangers(&self) -> &Strangers {
+        &self.0.strangers
     }
 
     pub(crate) fn places(&self) -> Arc<Semaphore> {

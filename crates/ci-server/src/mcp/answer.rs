@@ -1,6 +1,6 @@
 //! Answers as they are told: compact, within their room, with what was left out and how fresh they are.
 
-use ci_model::{CiSummary, Relation};
+use ci_model::{CiRef, CiSummary, Relation};
 use ci_runner::Runner;
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde::Serialize;
@@ -216,7 +216,8 @@ impl Answer {
     }
 }
 
-/// A CI in a list: its short form without what it has not, and without its id, which nothing needs beside the code.
+/// A CI in a list: its short form without what it has not, and without its id, which nothing needs beside the code, unless that looks like
+/// one and would be read as it.
 pub(super) fn summary(ci: &CiSummary) -> Value {
     let mut row = Map::new();
     let mut put = |name: &str, value: Option<&str>| {
@@ -225,6 +226,9 @@ pub(super) fn summary(ci: &CiSummary) -> Value {
         }
     };
     put("ci_code", Some(ci.ci_code.as_str()));
+    if matches!(CiRef::parse(ci.ci_code.as_str()), Ok(CiRef::Id(_))) {
+        put("ci_id", Some(&ci.ci_id.to_string()));
+    }
     put("ci_name", Some(&ci.ci_name));
     put("ci_type", Some(&ci.ci_type));
     put("ci_subtype", ci.ci_subtype.as_deref());

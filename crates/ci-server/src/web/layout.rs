@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, OriginalUri};
 use axum::http::request::Parts;
-use axum::http::{Extensions, Uri};
+use axum::http::{Extensions, HeaderMap, Uri};
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
@@ -20,6 +20,10 @@ const HTMX: &str = r#"{"includeIndicatorCSS":false}"#;
 #[derive(Debug, Clone)]
 pub(crate) struct Caller(pub(crate) Arc<Grant>);
 
+/// Marks a request that came where administrators do not ask.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Public;
+
 /// What a page has to know of its request.
 #[derive(Debug, Clone)]
 pub(crate) struct Shell {
@@ -31,6 +35,8 @@ pub(crate) struct Shell {
     pub(crate) is_part: bool,
     /// Whether everybody may do everything.
     is_open: bool,
+    /// Whether there is no dashboard here: it has an address of its own.
+    is_public: bool,
 }
 
 impl Shell {
@@ -39,8 +45,9 @@ impl Shell {
         Self {
             base: base(&parts.uri, &parts.extensions),
             caller: caller.map(|Caller(grant)| Arc::clone(grant)),
-            is_part: parts.headers.contains_key("hx-request"),
+            is_part: asks_for_part(&parts.headers),
             is_open: app.access().is_open(),
+            is_public: parts.extensions.get::<Public>().is_some(),
         }
     }
 
@@ -100,7 +107,7 @@ impl Shell {
         html! {
             a class="brand" href={ (self.base) "/explore" } { "ci-cache" }
             nav aria-label="Pages" {
-                @if self.may_control() {
+                @if self.may_control() && !self.is_public {
                     a href={ (self.base) "/" } { "Dashboard" }
                 }
                 @if self.is_open || self.caller.is_some() {
@@ -123,6 +130,15 @@ impl FromRequestParts<AppState> for Shell {
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Infallible> {
         Ok(Self::of(parts, app))
     }
+}
+
+/// Tells whether htmx asks for what it puts into a page. A page that it lost, when somebody goes back, it asks for as a whole.
+fn asks_for_part(headers: &HeaderMap) -> bool {
+    let is_whole = headers.contains_key("hx-history-restore-request")
+        || headers
+            .get("hx-request-type")
+            .is_some_and(|kind| kind.as_bytes() == b"full");
+    headers.contains_key("hx-request") && !is_whole
 }
 
 /// What the service is mounted under: what of the address was taken off before it came here.

@@ -1,6 +1,6 @@
 //! Addresses of the explorer's pages.
 
-use ci_model::{CiCode, CiId};
+use ci_model::{CiCode, CiId, CiRef};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// What stays as it is in a part of an address.
@@ -33,10 +33,11 @@ impl Links {
         &self.tenant
     }
 
-    /// A CI's page. By its code; a browser would take `.` and `..` for a way to go.
+    /// A CI's page. By its code; a browser would take `.` and `..` for a way to go, and one in the form of an id is read as that.
     pub(crate) fn ci(&self, code: &CiCode, id: CiId) -> String {
         match code.as_str() {
             "." | ".." => format!("{}/{id}", self.tenant),
+            code if matches!(CiRef::parse(code), Ok(CiRef::Id(_))) => format!("{}/{id}", self.tenant),
             code => format!("{}/{}", self.tenant, encoded(code)),
         }
     }
@@ -66,5 +67,7 @@ mod tests {
         assert_eq!(of("a/../b?c#d").0, "/x/explore/a%20b/a%2F..%2Fb%3Fc%23d");
         let (dots, id) = of("..");
         assert_eq!(dots, format!("/x/explore/a%20b/{id}"));
+        let (like_an_id, id) = of("0190b6a8-7c1e-7000-8000-000000000001");
+        assert_eq!(like_an_id, format!("/x/explore/a%20b/{id}"));
     }
 }

@@ -16,7 +16,7 @@ use futures_util::stream;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::panels;
 use crate::http::{AppState, Problem, ProblemKind};
@@ -25,6 +25,8 @@ use crate::http::{AppState, Problem, ProblemKind};
 const EVERY: Duration = Duration::from_secs(1);
 /// Samples that are kept: ten minutes.
 const KEPT: usize = 600;
+/// Longest stream: a browser then asks for the next one by itself, and its right to it is looked at again.
+const STREAM: Duration = Duration::from_secs(300);
 /// Most who watch at the same time.
 const WATCHERS: usize = 32;
 
@@ -153,16 +155,18 @@ struct Watcher {
     shots: watch::Receiver<Option<Arc<Shot>>>,
     is_over: watch::Receiver<bool>,
     last: Option<Arc<Shot>>,
+    ends: Instant,
     _place: OwnedSemaphorePermit,
 }
 
 impl Watcher {
-    /// Waits for the next event; none when the service stops.
+    /// Waits for the next event; none when the service stops, or the stream was long enough.
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         let shot = loop {
             tokio::select! {
                 biased;
                 _ = self.is_over.wait_for(|is_over| *is_over) => return None,
+                () = tokio::time::sleep_until(self.ends) => return None,
                 changed = self.shots.changed() => changed.ok()?,
             }
             if let Some(shot) = self.shots.borrow_and_update().clone() {
@@ -189,6 +193,7 @@ pub(crate) async fn live(State(app): State<AppState>) -> Result<Response, Proble
         shots: live.shots.subscribe(),
         is_over: live.is_over.subscribe(),
         last: None,
+        ends: Instant::now() + STREAM,
         _place: place,
     };
     let events = stream::unfold(watcher, Watcher::next);

@@ -45,15 +45,17 @@ use std::sync::Arc;
 
 use crate::access::Role;
 use crate::http::{AppState, Need, ProblemKind, Told};
-pub(crate) use layout::Caller;
 use layout::Shell;
+pub(crate) use layout::{Caller, Public, base};
 use links::Links;
-pub(crate) use session::is_of_own_page;
+pub(crate) use session::{is_of_own_page, is_of_some_page};
 
 /// What pages need of the service.
 #[derive(Debug, Default)]
 pub(crate) struct Web {
     pub(crate) sessions: session::Sessions,
+    /// Who signs in now.
+    signing_in: sign_in::Places,
     pub(crate) live: live::Live,
     /// The hottest questions from before the last clear.
     pub(crate) hottest: Mutex<Vec<(TenantId, Question)>>,
@@ -132,7 +134,7 @@ pub(crate) fn page_of(uri: &Uri, extensions: &Extensions, route: &str) -> Option
     if route.contains("/v1/{tenant}/") {
         return None;
     }
-    let own = match route.strip_prefix(&layout::base(uri, extensions))? {
+    let own = match route.strip_prefix(&base(uri, extensions))? {
         "" => "/",
         own => own,
     };

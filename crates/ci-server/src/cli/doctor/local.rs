@@ -152,9 +152,7 @@ fn warm(settings: &Settings) -> Option<Finding> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let is_writable = folder
-        .metadata()
-        .is_ok_and(|folder| folder.is_dir() && !folder.permissions().readonly());
+    let is_writable = folder.is_dir() && may_write(folder);
     Some(if is_writable {
         Finding::ok(CHECK, "its folder is there and can be written")
     } else {
@@ -170,6 +168,20 @@ fn warm(settings: &Settings) -> Option<Finding> {
             ]),
         )
     })
+}
+
+/// Whether this user may make files in a folder.
+#[cfg(unix)]
+fn may_write(folder: &Path) -> bool {
+    use rustix::fs::Access;
+    rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}
+
+#[cfg(not(unix))]
+fn may_write(folder: &Path) -> bool {
+    folder
+        .metadata()
+        .is_ok_and(|folder| !folder.permissions().readonly())
 }
 
 /// Whether the certificate can be used, and its key is its owner's alone.
@@ -273,12 +285,14 @@ fn room(_: &Settings) -> Option<Finding> {
     None
 }
 
-/// Whether a file is its owner's alone.
+/// Whether a file is its owner's alone; where that is root, a group may read it: then it is the service's, as its unit sets it up.
 #[cfg(unix)]
 fn is_private(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    path.metadata()
-        .is_ok_and(|file| file.permissions().mode().trailing_zeros() >= 6)
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    path.metadata().is_ok_and(|file| {
+        let others = file.permissions().mode() & 0o077;
+        others == 0 || (others == 0o040 && file.uid() == 0)
+    })
 }
 
 #[cfg(not(unix))]
