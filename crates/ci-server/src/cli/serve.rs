@@ -8,11 +8,14 @@ use super::output::Output;
 use crate::access::Access;
 use crate::config::{Config, Given, Plan};
 use crate::http::{AppState, Exporter, Server, Tls};
+use crate::traces::Traces;
 
 pub(crate) async fn serve(given: &Given, verbose: u8, output: &mut Output) -> Result<(), Failure> {
     let config = Config::load(given)?;
-    log::start_for_service(&config, verbose);
     let plan = Plan::of(&config).await?;
+    let traces = Traces::start(plan.traces().as_ref())
+        .map_err(|reason| Failure::Input(format!("send traces: {reason}")))?;
+    log::start_for_service(&config, verbose, &traces);
     let main = listen(&plan.settings.listen).await?;
     let admin = match plan.admin_listen() {
         Some(address) => Some(listen(&address).await?),
@@ -35,11 +38,13 @@ pub(crate) async fn serve(given: &Given, verbose: u8, output: &mut Output) -> Re
     if let Some(tls) = &tls {
         server = server.tls(tls.clone());
     }
-    tokio::select! {
-        ended = server.run(stop_signal()?) => Ok(ended?),
+    let ended = tokio::select! {
+        ended = server.run(stop_signal()?) => ended,
         () = follow(&access) => Ok(()),
         () = renew(tls.as_ref()) => Ok(()),
-    }
+    };
+    traces.finish(plan.settings.drain_timeout).await;
+    Ok(ended?)
 }
 
 /// Reads the certificate again whenever its files change. Never ends.

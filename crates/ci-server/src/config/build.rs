@@ -10,7 +10,9 @@ use ci_store::{Store, StoreOptions};
 use super::settings::Settings;
 use super::{Config, ConfigError};
 use crate::access::JwtOptions;
+use crate::fetch;
 use crate::http::{ServerOptions, TenantLimits, Tls, TlsError};
+use crate::traces::TraceOptions;
 
 /// Clocks further apart than this are to be set, not put up with.
 const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
@@ -74,10 +76,23 @@ impl Plan {
         if settings.tenant_burst > 0 && settings.tenant_rate == 0 {
             faults.push("`tenant_burst` needs a `tenant_rate`".into());
         }
+        if let Some(fault) = self.traces_fault() {
+            faults.push(fault);
+        }
         if settings.connections == 0 {
             faults.push("`connections` is 0: at least one is needed".into());
         }
         faults
+    }
+
+    /// What is wrong with where traces go.
+    fn traces_fault(&self) -> Option<String> {
+        let endpoint = self.settings.otel_endpoint.as_ref()?;
+        if !cfg!(feature = "otel") {
+            return Some("`otel_endpoint` needs a program that was built with `--features otel`".into());
+        }
+        let reason = fetch::check(endpoint).err()?;
+        Some(format!("`otel_endpoint` is no address of a collector: {reason}"))
     }
 
     /// What the runner refuses. It knows its bounds; they are not written down a second time here.
@@ -208,6 +223,16 @@ impl Plan {
             .zip(self.settings.tls_key.as_ref());
         pair.map(|(certificate, key)| Tls::by_files(certificate, key))
             .transpose()
+    }
+
+    /// Where traces go, if anywhere.
+    pub(crate) fn traces(&self) -> Option<TraceOptions> {
+        let settings = &self.settings;
+        Some(TraceOptions {
+            endpoint: settings.otel_endpoint.clone()?,
+            sample: settings.otel_sample.0,
+            service: settings.otel_service.clone(),
+        })
     }
 
     /// The limits of the service.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ci_model::QuestionKind;
 use ci_runner::TenantShares;
 
-use super::value::{Bytes, JwtAlgorithms, LogFilter, LogFormat, Value};
+use super::value::{Bytes, JwtAlgorithms, LogFilter, LogFormat, Share, Value};
 
 /// A row of the table.
 #[derive(Debug)]
@@ -125,6 +125,11 @@ settings! {
     "Log" {
         log: LogFilter = "info", "What is logged to stderr: a level, or levels by target; `ci_cache::audit=info` is the audit log alone.";
         log_format: LogFormat = "text", "How its lines look.";
+    }
+    "Traces" {
+        otel_endpoint: Option<String> = "", "Send traces of requests to this OpenTelemetry collector, by OTLP over HTTP: `http://127.0.0.1:4318`, to which `/v1/traces` is added. Needs a program with the feature `otel`.";
+        otel_sample: Share = "1", "The share of the requests that are traced, 0 to 1. Where a request comes with a `traceparent`, its sender has decided.";
+        otel_service: String = "ci-cache", "What the service is called in traces (`service.name`).";
     }
     "Cache" {
         max_entries: NonZeroUsize = "100000", "Most answers in the cache.";

@@ -24,6 +24,10 @@ pub(crate) trait Value: Sized {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bytes(pub(crate) u64);
 
+/// A part of a whole, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Share(pub(crate) f64);
+
 /// How lines of the log look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogFormat {
@@ -78,6 +82,16 @@ impl Value for Bytes {
             _ => return None,
         };
         number.checked_mul(factor).map(Self)
+    }
+}
+
+impl Value for Share {
+    const FORM: &'static str = "SHARE";
+    const EXPECTED: &'static str = "a number from 0 to 1, such as 0.1";
+
+    fn parse(text: &str) -> Option<Self> {
+        let share: f64 = text.parse().ok()?;
+        (0.0..=1.0).contains(&share).then_some(Self(share))
     }
 }
 
@@ -254,6 +268,10 @@ mod tests {
         assert_eq!(Vec::<QuestionKind>::parse("get,page"), None);
         assert_eq!(TenantShares::parse("none"), None);
         assert_eq!(LogFormat::parse("yaml"), None);
+        assert_eq!(Share::parse("0.25"), Some(Share(0.25)));
+        for refused in ["", "-0.1", "1.01", "NaN", "inf", "10%"] {
+            assert_eq!(Share::parse(refused), None, "{refused}");
+        }
         assert!(JwtAlgorithms::parse("ES384, EdDSA").is_some());
         for refused in ["", "none", "HS256", "RS256,HS256", "rs256"] {
             assert_eq!(JwtAlgorithms::parse(refused), None, "{refused}");
