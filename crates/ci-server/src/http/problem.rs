@@ -483,7 +483,7 @@ problems! {
     /// Of commands to the cache.
     ControlProblems: InvalidInput, Unauthenticated, Forbidden, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Overloaded, Timeout;
     /// Of those who follow changes.
-    ChangesProblems: InvalidInput, TooManyRequests, Unauthenticated, Forbidden, Overloaded;
+    ChangesProblems: InvalidInput, TooManyRequests, Unauthenticated, Forbidden, Overloaded, FeedBehind;
     /// Of what needs no database.
     PlainProblems: InvalidInput, Unauthenticated, Forbidden, Overloaded;
     /// Of what is open to everybody.
