@@ -69,6 +69,19 @@ pub(crate) enum Refusal {
     Concurrency,
 }
 
+impl Refusal {
+    /// What metrics call the limits.
+    pub(crate) const LIMITS: [&str; 2] = ["rate", "concurrency"];
+
+    /// The limit that it is for.
+    pub(crate) fn limit(self) -> &'static str {
+        match self {
+            Self::Rate(_) => Self::LIMITS[0],
+            Self::Concurrency => Self::LIMITS[1],
+        }
+    }
+}
+
 /// The tenants' buckets.
 #[derive(Debug)]
 pub(crate) struct Buckets {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ci_cache_core::ManualClock;
 use ci_runner::Runner;
-use ci_server::http::{AppState, ServerOptions, TenantLimits, router};
+use ci_server::http::{AppState, Exporter, ServerOptions, TenantLimits, router};
 use ci_tests::fixture::Fixture;
 use ci_tests::observed::Observed;
 
@@ -16,6 +16,14 @@ fn number(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).expect("a number")
 }
 
+/// How many requests a limit has refused, as `/metrics` tells it.
+async fn limited(service: &Service, limit: &str) -> String {
+    let page = service.get("/metrics").await.text();
+    let series = format!("ci_cache_http_limited_total{{runner=\"main\",limit=\"{limit}\"}} ");
+    let line = page.lines().find_map(|line| line.strip_prefix(&series));
+    line.expect("the series").to_owned()
+}
+
 #[tokio::test]
 async fn a_tenant_that_asks_too_often_waits_and_the_others_do_not() {
     let fixture = Fixture::sqlite();
@@ -23,8 +31,15 @@ async fn a_tenant_that_asks_too_often_waits_and_the_others_do_not() {
     let runner = Runner::builder(fixture.open().await).clock(Arc::clone(&clock) as _);
     let runner = runner.build().expect("a runner");
     let limits = TenantLimits::none().rate(number(2), number(4));
-    let options = ServerOptions::default().tenant_limits(limits);
+    let options = ServerOptions::default()
+        .tenant_limits(limits)
+        .metrics(Exporter::new());
     let service = Service::of(router(AppState::new(runner, options)));
+    assert_eq!(
+        limited(&service, "rate").await,
+        "0",
+        "it is there before the first"
+    );
     for _ in 0..4 {
         assert_eq!(service.get("/v1/acme/list").await.status, 200);
     }
@@ -43,6 +58,8 @@ async fn a_tenant_that_asks_too_often_waits_and_the_others_do_not() {
     clock.advance(Duration::from_millis(500));
     assert_eq!(service.get("/v1/acme/list").await.status, 200);
     assert_eq!(service.get("/v1/acme/list").await.status, 429);
+    assert_eq!(limited(&service, "rate").await, "3");
+    assert_eq!(limited(&service, "concurrency").await, "0");
 }
 
 #[tokio::test]
@@ -50,7 +67,10 @@ async fn a_tenant_has_no_more_at_work_than_it_may() {
     let fixture = Fixture::sqlite();
     let (store, control) = Observed::around(fixture.open().await);
     let limits = TenantLimits::none().concurrency(number(2));
-    let service = Service::over(store, ServerOptions::default().tenant_limits(limits));
+    let options = ServerOptions::default()
+        .tenant_limits(limits)
+        .metrics(Exporter::new());
+    let service = Service::over(store, options);
     let gate = control.close_gate();
     let full = async {
         while control.reads() < 2 {
@@ -68,4 +88,6 @@ async fn a_tenant_has_no_more_at_work_than_it_may() {
     );
     assert_eq!((one.status, two.status), (200, 200));
     assert_eq!(service.get("/v1/acme/list?limit=3").await.status, 200);
+    assert_eq!(limited(&service, "concurrency").await, "2");
+    assert_eq!(limited(&service, "rate").await, "0");
 }

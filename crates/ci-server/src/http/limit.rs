@@ -7,8 +7,8 @@ use axum::extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request};
 use axum::response::{IntoResponse as _, Response};
 use ci_model::TenantId;
 
-use super::AppState;
 use super::problem::{Problem, ProblemKind};
+use super::{AppState, metrics};
 use crate::tenant_limits::Refusal;
 
 /// Counts the request for the tenant that its path names; what names none is nobody's. After access: who may not ask for a tenant takes
@@ -36,13 +36,14 @@ where
     // Held until the answer is made; to wait for changes is no work.
     let place = match app.buckets().admit(tenant.as_str(), app.runner().now()) {
         Ok(place) => place,
-        Err(refusal) => return refused(refusal).into_response(),
+        Err(refusal) => return refused(app, refusal).into_response(),
     };
     let _place = place.filter(|_| !is_waiting);
     next(request).await
 }
 
-fn refused(refusal: Refusal) -> Problem {
+fn refused(app: &AppState, refusal: Refusal) -> Problem {
+    metrics::limited(app, refusal.limit());
     let (detail, wait) = match refusal {
         Refusal::Rate(wait) => ("this tenant asks more often than it may", wait),
         Refusal::Concurrency => (
