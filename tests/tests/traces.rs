@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -12,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::post;
-use ci_tests::program::{Desk, Running};
+use ci_tests::program::{Desk, Served};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -80,56 +78,14 @@ fn hex(id: &[u8]) -> String {
     })
 }
 
-/// A service of its own, with these arguments.
-struct Service {
-    desk: Desk,
-    running: Running,
-    address: String,
-}
-
-impl Service {
-    fn start(arguments: &str) -> Self {
-        let desk = Desk::new(env!("CARGO_BIN_EXE_ci-cache-tested"));
-        let mut running = desk.start(&format!(
-            "ci-cache serve --database sqlite:cmdb.db --listen 127.0.0.1:0 --drain-timeout 1s {arguments}"
-        ));
-        let mut line = String::new();
-        BufReader::new(running.out().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let address = line.trim().rsplit('/').next().unwrap().to_owned();
-        Self {
-            desk,
-            running,
-            address,
-        }
-    }
-
-    /// The status of an answer.
-    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> u16 {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer.split(' ').nth(1).unwrap().parse().unwrap()
-    }
-
-    /// Stops it as a supervisor does; gives its exit code.
-    fn stop(mut self) -> i32 {
-        assert_eq!(self.desk.run(&format!("kill {}", self.running.id())).code, 0);
-        self.running.wait()
-    }
+fn start(arguments: &str) -> Served {
+    Served::start(env!("CARGO_BIN_EXE_ci-cache-tested"), arguments)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_a_span_of_the_trace_that_its_sender_began_and_tells_nothing_secret() {
     let heard = Heard::default();
-    let service = Service::start(&format!(
+    let service = start(&format!(
         "--otel-endpoint {} --otel-service cmdb",
         heard.listen().await
     ));
@@ -137,17 +93,20 @@ async fn a_request_is_a_span_of_the_trace_that_its_sender_began_and_tells_nothin
     let secret = format!("{parent}authorization: Bearer {CANARY}\r\ncookie: a={CANARY}\r\n");
     let ci = format!("{{\"ci_name\": \"{CANARY}\", \"ci_type\": \"HW\"}}");
     let path = format!("/v1/acme/cis/{CANARY}");
-    assert_eq!(service.ask("PUT", &path, &secret, &ci), 201);
+    assert_eq!(service.status("PUT", &path, &secret, &ci), 201);
     assert_eq!(
-        service.ask("GET", &format!("/v1/acme/cis?q={CANARY}"), &secret, ""),
+        service.status("GET", &format!("/v1/acme/cis?q={CANARY}"), &secret, ""),
         200
     );
     // An unknown path, and a header that is none.
-    assert_eq!(service.ask("GET", &format!("/{CANARY}"), "", ""), 404);
-    assert_eq!(service.ask("GET", &path, "traceparent: 00-zz-zz-01\r\n", ""), 200);
+    assert_eq!(service.status("GET", &format!("/{CANARY}"), "", ""), 404);
+    assert_eq!(
+        service.status("GET", &path, "traceparent: 00-zz-zz-01\r\n", ""),
+        200
+    );
     // Its sender does not want to have it traced.
     let unsampled = format!("traceparent: 00-{TRACE}-{PARENT}-00\r\n");
-    assert_eq!(service.ask("GET", "/v1/acme/list", &unsampled, ""), 200);
+    assert_eq!(service.status("GET", "/v1/acme/list", &unsampled, ""), 200);
     // What is left is sent before the process ends.
     assert_eq!(service.stop(), 0);
 
@@ -211,13 +170,13 @@ async fn a_request_is_a_span_of_the_trace_that_its_sender_began_and_tells_nothin
 #[tokio::test(flavor = "multi_thread")]
 async fn none_is_sent_of_a_share_of_none() {
     let heard = Heard::default();
-    let service = Service::start(&format!(
+    let service = start(&format!(
         "--otel-endpoint {}/ --otel-sample 0",
         heard.listen().await
     ));
-    assert_eq!(service.ask("GET", "/v1/acme/list", "", ""), 200);
+    assert_eq!(service.status("GET", "/v1/acme/list", "", ""), 200);
     let sampled = format!("traceparent: 00-{TRACE}-{PARENT}-01\r\n");
-    assert_eq!(service.ask("GET", "/v1/acme/aggregate", &sampled, ""), 200);
+    assert_eq!(service.status("GET", "/v1/acme/aggregate", &sampled, ""), 200);
     assert_eq!(service.stop(), 0);
     let spans = heard.spans();
     assert!(!spans.is_empty(), "its sender wanted to have it traced");
@@ -233,9 +192,9 @@ async fn a_collector_that_is_down_costs_no_request() {
     let away = gone.local_addr().unwrap();
     drop(gone);
     for address in [silent.local_addr().unwrap(), away] {
-        let service = Service::start(&format!("--otel-endpoint http://{address}"));
+        let service = start(&format!("--otel-endpoint http://{address}"));
         for at in 0..3_000 {
-            assert_eq!(service.ask("GET", "/v1/acme/list", "", ""), 200, "{at}");
+            assert_eq!(service.status("GET", "/v1/acme/list", "", ""), 200, "{at}");
         }
         assert_eq!(service.stop(), 0);
     }

@@ -11,7 +11,7 @@ use super::settings::Settings;
 use super::{Config, ConfigError};
 use crate::access::JwtOptions;
 use crate::fetch;
-use crate::http::{ServerOptions, TenantLimits, Tls, TlsError};
+use crate::http::{ServerOptions, TenantLimits, Tls, TlsError, assistants_fault, set_assistants};
 use crate::traces::TraceOptions;
 
 /// Clocks further apart than this are to be set, not put up with.
@@ -76,9 +76,11 @@ impl Plan {
         if settings.tenant_burst > 0 && settings.tenant_rate == 0 {
             faults.push("`tenant_burst` needs a `tenant_rate`".into());
         }
-        if let Some(fault) = self.traces_fault() {
-            faults.push(fault);
-        }
+        faults.extend(self.traces_fault());
+        faults.extend(assistants_fault(
+            &settings.mcp_hosts.0,
+            settings.mcp_answer_bytes.0,
+        ));
         if settings.connections == 0 {
             faults.push("`connections` is 0: at least one is needed".into());
         }
@@ -238,7 +240,8 @@ impl Plan {
     /// The limits of the service.
     pub(crate) fn server_options(&self) -> ServerOptions {
         let settings = &self.settings;
-        ServerOptions::default()
+        let options = ServerOptions::default();
+        set_assistants(options, &settings.mcp_hosts.0, settings.mcp_answer_bytes.0)
             .concurrency(settings.concurrency.get())
             .tenant_limits(self.tenant_limits())
             .request_timeout(settings.request_timeout)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ci_model::QuestionKind;
 use ci_runner::TenantShares;
 
-use super::value::{Bytes, JwtAlgorithms, LogFilter, LogFormat, Share, Value};
+use super::value::{Bytes, Hosts, JwtAlgorithms, LogFilter, LogFormat, Share, Value};
 
 /// A row of the table.
 #[derive(Debug)]
@@ -121,6 +121,10 @@ settings! {
         ready_lag: Duration = "5s", "How far the change feed may be behind for `/readyz` to say ready.";
         drain_delay: Duration = "0s", "How long the service, told to stop, still answers while `/readyz` says that it stops: as long as a load balancer takes to notice.";
         drain_timeout: Duration = "10s", "Longest wait for the requests at work when the service stops.";
+    }
+    "AI assistants" {
+        mcp_hosts: Hosts = "", "The names, HOST or HOST:PORT, by which AI assistants may ask (`/v1/{tenant}/mcp`). Without: any where callers need a token, and `localhost`, `127.0.0.1` and `::1` where everybody is let in. Needs a program with the feature `mcp`.";
+        mcp_answer_bytes: Bytes = "16KiB", "Largest answer to an AI assistant, 8KiB to 1MiB.";
     }
     "Log" {
         log: LogFilter = "info", "What is logged to stderr: a level, or levels by target; `ci_cache::audit=info` is the audit log alone.";

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::uri::Authority;
 use ci_model::QuestionKind;
 use ci_runner::TenantShares;
 
@@ -44,6 +45,10 @@ pub(crate) struct LogFilter(pub(crate) String);
 /// What JWTs may be signed with, by its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JwtAlgorithms(pub(crate) Vec<String>);
+
+/// Names by which a service is asked, `HOST` or `HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hosts(pub(crate) Vec<String>);
 
 /// Divides a number from its unit.
 fn unit(text: &str) -> Option<(u64, &str)> {
@@ -185,6 +190,23 @@ impl Value for JwtAlgorithms {
     }
 }
 
+impl Value for Hosts {
+    const FORM: &'static str = "HOST[,HOST…]";
+    const EXPECTED: &'static str =
+        "names such as cmdb.example.com or cmdb.example.com:8642, separated by commas";
+
+    fn parse(text: &str) -> Option<Self> {
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        let names: Option<Vec<String>> = words
+            .map(|word| {
+                let name: Authority = word.parse().ok()?;
+                (!name.host().is_empty() && !word.contains(['@', '*'])).then(|| word.to_owned())
+            })
+            .collect();
+        names.map(Self)
+    }
+}
+
 impl Value for TenantShares {
     const FORM: &'static str = "fair|off";
     const EXPECTED: &'static str = "fair or off";
@@ -275,6 +297,12 @@ mod tests {
         assert!(JwtAlgorithms::parse("ES384, EdDSA").is_some());
         for refused in ["", "none", "HS256", "RS256,HS256", "rs256"] {
             assert_eq!(JwtAlgorithms::parse(refused), None, "{refused}");
+        }
+        assert_eq!(Hosts::parse(""), Some(Hosts(Vec::new())));
+        let names = Hosts::parse("cmdb.example.com, [::1]:8642").map(|hosts| hosts.0.len());
+        assert_eq!(names, Some(2));
+        for refused in ["http://cmdb", "a b", "me@cmdb", "*", ":80", "cmdb/path"] {
+            assert_eq!(Hosts::parse(refused), None, "{refused}");
         }
         assert!(LogFilter::parse("warn,ci_store=debug").is_some());
         assert_eq!(LogFilter::parse("ci_store=loudly"), None);
