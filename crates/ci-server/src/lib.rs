@@ -31,6 +31,7 @@ mod fetch;
 pub mod http;
 #[cfg(feature = "mcp")]
 pub mod mcp;
+mod places;
 mod search;
 mod tenant_limits;
 #[cfg(feature = "otel")]

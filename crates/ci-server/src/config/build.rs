@@ -186,6 +186,12 @@ impl Plan {
         if let Some(requests) = NonZeroU32::new(settings.tenant_concurrency) {
             limits = limits.concurrency(requests);
         }
+        if let Some(clients) = NonZeroU32::new(settings.tenant_followers) {
+            limits = limits.followers(clients);
+        }
+        if let Some(exports) = NonZeroU32::new(settings.tenant_exports) {
+            limits = limits.exports(exports);
+        }
         limits
     }
 

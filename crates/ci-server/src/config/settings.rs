@@ -110,6 +110,8 @@ settings! {
         tenant_rate: u32 = "0", "Most requests of a tenant in a second, on the whole; further ones get 429. 0: no limit.";
         tenant_burst: u32 = "0", "How many requests of a tenant may come at once after a pause; 0: as many as in a second.";
         tenant_concurrency: u32 = "0", "Most requests of a tenant that are answered at the same time; further ones get 429. 0: no limit.";
+        tenant_followers: u32 = "64", "Most clients of a tenant that wait for changes or are sent them at the same time, of 256 in all; further ones get 429. 0: no limit of its own.";
+        tenant_exports: u32 = "1", "Most exports of a tenant at the same time, of 2 in all; further ones get 429. 0: no limit of its own.";
         request_timeout: Duration = "60s", "Longest time for an answer, other than to an import.";
         import_timeout: Duration = "1h", "Longest time for an import.";
         body_bytes: Bytes = "1MiB", "Largest body of a request other than an import.";

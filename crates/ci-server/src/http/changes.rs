@@ -1,7 +1,6 @@
 //! What changed: the changes of a tenant since a token, as JSON at once or after a wait, or as a stream of server-sent events.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -14,16 +13,18 @@ use ci_model::Token;
 use ci_runner::{Following, News, TenantChange};
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::AppState;
 use super::answer::{PRIVATE, set_token};
 use super::extract::Segments;
 use super::health::{behind, follows, is_close};
 use super::params::Params;
-use super::problem::{ChangesProblems, Problem, ProblemKind};
+use super::problem::{ChangesProblems, Problem};
+use super::{AppState, limit};
+use crate::places::Place;
+use crate::tenant_limits::Refusal;
 
 /// Most who wait for changes or are sent them at the same time, of all tenants.
 pub(crate) const FOLLOWERS: usize = 256;
@@ -94,12 +95,10 @@ pub(crate) async fn changes(
         return Err(Problem::invalid("the parameter `wait_ms` must be at most 30000"));
     }
     let since = since(&params, &headers)?;
-    let Ok(place) = Arc::clone(app.followers()).try_acquire_owned() else {
-        let detail = "as many follow changes as may at once";
-        return Err(Problem::new(ProblemKind::Overloaded, detail));
-    };
+    let place = limit::place(&app, app.followers(), segments.tenant.id(), Refusal::Followers)?;
     let known = since.as_ref().map(Token::to_string);
     let following = segments.tenant.follow(since);
+    // The place of one that waits is given back when the answer is made, or when its client goes away before that.
     if wants_stream(&headers) {
         if !follows(&app).await {
             return Err(behind(&app));
@@ -200,7 +199,7 @@ struct Client {
     is_behind: bool,
     events: mpsc::Sender<Event>,
     /// Held as long as it listens.
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Client {
@@ -281,7 +280,7 @@ fn event(name: &str, changes: &[TenantChange], token: &Token) -> Event {
         .unwrap_or_default()
 }
 
-fn streamed(app: AppState, following: Following, place: OwnedSemaphorePermit) -> Response {
+fn streamed(app: AppState, following: Following, place: Place) -> Response {
     let token = following.token();
     let (events, receiver) = mpsc::channel(AHEAD);
     let client = Client {
