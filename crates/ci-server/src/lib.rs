@@ -23,10 +23,6 @@
 pub mod access;
 pub mod cli;
 mod config;
-#[cfg_attr(
-    not(feature = "otel"),
-    expect(dead_code, reason = "traces alone are sent by it so far")
-)]
 mod fetch;
 pub mod http;
 #[cfg(feature = "mcp")]

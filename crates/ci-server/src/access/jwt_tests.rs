@@ -10,10 +10,10 @@ use tempfile::TempDir;
 
 use super::*;
 
-const ISSUER: &str = "https://idp.example";
+pub(super) const ISSUER: &str = "https://idp.example";
 
 /// A key of the provider, or of somebody who would like to be it.
-struct Signer {
+pub(super) struct Signer {
     id: &'static str,
     algorithm: Algorithm,
     key: EncodingKey,
@@ -21,7 +21,7 @@ struct Signer {
 }
 
 impl Signer {
-    fn new(id: &'static str, algorithm: Algorithm) -> Self {
+    pub(super) fn new(id: &'static str, algorithm: Algorithm) -> Self {
         let kind = match algorithm {
             Algorithm::ES384 => &PKCS_ECDSA_P384_SHA384,
             _ => &PKCS_ECDSA_P256_SHA256,
@@ -45,7 +45,7 @@ impl Signer {
         }
     }
 
-    fn jwk(&self) -> Value {
+    pub(super) fn jwk(&self) -> Value {
         let mut jwk = Jwk::from_encoding_key(&self.key, self.algorithm).unwrap();
         jwk.common.key_id = Some(self.id.into());
         serde_json::to_value(jwk).unwrap()
@@ -57,7 +57,7 @@ impl Signer {
         header
     }
 
-    fn sign(&self, claims: &Value) -> String {
+    pub(super) fn sign(&self, claims: &Value) -> String {
         encode(&self.header(), claims, &self.key).unwrap()
     }
 }
@@ -67,7 +67,7 @@ fn in_seconds(seconds: i64) -> i64 {
     i64::try_from(now).unwrap() + seconds
 }
 
-fn claims() -> Value {
+pub(super) fn claims() -> Value {
     json!({
         "iss": ISSUER, "aud": "ci-cache", "sub": "ann", "exp": in_seconds(600),
         "role": "write", "tenants": ["acme", "other"],

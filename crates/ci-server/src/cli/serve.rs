@@ -22,6 +22,10 @@ pub(crate) async fn serve(given: &Given, verbose: u8, output: &mut Output) -> Re
         None => None,
     };
     let access = access(&plan, [Some(&main), admin.as_ref()].into_iter().flatten())?;
+    if let Err(error) = access.fetch_keys().await {
+        // Whoever has another way in is let in, and who is served by others meanwhile is told so by `/readyz`.
+        tracing::error!(%error, "no JWT counts until the keys can be fetched");
+    }
     let tls = plan.tls()?;
     let store = ci_store::open(&plan.settings.database, &plan.store_options()).await?;
     let runner = plan.runner(store)?;
@@ -79,7 +83,7 @@ fn access<'a>(plan: &Plan, listeners: impl Iterator<Item = &'a TcpListener>) -> 
         if !address.ip().is_loopback() {
             return Err(Failure::Input(format!(
                 "listen on {address}, which other machines reach, without knowing who may ask: give --tokens FILE (`ci-cache token \
-                 create` makes one) or --jwt-keys FILE, or --without-authentication where something in front of it decides"
+                 create` makes one), --jwt-keys FILE or --jwks-url URL, or --without-authentication where something in front of it decides"
             )));
         }
     }

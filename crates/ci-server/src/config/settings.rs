@@ -97,6 +97,8 @@ settings! {
         tls_key: Option<PathBuf> = "", "The private key of the certificate (PEM).";
         tokens: Option<PathBuf> = "", "Let in who has a token of this file, and nobody else; `ci-cache token` makes them.";
         jwt_keys: Option<PathBuf> = "", "Let in who has a JWT signed by a key of this file, a JWK set of the identity provider; read again when it changes.";
+        jwks_url: Option<String> = "", "Or by a key of the JWK set at this address, `jwks_uri` of the identity provider, in place of `jwt_keys`; `https://`, but of this machine.";
+        jwks_refresh: Duration = "10m", "Time between two fetches of `jwks_url`, 10 s to 24 h; a token whose key is not known has it fetched sooner, once in a minute at most.";
         jwt_issuer: Option<String> = "", "Who has to have made a JWT (`iss`).";
         jwt_audience: Option<String> = "", "For whom a JWT has to be made (`aud`).";
         jwt_algorithms: JwtAlgorithms = "RS256,ES256", "What a JWT may be signed with.";

@@ -29,7 +29,7 @@ pub(crate) async fn healthz(RawQuery(query): RawQuery) -> Result<Json<Health>, P
     Ok(OK)
 }
 
-/// Says whether the service should be sent requests: it is not about to stop, and its change feed, which polls the database all the
+/// Says whether the service should be sent requests: it is not about to stop, has the keys of JWTs if it needs them, and its change feed, which polls the database all the
 /// time, is live and close behind. No statement is run for it while that is so; when not, one poll and one sign of life tell why.
 #[utoipa::path(get, path = "/readyz", tag = "service", security(()),
     responses((status = 200, description = "Database and change feed are well", body = Health), ReadyProblems))]
@@ -41,6 +41,10 @@ pub(crate) async fn readyz(
     if app.is_stopping() {
         let detail = "the service was told to stop: send what comes next to another one";
         return Err(Problem::new(ProblemKind::Stopping, detail));
+    }
+    if app.access().lacks_keys() {
+        let detail = "the keys of JWTs could not be fetched from their provider, so none of them counts: `ci-cache doctor` tells more";
+        return Err(Problem::new(ProblemKind::KeysUnavailable, detail));
     }
     let runner = app.runner();
     if follows(&app).await {
