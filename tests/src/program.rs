@@ -1,5 +1,7 @@
 //! Running `ci-cache` from a folder of its own, as somebody would who reads the documentation.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -123,6 +125,75 @@ impl Desk {
     /// The folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+}
+
+/// A service of the program, over an empty SQLite file in a folder of its own.
+#[derive(Debug)]
+pub struct Served {
+    desk: Desk,
+    running: Running,
+    address: String,
+}
+
+impl Served {
+    /// Starts it with these arguments, and waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn start(program: &str, arguments: &str) -> Self {
+        let desk = Desk::new(program);
+        let mut running = desk.start(&format!(
+            "ci-cache serve --database sqlite:cmdb.db --listen 127.0.0.1:0 --drain-timeout 1s {arguments}"
+        ));
+        let mut line = String::new();
+        let out = running.out().expect("its output");
+        BufReader::new(out).read_line(&mut line).expect("text");
+        let address = line.trim().rsplit('/').next().expect("an address").to_owned();
+        assert!(!address.is_empty(), "it ended without an address");
+        Self {
+            desk,
+            running,
+            address,
+        }
+    }
+
+    /// Sends a request with these header lines, each with its line end; gives the answer, head and body.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).expect("a connection");
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
+        .expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
+    /// The same; gives the status alone.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn status(&self, method: &str, path: &str, headers: &str, body: &str) -> u16 {
+        let headers = format!("host: test\r\n{headers}");
+        let answer = self.ask(method, path, &headers, body);
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        status.expect("a status")
+    }
+
+    /// Stops it as a supervisor does; gives its exit code.
+    ///
+    /// # Panics
+    /// When it cannot be told to.
+    pub fn stop(mut self) -> i32 {
+        let told = self.desk.run(&format!("kill {}", self.running.id()));
+        assert_eq!(told.code, 0, "{}", told.err);
+        self.running.wait()
     }
 }
 

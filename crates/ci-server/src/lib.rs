@@ -7,7 +7,7 @@
 //! route is in the OpenAPI document, since both are made from one list; bodies, time and the number of requests at
 //! work are bounded, and so is what each tenant may ask. Who may ask what is decided by API tokens ([`access`]); [`http::Server`] encrypts by TLS.
 //!
-//! Feature `mcp`, off by default: AI assistants ask over the Model Context Protocol, by `ci-cache mcp` and at `/v1/{tenant}/mcp`.
+//! Feature `otel`, off by default: requests are traced to an OpenTelemetry collector. Feature `mcp`, off by default: AI assistants ask over the Model Context Protocol, by `ci-cache mcp` and at `/v1/{tenant}/mcp`.
 //!
 //! ```no_run
 //! use ci_server::http::{AppState, ServerOptions, router};
@@ -23,10 +23,17 @@
 pub mod access;
 pub mod cli;
 mod config;
+mod fetch;
 pub mod http;
 #[cfg(feature = "mcp")]
 pub mod mcp;
+mod places;
 mod search;
 mod tenant_limits;
+#[cfg(feature = "otel")]
+mod traces;
+#[cfg(not(feature = "otel"))]
+#[path = "traces_off.rs"]
+mod traces;
 mod web;
 mod wire;

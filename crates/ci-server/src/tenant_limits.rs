@@ -23,6 +23,8 @@ const FORGET_EVERY: Duration = Duration::from_secs(1);
 pub struct TenantLimits {
     rate: Option<Rate>,
     concurrency: Option<NonZeroU32>,
+    pub(crate) followers: Option<NonZeroU32>,
+    pub(crate) exports: Option<NonZeroU32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +57,21 @@ impl TenantLimits {
         self
     }
 
-    pub(crate) fn is_none(self) -> bool {
-        self == Self::default()
+    /// Sets how many of a tenant wait for changes or are sent them at once; as many as all together otherwise.
+    pub fn followers(mut self, clients: NonZeroU32) -> Self {
+        self.followers = Some(clients);
+        self
+    }
+
+    /// Sets how many exports of a tenant run at once; as many as all together otherwise.
+    pub fn exports(mut self, exports: NonZeroU32) -> Self {
+        self.exports = Some(exports);
+        self
+    }
+
+    /// Whether every request is let in, whatever came before it.
+    pub(crate) fn admits_all(self) -> bool {
+        self.rate.is_none() && self.concurrency.is_none()
     }
 }
 
@@ -67,6 +82,25 @@ pub(crate) enum Refusal {
     Rate(Duration),
     /// Too many at once.
     Concurrency,
+    /// Too many who follow changes.
+    Followers,
+    /// Too many exports.
+    Exports,
+}
+
+impl Refusal {
+    /// What metrics call the limits.
+    pub(crate) const LIMITS: [&str; 4] = ["rate", "concurrency", "followers", "exports"];
+
+    /// The limit that it is for.
+    pub(crate) fn limit(self) -> &'static str {
+        match self {
+            Self::Rate(_) => Self::LIMITS[0],
+            Self::Concurrency => Self::LIMITS[1],
+            Self::Followers => Self::LIMITS[2],
+            Self::Exports => Self::LIMITS[3],
+        }
+    }
 }
 
 /// The tenants' buckets.
@@ -118,7 +152,7 @@ impl Buckets {
     ///
     /// Cost: a lock and a look-up; every second, while the table is full, one walk through it.
     pub(crate) fn admit(self: &Arc<Self>, tenant: &str, now: Tick) -> Result<Option<Permit>, Refusal> {
-        if self.limits.is_none() {
+        if self.limits.admits_all() {
             return Ok(None);
         }
         let mut table = self.table();

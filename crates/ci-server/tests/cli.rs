@@ -103,6 +103,60 @@ fn an_exact_match_comes_first_unless_an_order_is_asked_for() {
 }
 
 #[test]
+fn an_import_that_is_only_tried_says_what_it_would_do_and_writes_nothing() {
+    let place = Place::new();
+    let line = |code: &str, name: &str| {
+        format!("{{\"ci_code\": \"{code}\", \"ci_name\": \"{name}\", \"ci_type\": \"HW\"}}\n")
+    };
+    let before = place.file("before.jsonl", &[line("a", "n"), line("b", "n")].concat());
+    // It makes no database.
+    let none = place.run(&["import", "FILE", "--dry-run"], &[&before]);
+    assert_eq!(none.code, 3, "{}", none.err);
+    assert!(!place.path("cmdb.db").exists());
+    assert_eq!(place.run(&["import", "FILE"], &[&before]).code, 0);
+    let listed = || place.run(&["list", "--json"], &[]).out;
+    let was = listed();
+    let cis = place.file(
+        "cis.jsonl",
+        &[line("a", "n"), line("b", "other"), line("c", "n")].concat(),
+    );
+    let relations = place.file(
+        "relations.jsonl",
+        "{\"from\": \"a\", \"to\": \"b\", \"rel_type\": \"USES\"}\n",
+    );
+    let arguments = ["import", "--json", "FILE", "--relations", "FILE", "--dry-run"];
+    let tried = place.run(&arguments, &[&cis, &relations]);
+    assert_eq!(tried.code, 0, "{}", tried.err);
+    let report = tried.json();
+    assert_eq!(report["dry_run"], true);
+    for (field, number) in [("lines", 3), ("created", 1), ("updated", 1), ("unchanged", 1)] {
+        assert_eq!(report["cis"][field], number, "{field}");
+    }
+    assert_eq!(report["relations"]["created"], 1);
+    assert_eq!(listed(), was);
+    let told = place.run(&["import", "FILE", "--dry-run"], &[&cis]);
+    assert!(
+        told.out
+            .contains("nothing is written, but would be: 1 created, 1 updated"),
+        "{}",
+        told.out
+    );
+    // Lines that would be rejected are, with the same exit code.
+    let bad = place.file("bad.jsonl", &[line("d", "n"), line("", "n")].concat());
+    let refused = place.run(&["import", "FILE", "--dry-run"], &[&bad]);
+    assert_eq!(refused.code, 5, "{}", refused.err);
+    assert_eq!(listed(), was);
+    // And the same files, in earnest, do what was said.
+    let done = place.run(&arguments[..5], &[&cis, &relations]).json();
+    assert_eq!(
+        (&done["cis"], &done["relations"]),
+        (&report["cis"], &report["relations"])
+    );
+    assert!(done.get("dry_run").is_none());
+    assert_ne!(listed(), was);
+}
+
+#[test]
 fn csv_and_stdin_are_imported() {
     let place = Place::new();
     let csv = place.file(

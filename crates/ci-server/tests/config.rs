@@ -116,6 +116,20 @@ fn everything_that_does_not_fit_is_told_at_once() {
             &["--jwt-keys", "k.json"],
             "`jwt_keys`, `jwt_issuer` and `jwt_audience`",
         ),
+        (
+            &["--jwks-url", "https://idp.example/keys"],
+            "`jwks_url` may be in place of `jwt_keys`",
+        ),
+        (
+            &["--jwks-url", "https://idp.example/keys", "--jwt-keys", "k.json"],
+            "`jwt_keys` and `jwks_url` exclude each other",
+        ),
+        (&["--jwks-url", "http://idp.example/keys"], "without https://"),
+        (
+            &["--jwks-url", "https://me:canary@idp.example/keys"],
+            "`jwks_url` is no address to fetch keys from: it holds a user's name",
+        ),
+        (&["--jwks-refresh", "9s"], "`jwks_refresh`"),
         (&["--jwt-leeway", "10m"], "`jwt_leeway`"),
         (&["--jwt-algorithms", "HS256"], "`jwt_algorithms`"),
         (&["--tenant-burst", "5"], "`tenant_burst` needs"),

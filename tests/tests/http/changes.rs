@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::http::{Method, Request};
 use axum::response::Response;
+use ci_runner::Runner;
+use ci_server::http::{AppState, ServerOptions, router};
 use ci_tests::fixture::{Fixture, on_both};
+use ci_tests::observed::Observed;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::service::Service;
+use crate::service::{Reply, Service};
 
 const AT_MOST: Duration = Duration::from_secs(20);
 
@@ -105,10 +108,8 @@ fn stream_of(since: Option<&str>) -> Request<Body> {
     request.body(Body::empty()).expect("a request")
 }
 
-/// The events of a stream until one of them has a text: pairs of a field and its value.
-async fn events_until(response: Response, text: &str) -> Vec<(String, String)> {
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let mut body = response.into_body().into_data_stream();
+/// Reads whole events of a stream until one of them has a text.
+async fn read_until(body: &mut BodyDataStream, text: &str) -> String {
     let mut read = String::new();
     while !(read.contains(text) && read.ends_with("\n\n")) {
         let chunk = tokio::time::timeout(AT_MOST, body.next()).await;
@@ -118,6 +119,14 @@ async fn events_until(response: Response, text: &str) -> Vec<(String, String)> {
             .expect("a chunk");
         read.push_str(std::str::from_utf8(&chunk).expect("UTF-8"));
     }
+    read
+}
+
+/// The events of a stream until one of them has a text: pairs of a field and its value.
+async fn events_until(response: Response, text: &str) -> Vec<(String, String)> {
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut body = response.into_body().into_data_stream();
+    let read = read_until(&mut body, text).await;
     let fields = read.lines().filter_map(|line| line.split_once(": "));
     fields
         .map(|(field, value)| (field.to_owned(), value.to_owned()))
@@ -162,6 +171,96 @@ async fn a_stream_is_gone_on_with_after_the_last_event() {
         .await
         .unwrap();
     assert_eq!(reply.status(), 400);
+}
+
+/// Asks until the answer has this status.
+async fn until(service: &Service, uri: &str, status: u16) -> Reply {
+    loop {
+        let reply = service.get(uri).await;
+        if reply.status == status {
+            return reply;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn is_behind(reply: &Reply) {
+    assert_eq!(reply.status, 503);
+    assert_eq!(reply.json()["type"], "/problems/feed-behind");
+    assert_eq!(reply.header("retry-after"), Some("5"));
+}
+
+#[tokio::test]
+async fn a_feed_that_hears_of_nothing_is_no_news_that_there_is_none() {
+    on_both(async |fixture| {
+        let service = Service::empty(fixture).await;
+        let began = begun(&service).await;
+        let since = format!("/v1/acme/changes?since={began}");
+        service.put_ci("a").await;
+        fixture
+            .execute(if fixture.is_sqlite() {
+                "DROP TRIGGER ci_change_update"
+            } else {
+                "ALTER TABLE ci DISABLE TRIGGER \"CI_change_rows\""
+            })
+            .await;
+        // What it heard of before is told or, on a new history, said to be lost; but not that nothing is new.
+        is_behind(&until(&service, "/v1/acme/changes", 503).await);
+        let told = service.get(&since).await;
+        assert!(
+            told.status == 503
+                || !told.json()["items"].as_array().unwrap().is_empty()
+                || told.json()["lost"] == true
+        );
+        // Mended by whoever opens the database.
+        drop(fixture.open().await);
+        let mended = until(&service, "/v1/acme/changes", 200).await;
+        assert!(mended.json()["next"].is_string());
+        assert_eq!(until(&service, &since, 200).await.json()["lost"], true);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_feed_whose_task_has_stopped_has_no_answer_to_who_waits_or_follows() {
+    let fixture = Fixture::sqlite();
+    let runner = Runner::builder(fixture.open().await).build().expect("a runner");
+    let options = ServerOptions::default().ready_timeout(Duration::from_millis(1));
+    let service = Service::of(router(AppState::new(runner.clone(), options)));
+    let began = begun(&service).await;
+    service.put_ci("a").await;
+    runner.close().await;
+    let since = format!("/v1/acme/changes?since={began}");
+    // What was told before it stopped still is.
+    let told = service.get(&since).await;
+    assert_eq!(effects(&told.json()), ["created a"]);
+    let next = told.json()["next"].as_str().expect("a text").to_owned();
+    for query in [
+        String::new(),
+        "wait_ms=30000".into(),
+        format!("since={next}"),
+        format!("since={next}&wait_ms=30000"),
+    ] {
+        is_behind(&service.get(&format!("/v1/acme/changes?{query}")).await);
+    }
+    is_behind(&service.get_with(&since, "accept", &["text/event-stream"]).await);
+}
+
+#[tokio::test]
+async fn a_stream_tells_that_the_feed_is_behind_and_when_it_no_longer_is() {
+    let fixture = Fixture::sqlite();
+    let (store, control) = Observed::around(fixture.open().await);
+    let options = ServerOptions::default().ready_lag(Duration::from_millis(200));
+    let service = Service::over(store, options);
+    begun(&service).await;
+    let stream = service.router().oneshot(stream_of(None)).await.unwrap();
+    let held = control.hold_poll(false);
+    let mut body = stream.into_body().into_data_stream();
+    let first = read_until(&mut body, "event: behind").await;
+    assert_eq!(first.matches("event: behind").count(), 1, "{first}");
+    drop(held);
+    let then = read_until(&mut body, "event: changes").await;
+    assert!(then.contains("id: "), "{then}");
 }
 
 /// Holds as many streams as there may be, and gives the answer to one more request.

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod conversation;
+mod settings;
 
 use ci_store::WriteOptions;
 use ci_tests::fixture::{Fixture, on_both};

@@ -1,9 +1,9 @@
-//! Who asks by a JWT of an identity provider (OpenID Connect, OAuth 2): the provider's public keys are in a file (a JWK set), and claims
-//! say what the bearer may do.
+//! Who asks by a JWT of an identity provider (OpenID Connect, OAuth 2): the provider's public keys are in a file (a JWK set) or are fetched
+//! from it, and claims say what the bearer may do.
 //!
 //! What a token says of itself is never believed before its signature is: the algorithm has to be one of those that were pinned and one of its
-//! key's, the key is looked up by its id in the file alone (`jku`, `jwk`, `x5u` and `x5c` of the header are not read), and keys that are
-//! shared secrets are not taken from the file, so that nobody signs with what is public.
+//! key's, the key is looked up by its id in that set alone (`jku`, `jwk`, `x5u` and `x5c` of the header are not read), and keys that are
+//! shared secrets are not taken from it, so that nobody signs with what is public.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,6 +18,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+use super::provider::{Last, Provider};
 use super::{Grant, LOOK, Role, Tenants};
 
 /// Longest token that is looked at, in bytes.
@@ -42,12 +43,36 @@ pub(crate) const ALGORITHMS: [(&str, Algorithm); 9] = [
     ("EdDSA", Algorithm::EdDSA),
 ];
 
+/// Where the provider's public keys are, a JWK set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JwtKeys {
+    /// In this file, which is read again when it changes.
+    File(PathBuf),
+    /// At the provider, which is asked for them.
+    Url {
+        /// `jwks_uri` of the provider; `https`, but of this machine.
+        url: String,
+        /// The time between two fetches.
+        refresh: Duration,
+    },
+}
+
+impl fmt::Display for JwtKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Url { .. } => f.write_str("what the provider sends"),
+        }
+    }
+}
+
 /// What is asked of a token, and which of its claims say what.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct JwtOptions {
-    /// The file with the provider's public keys, a JWK set.
-    pub keys: PathBuf,
+    /// The provider's public keys.
+    pub keys: JwtKeys,
     /// Who has to have made it (`iss`).
     pub issuer: String,
     /// For whom it has to be made (`aud`).
@@ -69,8 +94,13 @@ pub struct JwtOptions {
 impl JwtOptions {
     /// Tokens of this issuer for this audience, by the keys of this file.
     pub fn new(keys: impl Into<PathBuf>, issuer: impl Into<String>, audience: impl Into<String>) -> Self {
+        Self::by(JwtKeys::File(keys.into()), issuer, audience)
+    }
+
+    /// Tokens of this issuer for this audience, by these keys.
+    pub fn by(keys: JwtKeys, issuer: impl Into<String>, audience: impl Into<String>) -> Self {
         Self {
-            keys: keys.into(),
+            keys,
             issuer: issuer.into(),
             audience: audience.into(),
             algorithms: vec!["RS256".into(), "ES256".into()],
@@ -85,10 +115,10 @@ impl JwtOptions {
 
 /// Why keys cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("read the keys in {path}: {reason}")]
+#[error("read the keys in {place}: {reason}")]
 pub struct KeysError {
-    /// The file.
-    pub path: PathBuf,
+    /// Where they are to be.
+    pub place: String,
     /// What does not fit.
     pub reason: String,
 }
@@ -98,7 +128,14 @@ pub(super) struct Jwt {
     options: JwtOptions,
     pinned: Vec<Algorithm>,
     keys: ArcSwap<Vec<Key>>,
-    first: [u8; 32],
+    source: Source,
+}
+
+/// Where keys come from.
+enum Source {
+    /// From a file, with the digest of what was read first.
+    File(PathBuf, [u8; 32]),
+    Provider(Provider),
 }
 
 /// A public key, and what it may have signed with.
@@ -123,13 +160,47 @@ impl Jwt {
             .filter(|(name, _)| options.algorithms.iter().any(|pinned| pinned == name))
             .map(|(_, algorithm)| algorithm)
             .collect::<Vec<_>>();
-        let (keys, first) = read(&options.keys, &pinned)?;
+        let (keys, source) = match &options.keys {
+            JwtKeys::File(path) => {
+                let (keys, first) = read(path, &pinned)?;
+                (keys, Source::File(path.clone(), first))
+            }
+            JwtKeys::Url { url, refresh } => {
+                let provider = Provider::new(url, *refresh).map_err(|reason| KeysError {
+                    place: options.keys.to_string(),
+                    reason: reason.into(),
+                })?;
+                (Vec::new(), Source::Provider(provider))
+            }
+        };
         Ok(Self {
             options,
             pinned,
             keys: ArcSwap::from_pointee(keys),
-            first,
+            source,
         })
+    }
+
+    /// Whether keys are still to be fetched, so that nobody is let in.
+    pub(super) fn lacks_keys(&self) -> bool {
+        self.keys.load().is_empty()
+    }
+
+    /// Fetches the keys; nothing where they are in a file. When it fails they stay as they were.
+    pub(super) async fn fetch(&self) -> Result<(), KeysError> {
+        let Source::Provider(provider) = &self.source else {
+            return Ok(());
+        };
+        let keys = match provider.fetch().await {
+            Ok(bytes) => parse(&bytes, &self.pinned),
+            Err(reason) => Err(reason),
+        };
+        let keys = keys.map_err(|reason| KeysError {
+            place: self.options.keys.to_string(),
+            reason,
+        })?;
+        self.keys.store(Arc::new(keys));
+        Ok(())
     }
 
     /// What a token grants; none when anything at all is wrong with it.
@@ -148,7 +219,11 @@ impl Jwt {
             // Without a name there must be no choice.
             None => keys.len() == 1,
         });
-        let key = fitting.next().filter(|_| fitting.next().is_none())?;
+        let first = fitting.next();
+        if let (None, Source::Provider(provider)) = (first, &self.source) {
+            provider.want();
+        }
+        let key = first.filter(|_| fitting.next().is_none())?;
         if !key.algorithms.contains(&header.alg) {
             return None;
         }
@@ -193,12 +268,48 @@ impl Jwt {
         })
     }
 
-    /// Reads the keys again every second, as [`Access::watch`](super::Access::watch) does with tokens.
+    /// Reads the keys again every second, as [`Access::watch`](super::Access::watch) does with tokens, or fetches them now and then.
     pub(super) async fn watch(&self) {
-        let mut seen = Ok(self.first);
+        match &self.source {
+            Source::File(path, first) => self.watch_file(path, *first).await,
+            Source::Provider(provider) => self.follow(provider).await,
+        }
+    }
+
+    /// Fetches the keys again and again. Each failure of a kind is logged once, until a fetch is good.
+    async fn follow(&self, provider: &Provider) {
+        let mut last = Last::Good;
+        let mut told = None;
+        loop {
+            if !self.lacks_keys() {
+                provider.due(last).await;
+            }
+            match self.fetch().await {
+                Ok(()) => {
+                    last = Last::Good;
+                    if told.take().is_some() {
+                        tracing::info!("the keys of tokens can be fetched again");
+                    }
+                }
+                Err(error) => {
+                    last = Last::Failed;
+                    if told.as_ref() != Some(&error) {
+                        tracing::error!(%error, "the keys of tokens stay as they were");
+                        told = Some(error);
+                    }
+                    if self.lacks_keys() {
+                        provider.due(Last::Nothing).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn watch_file(&self, path: &Path, first: [u8; 32]) {
+        let mut seen = Ok(first);
         loop {
             tokio::time::sleep(LOOK).await;
-            let (path, pinned) = (self.options.keys.clone(), self.pinned.clone());
+            let (path, pinned) = (path.to_owned(), self.pinned.clone());
             let Ok(read) = tokio::task::spawn_blocking(move || read(&path, &pinned)).await else {
                 continue;
             };
@@ -237,12 +348,18 @@ fn texts(value: &Value) -> Option<Vec<&str>> {
 
 fn read(path: &Path, pinned: &[Algorithm]) -> Result<(Vec<Key>, [u8; 32]), KeysError> {
     let refused = |reason: String| KeysError {
-        path: path.to_owned(),
+        place: path.display().to_string(),
         reason,
     };
     let bytes = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
-    let set: JwkSet = serde_json::from_slice(&bytes)
-        .map_err(|error| refused(format!("this is no JWK set (line {})", error.line())))?;
+    let keys = parse(&bytes, pinned).map_err(refused)?;
+    Ok((keys, Sha256::digest(&bytes).into()))
+}
+
+/// The keys of a JWK set that count; what does not fit otherwise.
+fn parse(bytes: &[u8], pinned: &[Algorithm]) -> Result<Vec<Key>, String> {
+    let set: JwkSet = serde_json::from_slice(bytes)
+        .map_err(|error| format!("this is no JWK set (line {})", error.line()))?;
     // Providers publish keys for other uses beside those for signatures.
     let keys: Vec<Key> = set.keys.iter().filter_map(|jwk| key(jwk, pinned)).collect();
     if keys.is_empty() {
@@ -251,12 +368,12 @@ fn read(path: &Path, pinned: &[Algorithm]) -> Result<(Vec<Key>, [u8; 32]), KeysE
             .filter(|(_, one)| pinned.contains(one))
             .map(|(name, _)| *name)
             .collect();
-        return Err(refused(format!(
+        return Err(format!(
             "there is no public key for signatures by {} in it",
             names.join(", ")
-        )));
+        ));
     }
-    Ok((keys, Sha256::digest(&bytes).into()))
+    Ok(keys)
 }
 
 /// A key that may have signed; none for shared secrets, keys for encryption, and kinds that are not pinned.
@@ -291,3 +408,7 @@ fn key(jwk: &Jwk, pinned: &[Algorithm]) -> Option<Key> {
 #[cfg(test)]
 #[path = "jwt_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "fetched_tests.rs"]
+mod fetched_tests;

@@ -10,10 +10,10 @@ use tempfile::TempDir;
 
 use super::*;
 
-const ISSUER: &str = "https://idp.example";
+pub(super) const ISSUER: &str = "https://idp.example";
 
 /// A key of the provider, or of somebody who would like to be it.
-struct Signer {
+pub(super) struct Signer {
     id: &'static str,
     algorithm: Algorithm,
     key: EncodingKey,
@@ -21,7 +21,7 @@ struct Signer {
 }
 
 impl Signer {
-    fn new(id: &'static str, algorithm: Algorithm) -> Self {
+    pub(super) fn new(id: &'static str, algorithm: Algorithm) -> Self {
         let kind = match algorithm {
             Algorithm::ES384 => &PKCS_ECDSA_P384_SHA384,
             _ => &PKCS_ECDSA_P256_SHA256,
@@ -35,7 +35,17 @@ impl Signer {
         }
     }
 
-    fn jwk(&self) -> Value {
+    /// Of an RSA key that was made for these tests: to make one takes too long here.
+    fn rsa(id: &'static str, private: &str, public: &str) -> Self {
+        Self {
+            id,
+            algorithm: Algorithm::RS256,
+            key: EncodingKey::from_rsa_pem(private.as_bytes()).unwrap(),
+            pem: public.into(),
+        }
+    }
+
+    pub(super) fn jwk(&self) -> Value {
         let mut jwk = Jwk::from_encoding_key(&self.key, self.algorithm).unwrap();
         jwk.common.key_id = Some(self.id.into());
         serde_json::to_value(jwk).unwrap()
@@ -47,7 +57,7 @@ impl Signer {
         header
     }
 
-    fn sign(&self, claims: &Value) -> String {
+    pub(super) fn sign(&self, claims: &Value) -> String {
         encode(&self.header(), claims, &self.key).unwrap()
     }
 }
@@ -57,7 +67,7 @@ fn in_seconds(seconds: i64) -> i64 {
     i64::try_from(now).unwrap() + seconds
 }
 
-fn claims() -> Value {
+pub(super) fn claims() -> Value {
     json!({
         "iss": ISSUER, "aud": "ci-cache", "sub": "ann", "exp": in_seconds(600),
         "role": "write", "tenants": ["acme", "other"],
@@ -262,6 +272,85 @@ fn what_the_provider_did_not_sign_grants_nothing() {
     assert_eq!(choice.grant(&unnamed), None);
     let (twice, _folder) = judge(&[provider.jwk(), impostor.jwk()]);
     assert_eq!(twice.grant(&good), None, "two keys of one name");
+}
+
+#[test]
+fn an_rsa_key_signs_and_nobody_signs_with_what_is_public_of_it() {
+    let public = include_str!("test_keys/rsa_one.public.pem");
+    let provider = Signer::rsa("one", include_str!("test_keys/rsa_one.pem"), public);
+    let impostor = Signer::rsa("one", include_str!("test_keys/rsa_two.pem"), "");
+    let jwk = provider.jwk();
+    let (jwt, _folder) = judge(&[jwk.clone(), Signer::new("two", Algorithm::ES256).jwk()]);
+    let good = provider.sign(&claims());
+    assert_eq!(&*jwt.grant(&good).unwrap().name, "jwt:ann");
+
+    let header_of = |algorithm: Algorithm, id: &str| {
+        let mut header = Header::new(algorithm);
+        header.kid = Some(id.into());
+        header
+    };
+    let (rest, signature) = good.rsplit_once('.').unwrap();
+    let (_, body) = rest.split_once('.').unwrap();
+    let mut attacks = vec![
+        impostor.sign(&claims()),
+        // The same signature under another algorithm of its family, or none, or another key's name.
+        format!("{}.{body}.{signature}", part(r#"{"alg":"RS512","kid":"one"}"#)),
+        format!("{}.{body}.{signature}", part(r#"{"alg":"none","kid":"one"}"#)),
+        format!("{}.{body}.", part(r#"{"alg":"none","kid":"one"}"#)),
+        format!("{}.{body}.{signature}", part(r#"{"alg":"ES256","kid":"two"}"#)),
+        encode(&header_of(Algorithm::RS256, "two"), &claims(), &provider.key).unwrap(),
+        // Algorithms of its family that are not pinned.
+        encode(&header_of(Algorithm::RS384, "one"), &claims(), &provider.key).unwrap(),
+        encode(&header_of(Algorithm::RS512, "one"), &claims(), &provider.key).unwrap(),
+        encode(&header_of(Algorithm::PS256, "one"), &claims(), &provider.key).unwrap(),
+    ];
+    // The public key as a shared secret, in the forms in which it is public: PEM with and without its last line end, DER, JWK, modulus.
+    let der: String = public.lines().filter(|line| !line.starts_with('-')).collect();
+    let number = jwk["n"].as_str().unwrap();
+    assert_eq!(decoded(number).len(), 256);
+    let secrets: [Vec<u8>; 6] = [
+        public.into(),
+        public.trim_end().into(),
+        decoded(&der),
+        jwk.to_string().into(),
+        number.into(),
+        decoded(number),
+    ];
+    for secret in &secrets {
+        let key = EncodingKey::from_secret(secret).unwrap();
+        for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+            attacks.push(encode(&header_of(algorithm, "one"), &claims(), &key).unwrap());
+        }
+    }
+    for attack in attacks {
+        assert_eq!(jwt.grant(&attack), None, "{attack}");
+    }
+    // A shared secret beside it, as an attacker of the file's source would like it, is not taken.
+    let shared = json!({"kty": "oct", "kid": "three", "alg": "HS256", "k": "c2VjcmV0"});
+    let (beside, _folder) = judge(&[jwk, shared]);
+    let key = EncodingKey::from_secret(b"secret").unwrap();
+    let forged = encode(&header_of(Algorithm::HS256, "three"), &claims(), &key).unwrap();
+    assert_eq!(beside.grant(&forged), None);
+    assert!(beside.grant(&good).is_some());
+}
+
+/// What Base64 stands for, in either alphabet.
+fn decoded(text: &str) -> Vec<u8> {
+    let digit = |character: u8| match character {
+        b'A'..=b'Z' => Some(u32::from(character - b'A')),
+        b'a'..=b'z' => Some(u32::from(character - b'a') + 26),
+        b'0'..=b'9' => Some(u32::from(character - b'0') + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    };
+    let digits: Vec<u32> = text.bytes().filter_map(digit).collect();
+    let mut bytes = Vec::new();
+    for chunk in digits.chunks(4) {
+        let bits = chunk.iter().fold(0, |bits, digit| bits << 6 | digit) << (6 * (4 - chunk.len()));
+        bytes.extend(&bits.to_be_bytes()[1..chunk.len()]);
+    }
+    bytes
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod file;
 mod jwt;
+mod provider;
 mod token;
 
 use std::collections::{BTreeSet, HashMap};
@@ -23,7 +24,8 @@ use sha2::{Digest as _, Sha256};
 pub use file::{FileError, NewToken, TokenFile, TokenInfo};
 pub(crate) use jwt::ALGORITHMS;
 use jwt::Jwt;
-pub use jwt::{JwtOptions, KeysError};
+pub use jwt::{JwtKeys, JwtOptions, KeysError};
+pub(crate) use provider::check as check_provider;
 use token::{Digest, Token};
 
 /// Between two looks at the file: a token that is revoked is refused after this time at the latest.
@@ -161,7 +163,8 @@ impl Access {
         }))
     }
 
-    /// Who has a JWT that fits may do what its claims say, and nobody else anything. Reads the keys; [`watch`](Self::watch) follows them.
+    /// Who has a JWT that fits may do what its claims say, and nobody else anything. Reads the keys, or leaves it to
+    /// [`fetch_keys`](Self::fetch_keys) to fetch them; [`watch`](Self::watch) follows them.
     ///
     /// # Errors
     /// When there are no keys that can be used.
@@ -179,7 +182,7 @@ impl Access {
     pub fn by_file_or_jwt(path: impl Into<PathBuf>, options: JwtOptions) -> Result<Self, FileError> {
         let tokens = Tokens::read(path.into())?;
         let jwt = Jwt::new(options).map_err(|error| FileError::Content {
-            path: error.path,
+            path: error.place.into(),
             reason: error.reason,
         })?;
         Ok(Self::guarded(Guarded {
@@ -190,6 +193,27 @@ impl Access {
 
     fn guarded(guarded: Guarded) -> Self {
         Self(Some(Arc::new(guarded)))
+    }
+
+    /// Fetches the keys of JWTs, where they are at their provider; [`watch`](Self::watch) does so again and again. Takes some seconds when the
+    /// provider does not answer. Cancel safe.
+    ///
+    /// # Errors
+    /// Why there are none; those of an earlier fetch go on to count.
+    pub async fn fetch_keys(&self) -> Result<(), KeysError> {
+        match self.jwt() {
+            Some(jwt) => jwt.fetch().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Tells whether keys of JWTs are still to be fetched: until then no JWT counts.
+    pub(crate) fn lacks_keys(&self) -> bool {
+        self.jwt().is_some_and(Jwt::lacks_keys)
+    }
+
+    fn jwt(&self) -> Option<&Jwt> {
+        self.0.as_ref()?.jwt.as_ref()
     }
 
     /// Tells whether everybody may do everything.
@@ -230,8 +254,8 @@ impl Access {
         (known.digest == proof.digest && lives).then(|| Arc::clone(&known.grant))
     }
 
-    /// Reads files again every second, from what was read first on, until the future is dropped. What cannot be read changes nothing,
-    /// and is logged once. Ends at once where everybody may do everything.
+    /// Reads files again every second, from what was read first on, and fetches keys now and then, until the future is dropped. What cannot be
+    /// read changes nothing, and is logged once. Ends at once where everybody may do everything.
     pub async fn watch(&self) {
         let Some(guarded) = &self.0 else { return };
         let tokens = async {

@@ -193,6 +193,10 @@ pub(crate) struct Import {
     /// Write every rejected line's number and reason to this file, as JSON Lines
     #[arg(long, value_name = "FILE")]
     pub(crate) rejects: Option<PathBuf>,
+    /// Say what would be written, and write nothing. Each batch of 5,000 lines is tried by itself on the database as it is, so a relation
+    /// of a CI that is not there yet counts as rejected
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

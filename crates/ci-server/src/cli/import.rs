@@ -24,6 +24,9 @@ const TOLD: u64 = 10;
 /// What an import of CIs, relations or both did.
 #[derive(Serialize)]
 struct Reports {
+    /// Whether all of it is only what would be done.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     cis: Option<ImportReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +57,7 @@ pub(crate) async fn import(arguments: args::Import, output: &mut Output) -> Resu
         relations,
         format,
         rejects,
+        dry_run,
     } = arguments;
     let tenant = TenantId::new(&common.tenant)?;
     let is_stdin = |file: &Option<PathBuf>| file.as_deref() == Some(Path::new("-"));
@@ -67,23 +71,26 @@ pub(crate) async fn import(arguments: args::Import, output: &mut Output) -> Resu
         .map(|file| Job::new(Kind::Relations, &file, format))
         .transpose()?;
     let mut rejects = rejects.map(|path| Rejects::create(&path)).transpose()?;
-    let store = ci_store::open(&common.database.database, &StoreOptions::default()).await?;
+    // What is only tried makes no database either.
+    let options = StoreOptions::default().create_if_missing(!dry_run);
+    let store = ci_store::open(&common.database.database, &options).await?;
     let mut reports = Reports {
+        dry_run,
         cis: None,
         relations: None,
     };
+    let target = Target {
+        store: &*store,
+        tenant: &tenant,
+        dry_run,
+        quiet: common.json,
+    };
     let result = async {
         if let Some(job) = cis {
-            reports.cis = Some(
-                job.run(&*store, &tenant, rejects.as_mut(), common.json, output)
-                    .await?,
-            );
+            reports.cis = Some(job.run(&target, rejects.as_mut(), output).await?);
         }
         if let Some(job) = relations {
-            reports.relations = Some(
-                job.run(&*store, &tenant, rejects.as_mut(), common.json, output)
-                    .await?,
-            );
+            reports.relations = Some(job.run(&target, rejects.as_mut(), output).await?);
         }
         Ok::<(), Failure>(())
     }
@@ -104,6 +111,16 @@ pub(crate) async fn import(arguments: args::Import, output: &mut Output) -> Resu
         return Err(Failure::Rejected { rejected, lines });
     }
     Ok(())
+}
+
+/// Where files are imported to, and how.
+struct Target<'a> {
+    store: &'a dyn Store,
+    tenant: &'a TenantId,
+    /// Whether it is only tried.
+    dry_run: bool,
+    /// Whether the reports are printed later.
+    quiet: bool,
 }
 
 /// One file to import.
@@ -133,26 +150,30 @@ impl Job {
 
     async fn run(
         self,
-        store: &dyn Store,
-        tenant: &TenantId,
+        to: &Target<'_>,
         rejects: Option<&mut Rejects>,
-        quiet: bool,
         output: &mut Output,
     ) -> Result<ImportReport, Failure> {
         let Self { kind, name, source } = self;
         let began = Instant::now();
         let mut watch = Watch::new(kind, &name, rejects);
-        let options = ImportOptions::default();
+        let mut options = ImportOptions::default();
+        options.dry_run = to.dry_run;
         let result = match kind {
-            Kind::Cis => import_cis(store, tenant, source, options, &mut watch).await,
-            Kind::Relations => import_relations(store, tenant, source, options, &mut watch).await,
+            Kind::Cis => import_cis(to.store, to.tenant, source, options, &mut watch).await,
+            Kind::Relations => import_relations(to.store, to.tenant, source, options, &mut watch).await,
         };
         watch.finish()?;
         let report = result?;
-        if !quiet {
+        if !to.quiet {
             let seconds = began.elapsed().as_secs_f64();
+            let tried = if to.dry_run {
+                "nothing is written, but would be: "
+            } else {
+                ""
+            };
             output.line(format_args!(
-                "{name}: {} {}: {} created, {} updated, {} unchanged, {} superseded, {} rejected in {seconds:.1} s",
+                "{name}: {} {}: {tried}{} created, {} updated, {} unchanged, {} superseded, {} rejected in {seconds:.1} s",
                 report.lines,
                 kind.word(),
                 report.created,

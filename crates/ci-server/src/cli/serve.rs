@@ -8,17 +8,24 @@ use super::output::Output;
 use crate::access::Access;
 use crate::config::{Config, Given, Plan};
 use crate::http::{AppState, Exporter, Server, Tls};
+use crate::traces::Traces;
 
 pub(crate) async fn serve(given: &Given, verbose: u8, output: &mut Output) -> Result<(), Failure> {
     let config = Config::load(given)?;
-    log::start_for_service(&config, verbose);
     let plan = Plan::of(&config).await?;
+    let traces = Traces::start(plan.traces().as_ref())
+        .map_err(|reason| Failure::Input(format!("send traces: {reason}")))?;
+    log::start_for_service(&config, verbose, &traces);
     let main = listen(&plan.settings.listen).await?;
     let admin = match plan.admin_listen() {
         Some(address) => Some(listen(&address).await?),
         None => None,
     };
     let access = access(&plan, [Some(&main), admin.as_ref()].into_iter().flatten())?;
+    if let Err(error) = access.fetch_keys().await {
+        // Whoever has another way in is let in, and who is served by others meanwhile is told so by `/readyz`.
+        tracing::error!(%error, "no JWT counts until the keys can be fetched");
+    }
     let tls = plan.tls()?;
     let store = ci_store::open(&plan.settings.database, &plan.store_options()).await?;
     let runner = plan.runner(store)?;
@@ -35,11 +42,13 @@ pub(crate) async fn serve(given: &Given, verbose: u8, output: &mut Output) -> Re
     if let Some(tls) = &tls {
         server = server.tls(tls.clone());
     }
-    tokio::select! {
-        ended = server.run(stop_signal()?) => Ok(ended?),
+    let ended = tokio::select! {
+        ended = server.run(stop_signal()?) => ended,
         () = follow(&access) => Ok(()),
         () = renew(tls.as_ref()) => Ok(()),
-    }
+    };
+    traces.finish(plan.settings.drain_timeout).await;
+    Ok(ended?)
 }
 
 /// Reads the certificate again whenever its files change. Never ends.
@@ -74,7 +83,7 @@ fn access<'a>(plan: &Plan, listeners: impl Iterator<Item = &'a TcpListener>) -> 
         if !address.ip().is_loopback() {
             return Err(Failure::Input(format!(
                 "listen on {address}, which other machines reach, without knowing who may ask: give --tokens FILE (`ci-cache token \
-                 create` makes one) or --jwt-keys FILE, or --without-authentication where something in front of it decides"
+                 create` makes one), --jwt-keys FILE or --jwks-url URL, or --without-authentication where something in front of it decides"
             )));
         }
     }

@@ -1,6 +1,7 @@
 //! From settings to what they set: the store, the runner, the service; and whether they go together.
 
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +10,18 @@ use ci_store::{Store, StoreOptions};
 
 use super::settings::Settings;
 use super::{Config, ConfigError};
-use crate::access::JwtOptions;
-use crate::http::{ServerOptions, TenantLimits, Tls, TlsError};
+use crate::access::{JwtKeys, JwtOptions, check_provider};
+use crate::fetch;
+use crate::http::{ServerOptions, TenantLimits, Tls, TlsError, assistants_fault, set_assistants};
+use crate::traces::TraceOptions;
 
 /// Clocks further apart than this are to be set, not put up with.
 const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
 
 /// Longest time of a statement: PostgreSQL counts milliseconds in 32 bits.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(24 * 3_600);
+/// How often keys may be fetched: not so often that the provider minds, and not so seldom that a key that it has given up counts for days.
+const JWKS_REFRESH: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(86_400);
 
 /// Settings that go together.
 #[derive(Debug)]
@@ -55,29 +60,79 @@ impl Plan {
                 "`database` is not an address: expected sqlite:PATH or postgres://USER@HOST:PORT/NAME".into(),
             );
         }
-        let jwt = [
-            settings.jwt_keys.is_some(),
-            settings.jwt_issuer.is_some(),
-            settings.jwt_audience.is_some(),
-        ];
-        if jwt.contains(&true) && jwt.contains(&false) {
-            faults
-                .push("`jwt_keys`, `jwt_issuer` and `jwt_audience` need each other: give all or none".into());
-        }
-        if settings.jwt_keys.is_some() && settings.without_authentication {
-            faults
-                .push("`jwt_keys` and `without_authentication` exclude each other: give one of them".into());
-        }
-        if settings.jwt_leeway > LONGEST_LEEWAY {
-            faults.push("`jwt_leeway` is more than 5 min".into());
-        }
+        faults.extend(self.jwt_faults());
         if settings.tls_cert.is_some() != settings.tls_key.is_some() {
             faults.push("`tls_cert` and `tls_key` need each other: give both or none".into());
         }
         if settings.tenant_burst > 0 && settings.tenant_rate == 0 {
             faults.push("`tenant_burst` needs a `tenant_rate`".into());
         }
-        // What has no time can never be done in it.
+        faults.extend(self.times());
+        faults.extend(self.traces_fault());
+        faults.extend(assistants_fault(
+            &settings.mcp_hosts.0,
+            settings.mcp_answer_bytes.0,
+        ));
+        if settings.connections == 0 {
+            faults.push("`connections` is 0: at least one is needed".into());
+        }
+        faults
+    }
+
+    /// What of JWTs does not go together.
+    fn jwt_faults(&self) -> Vec<String> {
+        let settings = &self.settings;
+        let mut faults = Vec::new();
+        let has_keys = settings.jwt_keys.is_some() || settings.jwks_url.is_some();
+        let jwt = [
+            has_keys,
+            settings.jwt_issuer.is_some(),
+            settings.jwt_audience.is_some(),
+        ];
+        if jwt.contains(&true) && jwt.contains(&false) {
+            faults.push(
+                "`jwt_keys`, `jwt_issuer` and `jwt_audience` need each other: give all or none (`jwks_url` may be in place of `jwt_keys`)"
+                    .into(),
+            );
+        }
+        for (key, is_given) in [
+            ("jwt_keys", settings.jwt_keys.is_some()),
+            ("jwks_url", settings.jwks_url.is_some()),
+        ] {
+            if is_given && settings.without_authentication {
+                faults.push(format!(
+                    "`{key}` and `without_authentication` exclude each other: give one of them"
+                ));
+            }
+        }
+        if settings.jwt_keys.is_some() && settings.jwks_url.is_some() {
+            faults.push("`jwt_keys` and `jwks_url` exclude each other: give one of them".into());
+        }
+        if let Some(Err(reason)) = settings.jwks_url.as_ref().map(|url| check_provider(url)) {
+            faults.push(format!("`jwks_url` is no address to fetch keys from: {reason}"));
+        }
+        if !JWKS_REFRESH.contains(&settings.jwks_refresh) {
+            faults.push("`jwks_refresh` is not from 10 s to 24 h".into());
+        }
+        if settings.jwt_leeway > LONGEST_LEEWAY {
+            faults.push("`jwt_leeway` is more than 5 min".into());
+        }
+        faults
+    }
+
+    /// What is wrong with where traces go.
+    fn traces_fault(&self) -> Option<String> {
+        let endpoint = self.settings.otel_endpoint.as_ref()?;
+        if !cfg!(feature = "otel") {
+            return Some("`otel_endpoint` needs a program that was built with `--features otel`".into());
+        }
+        let reason = fetch::check(endpoint).err()?;
+        Some(format!("`otel_endpoint` is no address of a collector: {reason}"))
+    }
+
+    /// Times that nothing can be done in, or that a database refuses.
+    fn times(&self) -> Vec<String> {
+        let settings = &self.settings;
         let times = [
             ("acquire_timeout", settings.acquire_timeout),
             ("statement_timeout", settings.statement_timeout),
@@ -88,14 +143,10 @@ impl Plan {
             ("ready_timeout", settings.ready_timeout),
         ];
         let none = times.into_iter().filter(|(_, time)| time.is_zero());
-        faults.extend(none.map(|(key, _)| format!("`{key}` is 0: nothing can be done in no time")));
-        if settings.statement_timeout > LONGEST_STATEMENT {
-            faults.push("`statement_timeout` is more than 24 h".into());
-        }
-        if settings.connections == 0 {
-            faults.push("`connections` is 0: at least one is needed".into());
-        }
-        faults
+        let none = none.map(|(key, _)| format!("`{key}` is 0: nothing can be done in no time"));
+        let is_long = settings.statement_timeout > LONGEST_STATEMENT;
+        let long = is_long.then(|| "`statement_timeout` is more than 24 h".to_owned());
+        none.chain(long).collect()
     }
 
     /// What the runner refuses. It knows its bounds; they are not written down a second time here.
@@ -187,6 +238,12 @@ impl Plan {
         if let Some(requests) = NonZeroU32::new(settings.tenant_concurrency) {
             limits = limits.concurrency(requests);
         }
+        if let Some(clients) = NonZeroU32::new(settings.tenant_followers) {
+            limits = limits.followers(clients);
+        }
+        if let Some(exports) = NonZeroU32::new(settings.tenant_exports) {
+            limits = limits.exports(exports);
+        }
         limits
     }
 
@@ -203,8 +260,16 @@ impl Plan {
     /// What is asked of JWTs, if they count.
     pub(crate) fn jwt(&self) -> Option<JwtOptions> {
         let settings = &self.settings;
-        let (keys, issuer) = settings.jwt_keys.as_ref().zip(settings.jwt_issuer.as_ref())?;
-        let mut options = JwtOptions::new(keys, issuer, settings.jwt_audience.as_ref()?);
+        let keys = match (&settings.jwt_keys, &settings.jwks_url) {
+            (Some(path), _) => JwtKeys::File(path.clone()),
+            (None, Some(url)) => JwtKeys::Url {
+                url: url.clone(),
+                refresh: settings.jwks_refresh,
+            },
+            (None, None) => return None,
+        };
+        let (issuer, audience) = (settings.jwt_issuer.as_ref()?, settings.jwt_audience.as_ref()?);
+        let mut options = JwtOptions::by(keys, issuer, audience);
         options.algorithms.clone_from(&settings.jwt_algorithms.0);
         options.leeway = settings.jwt_leeway;
         options.name_claim.clone_from(&settings.jwt_name_claim);
@@ -228,10 +293,26 @@ impl Plan {
             .transpose()
     }
 
+    /// Where traces go, if anywhere.
+    pub(crate) fn traces(&self) -> Option<TraceOptions> {
+        let settings = &self.settings;
+        Some(TraceOptions {
+            endpoint: settings.otel_endpoint.clone()?,
+            sample: settings.otel_sample.0,
+            service: settings.otel_service.clone(),
+        })
+    }
+
     /// The limits of the service.
     pub(crate) fn server_options(&self) -> ServerOptions {
         let settings = &self.settings;
-        ServerOptions::default()
+        let mut options = ServerOptions::default();
+        // Nobody but programs of this machine is to be let in without a token, and a page of another site is none of them.
+        let is_guarded = settings.tokens.is_some() || self.jwt().is_some() || settings.without_authentication;
+        if !is_guarded || !settings.hosts.0.is_empty() {
+            options = options.hosts(&settings.hosts.0);
+        }
+        set_assistants(options, &settings.mcp_hosts.0, settings.mcp_answer_bytes.0)
             .concurrency(settings.concurrency.get())
             .tenant_limits(self.tenant_limits())
             .request_timeout(settings.request_timeout)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ci_model::QuestionKind;
 use ci_runner::TenantShares;
 
-use super::value::{Bytes, JwtAlgorithms, LogFilter, LogFormat, Value};
+use super::value::{Bytes, Hosts, JwtAlgorithms, LogFilter, LogFormat, Share, Value};
 
 /// A row of the table.
 #[derive(Debug)]
@@ -97,6 +97,8 @@ settings! {
         tls_key: Option<PathBuf> = "", "The private key of the certificate (PEM).";
         tokens: Option<PathBuf> = "", "Let in who has a token of this file, and nobody else; `ci-cache token` makes them.";
         jwt_keys: Option<PathBuf> = "", "Let in who has a JWT signed by a key of this file, a JWK set of the identity provider; read again when it changes.";
+        jwks_url: Option<String> = "", "Or by a key of the JWK set at this address, `jwks_uri` of the identity provider, in place of `jwt_keys`; `https://`, but of this machine.";
+        jwks_refresh: Duration = "10m", "Time between two fetches of `jwks_url`, 10 s to 24 h; a token whose key is not known has it fetched sooner, once in a minute at most.";
         jwt_issuer: Option<String> = "", "Who has to have made a JWT (`iss`).";
         jwt_audience: Option<String> = "", "For whom a JWT has to be made (`aud`).";
         jwt_algorithms: JwtAlgorithms = "RS256,ES256", "What a JWT may be signed with.";
@@ -106,10 +108,13 @@ settings! {
         jwt_role_prefix: Option<String> = "", "What stands before read, write or admin there.";
         jwt_tenants_claim: String = "tenants", "The claim with the tenants, a text or texts, `*` for all.";
         without_authentication: bool = "false", "Let everybody in who reaches the address, also one that other machines reach.";
+        hosts: Hosts = "", "The names, HOST or HOST:PORT, by which the service may be asked, beside `localhost` and addresses. Without: those alone where everybody of this machine is let in, so that no page of another site is taken for one of its own (DNS rebinding), and any otherwise.";
         concurrency: NonZeroUsize = "512", "Most requests that are answered at the same time; further ones get 503 at once.";
         tenant_rate: u32 = "0", "Most requests of a tenant in a second, on the whole; further ones get 429. 0: no limit.";
         tenant_burst: u32 = "0", "How many requests of a tenant may come at once after a pause; 0: as many as in a second.";
         tenant_concurrency: u32 = "0", "Most requests of a tenant that are answered at the same time; further ones get 429. 0: no limit.";
+        tenant_followers: u32 = "64", "Most clients of a tenant that wait for changes or are sent them at the same time, of 256 in all; further ones get 429. 0: no limit of its own.";
+        tenant_exports: u32 = "1", "Most exports of a tenant at the same time, of 2 in all; further ones get 429. 0: no limit of its own.";
         request_timeout: Duration = "60s", "Longest time for an answer, other than to an import.";
         import_timeout: Duration = "1h", "Longest time for an import.";
         body_bytes: Bytes = "1MiB", "Largest body of a request other than an import.";
@@ -122,9 +127,18 @@ settings! {
         drain_delay: Duration = "0s", "How long the service, told to stop, still answers while `/readyz` says that it stops: as long as a load balancer takes to notice.";
         drain_timeout: Duration = "10s", "Longest wait for the requests at work when the service stops.";
     }
+    "AI assistants" {
+        mcp_hosts: Hosts = "", "The names, HOST or HOST:PORT, by which AI assistants may ask (`/v1/{tenant}/mcp`). Without: any where callers need a token, and `localhost`, `127.0.0.1` and `::1` where everybody is let in. Needs a program with the feature `mcp`.";
+        mcp_answer_bytes: Bytes = "16KiB", "Largest answer to an AI assistant, 8KiB to 1MiB.";
+    }
     "Log" {
         log: LogFilter = "info", "What is logged to stderr: a level, or levels by target; `ci_cache::audit=info` is the audit log alone.";
         log_format: LogFormat = "text", "How its lines look.";
+    }
+    "Traces" {
+        otel_endpoint: Option<String> = "", "Send traces of requests to this OpenTelemetry collector, by OTLP over HTTP: `http://127.0.0.1:4318`, to which `/v1/traces` is added. Needs a program with the feature `otel`.";
+        otel_sample: Share = "1", "The share of the requests that are traced, 0 to 1. Where a request comes with a `traceparent`, its sender has decided.";
+        otel_service: String = "ci-cache", "What the service is called in traces (`service.name`).";
     }
     "Cache" {
         max_entries: NonZeroUsize = "100000", "Most answers in the cache.";

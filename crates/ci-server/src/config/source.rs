@@ -8,6 +8,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::settings::{SETTINGS, Setting};
+use super::value::{Share, Value as _};
 
 /// The flag and variable of the file.
 const CONFIG: &str = "config";
@@ -218,7 +219,7 @@ fn read(path: &Path) -> Result<Vec<(&'static str, String)>, Vec<String>> {
             faults.push(format!("{shown}: `{key}` is no setting{}", did_you_mean(key)));
             continue;
         };
-        match plain(value) {
+        match plain(setting, value) {
             Some(text) => texts.push((setting.key, text)),
             None => faults.push(format!("{shown}: `{key}` is not {}", setting.expected)),
         }
@@ -227,8 +228,9 @@ fn read(path: &Path) -> Result<Vec<(&'static str, String)>, Vec<String>> {
 }
 
 /// A value of the file as a text.
-fn plain(value: &toml::Value) -> Option<String> {
+fn plain(setting: &Setting, value: &toml::Value) -> Option<String> {
     match value {
+        toml::Value::Float(number) if setting.form == Share::FORM => Some(number.to_string()),
         toml::Value::String(text) => Some(text.clone()),
         toml::Value::Integer(number) => Some(number.to_string()),
         toml::Value::Boolean(yes) => Some(yes.to_string()),

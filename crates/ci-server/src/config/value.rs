@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::uri::Authority;
 use ci_model::QuestionKind;
 use ci_runner::TenantShares;
 
@@ -24,6 +25,10 @@ pub(crate) trait Value: Sized {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bytes(pub(crate) u64);
 
+/// A part of a whole, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Share(pub(crate) f64);
+
 /// How lines of the log look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogFormat {
@@ -40,6 +45,10 @@ pub(crate) struct LogFilter(pub(crate) String);
 /// What JWTs may be signed with, by its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JwtAlgorithms(pub(crate) Vec<String>);
+
+/// Names by which a service is asked, `HOST` or `HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hosts(pub(crate) Vec<String>);
 
 /// Divides a number from its unit.
 fn unit(text: &str) -> Option<(u64, &str)> {
@@ -78,6 +87,16 @@ impl Value for Bytes {
             _ => return None,
         };
         number.checked_mul(factor).map(Self)
+    }
+}
+
+impl Value for Share {
+    const FORM: &'static str = "SHARE";
+    const EXPECTED: &'static str = "a number from 0 to 1, such as 0.1";
+
+    fn parse(text: &str) -> Option<Self> {
+        let share: f64 = text.parse().ok()?;
+        (0.0..=1.0).contains(&share).then_some(Self(share))
     }
 }
 
@@ -171,6 +190,23 @@ impl Value for JwtAlgorithms {
     }
 }
 
+impl Value for Hosts {
+    const FORM: &'static str = "HOST[,HOST…]";
+    const EXPECTED: &'static str =
+        "names such as cmdb.example.com or cmdb.example.com:8642, separated by commas";
+
+    fn parse(text: &str) -> Option<Self> {
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        let names: Option<Vec<String>> = words
+            .map(|word| {
+                let name: Authority = word.parse().ok()?;
+                (!name.host().is_empty() && !word.contains(['@', '*'])).then(|| word.to_owned())
+            })
+            .collect();
+        names.map(Self)
+    }
+}
+
 impl Value for TenantShares {
     const FORM: &'static str = "fair|off";
     const EXPECTED: &'static str = "fair or off";
@@ -254,9 +290,19 @@ mod tests {
         assert_eq!(Vec::<QuestionKind>::parse("get,page"), None);
         assert_eq!(TenantShares::parse("none"), None);
         assert_eq!(LogFormat::parse("yaml"), None);
+        assert_eq!(Share::parse("0.25"), Some(Share(0.25)));
+        for refused in ["", "-0.1", "1.01", "NaN", "inf", "10%"] {
+            assert_eq!(Share::parse(refused), None, "{refused}");
+        }
         assert!(JwtAlgorithms::parse("ES384, EdDSA").is_some());
         for refused in ["", "none", "HS256", "RS256,HS256", "rs256"] {
             assert_eq!(JwtAlgorithms::parse(refused), None, "{refused}");
+        }
+        assert_eq!(Hosts::parse(""), Some(Hosts(Vec::new())));
+        let names = Hosts::parse("cmdb.example.com, [::1]:8642").map(|hosts| hosts.0.len());
+        assert_eq!(names, Some(2));
+        for refused in ["http://cmdb", "a b", "me@cmdb", "*", ":80", "cmdb/path"] {
+            assert_eq!(Hosts::parse(refused), None, "{refused}");
         }
         assert!(LogFilter::parse("warn,ci_store=debug").is_some());
         assert_eq!(LogFilter::parse("ci_store=loudly"), None);

@@ -1,7 +1,6 @@
 //! What changed: the changes of a tenant since a token, as JSON at once or after a wait, or as a stream of server-sent events.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -14,15 +13,18 @@ use ci_model::Token;
 use ci_runner::{Following, News, TenantChange};
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::AppState;
 use super::answer::{PRIVATE, set_token};
 use super::extract::Segments;
+use super::health::{behind, follows, is_close};
 use super::params::Params;
-use super::problem::{ChangesProblems, Problem, ProblemKind};
+use super::problem::{ChangesProblems, Problem};
+use super::{AppState, limit};
+use crate::places::Place;
+use crate::tenant_limits::Refusal;
 
 /// Most who wait for changes or are sent them at the same time, of all tenants.
 pub(crate) const FOLLOWERS: usize = 256;
@@ -32,6 +34,8 @@ const WAIT: Duration = Duration::from_secs(30);
 const ENOUGH: usize = 1_000;
 /// How often a client is told its place while nothing of its tenant changes.
 const PLACE: Duration = Duration::from_secs(20);
+/// The shortest time between two looks at the feed, for a client that is sent nothing.
+const LOOK: Duration = Duration::from_millis(100);
 /// Events between the feed and the network.
 const AHEAD: usize = 16;
 /// How long a stream lasts. Clients come back by themselves, with the last token; and a token of the API that was revoked is noticed.
@@ -48,7 +52,7 @@ pub(crate) struct ChangesBody {
     /// `created`, `updated` or `deleted`.
     #[schema(value_type = Vec<Object>)]
     items: Vec<TenantChange>,
-    /// The next `since`; a state that includes all of `items`. Null while the change feed has not begun.
+    /// The next `since`; a state that includes all of `items`.
     #[schema(value_type = Option<String>)]
     next: Option<String>,
     /// Changes since `since` may be missing: read again what you hold, with `next` as `x-ci-token`.
@@ -59,8 +63,9 @@ pub(crate) struct ChangesBody {
 ///
 /// Without `since` it begins now: `next` is where to go on from. With `wait_ms` an answer without changes is held back until there are some. With
 /// `accept: text/event-stream` the changes are a stream of events instead: `changes` with the changes of one poll as `items`, whose id is the token,
-/// and `lost`, after which a client reads again what it holds; it ends after 5 minutes, and clients go on with `last-event-id`, which counts
-/// like `since`.
+/// `lost`, after which a client reads again what it holds, and `behind` when the change feed is farther behind than the service may be to be ready:
+/// from then to the next `changes` there may be changes that are not told yet. It ends after 5 minutes, and clients go on with `last-event-id`, which counts
+/// like `since`. Where there is nothing to tell and the feed is behind, or none, the answer is 503 `feed-behind` instead of none.
 #[utoipa::path(
     get,
     path = "/v1/{tenant}/changes",
@@ -90,16 +95,17 @@ pub(crate) async fn changes(
         return Err(Problem::invalid("the parameter `wait_ms` must be at most 30000"));
     }
     let since = since(&params, &headers)?;
-    let Ok(place) = Arc::clone(app.followers()).try_acquire_owned() else {
-        let detail = "as many follow changes as may at once";
-        return Err(Problem::new(ProblemKind::Overloaded, detail));
-    };
+    let place = limit::place(&app, app.followers(), segments.tenant.id(), Refusal::Followers)?;
     let known = since.as_ref().map(Token::to_string);
     let following = segments.tenant.follow(since);
+    // The place of one that waits is given back when the answer is made, or when its client goes away before that.
     if wants_stream(&headers) {
+        if !follows(&app).await {
+            return Err(behind(&app));
+        }
         return Ok(streamed(app, following, place));
     }
-    let mut body = collected(&app, following, wait).await;
+    let mut body = collected(&app, following, wait).await?;
     // While the feed knows no state, the client keeps its place.
     body.next = body.next.or(known);
     let mut response = Json(&body).into_response();
@@ -122,6 +128,16 @@ fn wants_stream(headers: &HeaderMap) -> bool {
 }
 
 impl ChangesBody {
+    /// Takes in what there is to be told now, and says whether there is room for more.
+    fn take_all(&mut self, following: &mut Following) -> bool {
+        while let Some(news) = following.try_next() {
+            if !self.take(news) {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Takes news in, and says whether there is room for more.
     fn take(&mut self, news: News) -> bool {
         let token = match news {
@@ -140,12 +156,20 @@ impl ChangesBody {
     }
 }
 
-/// What there is, or what comes first within the wait.
-async fn collected(app: &AppState, mut following: Following, wait: Duration) -> ChangesBody {
+/// What there is, or what comes first within the wait. That there is nothing is said only by a feed that would know.
+async fn collected(app: &AppState, mut following: Following, wait: Duration) -> Result<ChangesBody, Problem> {
     let mut body = ChangesBody::default();
-    while let Some(news) = following.try_next() {
-        if !body.take(news) {
-            return body;
+    if !body.take_all(&mut following) {
+        return Ok(body);
+    }
+    if body.next.is_none() {
+        let is_followed = follows(app).await;
+        // What came with the poll that was just waited for is told.
+        if !body.take_all(&mut following) {
+            return Ok(body);
+        }
+        if body.next.is_none() && !is_followed {
+            return Err(behind(app));
         }
     }
     if body.next.is_none() && wait > Duration::ZERO {
@@ -153,14 +177,16 @@ async fn collected(app: &AppState, mut following: Following, wait: Duration) -> 
             first = tokio::time::timeout(wait, following.next()) => first.ok().flatten(),
             () = app.stopped() => None,
         };
-        if let Some(news) = first {
-            body.take(news);
+        match first {
+            Some(news) => drop(body.take(news)),
+            None if !follows(app).await => return Err(behind(app)),
+            None => {}
         }
     }
     // Where nothing of this tenant changed, it goes on from a later state than the client's.
     let token = following.token().map(|token| token.to_string());
     body.next = body.next.or(token);
-    body
+    Ok(body)
 }
 
 /// A client that is sent changes, by a task of its own: one that does not read is given up.
@@ -169,21 +195,30 @@ struct Client {
     following: Following,
     /// The token that it was sent last.
     sent: Option<Token>,
+    /// Whether it was told that the feed is behind.
+    is_behind: bool,
     events: mpsc::Sender<Event>,
     /// Held as long as it listens.
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Client {
     async fn run(mut self) {
         let ends = Instant::now() + STREAM;
+        let look = self.app.options().ready_lag.clamp(LOOK, PLACE);
+        let (mut look_at, mut place_at) = (Instant::now() + look, Instant::now() + PLACE);
         // A client that loses the connection before the first change comes back to where it began, not to a later now.
         let mut goes_on = self.tell_place().await;
         while goes_on {
             let news = tokio::select! {
                 news = self.following.next() => news,
-                () = tokio::time::sleep(PLACE) => {
-                    goes_on = self.tell_place().await;
+                () = tokio::time::sleep_until(look_at) => {
+                    look_at = Instant::now() + look;
+                    goes_on = self.tell_feed().await;
+                    if goes_on && !self.is_behind && Instant::now() >= place_at {
+                        place_at = Instant::now() + PLACE;
+                        goes_on = self.tell_place().await;
+                    }
                     continue;
                 }
                 () = tokio::time::sleep_until(ends) => None,
@@ -201,6 +236,20 @@ impl Client {
         self.tell_place().await;
     }
 
+    /// Tells, once, that the feed is behind, and the place when it no longer is.
+    async fn tell_feed(&mut self) -> bool {
+        let was_behind = self.is_behind;
+        self.is_behind = !is_close(&self.app, &self.app.runner().feed());
+        match (was_behind, self.is_behind) {
+            (false, true) => self.give(Event::default().event("behind").data("{}")).await,
+            (true, false) => {
+                self.sent = None;
+                self.tell_place().await
+            }
+            _ => true,
+        }
+    }
+
     /// Tells up to which state there is nothing new, if that has gone on: where only others change something a client's place would else
     /// grow too old to go on from.
     async fn tell_place(&mut self) -> bool {
@@ -213,6 +262,10 @@ impl Client {
     async fn send(&mut self, name: &str, changes: &[TenantChange], token: Token) -> bool {
         let event = event(name, changes, &token);
         self.sent = Some(token);
+        self.give(event).await
+    }
+
+    async fn give(&mut self, event: Event) -> bool {
         let patience = self.app.options().body_timeout;
         let sent = tokio::time::timeout(patience, self.events.send(event)).await;
         matches!(sent, Ok(Ok(())))
@@ -227,13 +280,14 @@ fn event(name: &str, changes: &[TenantChange], token: &Token) -> Event {
         .unwrap_or_default()
 }
 
-fn streamed(app: AppState, following: Following, place: OwnedSemaphorePermit) -> Response {
+fn streamed(app: AppState, following: Following, place: Place) -> Response {
     let token = following.token();
     let (events, receiver) = mpsc::channel(AHEAD);
     let client = Client {
         app,
         following,
         sent: None,
+        is_behind: false,
         events,
         _place: place,
     };

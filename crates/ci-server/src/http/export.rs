@@ -12,14 +12,16 @@ use ci_model::{Get, Relation, Search, TenantId, Token};
 use ci_store::Snapshot;
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::AppState;
 use super::answer::{PRIVATE, set_token};
 use super::extract::Segments;
 use super::params::Params;
-use super::problem::{AskProblems, Problem, ProblemKind};
+use super::problem::{AskProblems, Problem};
+use super::{AppState, limit};
+use crate::places::Place;
+use crate::tenant_limits::Refusal;
 
 /// Most exports at the same time: each holds a connection, and the state that it reads, for as long as it lasts.
 pub(crate) const EXPORTS: usize = 2;
@@ -62,12 +64,7 @@ pub(crate) async fn export(
         }
         (Some(_), _) => return Err(Problem::invalid("the parameter `kind` must be cis or relations")),
     };
-    let Ok(place) = Arc::clone(app.exports()).try_acquire_owned() else {
-        return Err(Problem::new(
-            ProblemKind::Overloaded,
-            "as many exports run as may at once",
-        ));
-    };
+    let place = limit::place(&app, app.exports(), segments.tenant.id(), Refusal::Exports)?;
     let mut snapshot = app.runner().store().snapshot().await?;
     let version = snapshot.version().await?;
     let mut export = Export {
@@ -107,7 +104,7 @@ struct Export {
     snapshot: Box<dyn Snapshot>,
     /// None at its end.
     what: Option<What>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Export {

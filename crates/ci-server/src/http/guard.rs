@@ -12,10 +12,11 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use tower::{Layer, Service};
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::problem::{Problem, ProblemKind};
 use super::{AppState, access, limit, metrics};
-use crate::web;
+use crate::{traces, web};
 
 /// All that surrounds the handlers, as one layer: each of its own costs every request some allocations.
 #[derive(Debug, Clone)]
@@ -134,12 +135,21 @@ where
     let method = request.method().clone();
     let shown = route.unwrap_or_default();
     // Of the level debug, so that a hit is not slower by what nobody reads.
-    let span = tracing::debug_span!("http", %method, route = shown, status = tracing::field::Empty);
+    let span = tracing::debug_span!(
+        "http",
+        otel.name = Empty,
+        otel.kind = "server",
+        http.request.method = %method,
+        http.route = shown,
+        http.response.status_code = Empty,
+    );
+    traces::join(&span, request.headers(), &method, shown);
     let began = Instant::now();
     let response = next(request).instrument(span.clone()).await;
     let took = began.elapsed();
     metrics::answered(app, route, &method, response.status(), took);
-    span.record("status", response.status().as_u16());
+    span.record("http.response.status_code", response.status().as_u16());
+    traces::ended(&span, response.status());
     span.in_scope(|| {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(status = response.status().as_u16(), micros, "answered");

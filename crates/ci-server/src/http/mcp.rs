@@ -14,17 +14,30 @@ use http_body_util::Full;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 
-use super::AppState;
 use super::answer::PRIVATE;
 use super::extract::{Segments, bytes};
 use super::problem::{Problem, ProblemKind};
-use crate::mcp::Assistant;
+use super::{AppState, ServerOptions};
+use crate::mcp::{ANSWER_BYTES, Assistant};
 
 /// Longest text of a refusal, in bytes.
 const REFUSAL_BYTES: usize = 1_024;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/v1/{tenant}/mcp", post(mcp))
+}
+
+/// What is wrong with the settings for AI assistants.
+pub(crate) fn fault(_hosts: &[String], answer_bytes: u64) -> Option<String> {
+    let is_allowed = usize::try_from(answer_bytes).is_ok_and(|bytes| ANSWER_BYTES.contains(&bytes));
+    let (least, most) = (ANSWER_BYTES.start() >> 10, ANSWER_BYTES.end() >> 10);
+    (!is_allowed).then(|| format!("`mcp_answer_bytes` is not from {least}KiB to {most}KiB"))
+}
+
+/// Sets what the settings say about AI assistants.
+pub(crate) fn set(options: ServerOptions, hosts: &[String], answer_bytes: u64) -> ServerOptions {
+    let bytes = usize::try_from(answer_bytes).unwrap_or(usize::MAX);
+    options.mcp_hosts(hosts).mcp_answer_bytes(bytes)
 }
 
 async fn mcp(State(app): State<AppState>, segments: Segments, request: Request) -> Result<Response, Problem> {

@@ -50,6 +50,7 @@ pub(crate) use control::{Subject, Target, Warming, clear, invalidate, warm};
 pub(crate) use encoded::Part;
 pub(crate) use extract::{Segments, bytes as body_bytes, bytes_within};
 pub use level::{X_CI_LAG, X_CI_SOURCE, X_CI_TOKEN};
+pub(crate) use mcp::{fault as assistants_fault, set as set_assistants};
 pub use metrics::{CATALOGUE as METRICS, Exporter, PROMETHEUS_TEXT};
 pub use openapi::document;
 pub(crate) use params::{Params, keywords, split_names};

@@ -56,6 +56,8 @@ pub enum ProblemKind {
     DatabaseUnavailable,
     /// The database answers, but its change feed is not live or too far behind: of the readiness probe.
     FeedBehind,
+    /// The keys of JWTs have not been fetched yet.
+    KeysUnavailable,
     /// The service is about to stop: of the readiness probe.
     Stopping,
 }
@@ -85,7 +87,7 @@ const fn row(
 }
 
 /// The table.
-static ROWS: [Row; 19] = {
+static ROWS: [Row; 20] = {
     use ProblemKind as K;
     use StatusCode as S;
     [
@@ -220,6 +222,13 @@ static ROWS: [Row; 19] = {
             S::SERVICE_UNAVAILABLE,
             "stopping",
             "The service is about to stop",
+            Some(5),
+        ),
+        row(
+            K::KeysUnavailable,
+            S::SERVICE_UNAVAILABLE,
+            "keys-unavailable",
+            "The keys of tokens are not there",
             Some(5),
         ),
     ]
@@ -483,13 +492,13 @@ problems! {
     /// Of commands to the cache.
     ControlProblems: InvalidInput, Unauthenticated, Forbidden, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Overloaded, Timeout;
     /// Of those who follow changes.
-    ChangesProblems: InvalidInput, TooManyRequests, Unauthenticated, Forbidden, Overloaded;
+    ChangesProblems: InvalidInput, TooManyRequests, Unauthenticated, Forbidden, Overloaded, FeedBehind;
     /// Of what needs no database.
     PlainProblems: InvalidInput, Unauthenticated, Forbidden, Overloaded;
     /// Of what is open to everybody.
     OpenProblems: InvalidInput, Overloaded;
     /// Of the readiness probe.
-    ReadyProblems: InvalidInput, Internal, DatabaseUnavailable, FeedBehind, Stopping;
+    ReadyProblems: InvalidInput, Internal, DatabaseUnavailable, FeedBehind, KeysUnavailable, Stopping;
     /// Of the metrics.
     MetricsProblems: InvalidInput, Unauthenticated, Forbidden, RouteNotFound;
     /// Of the liveness probe.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ci_runner::Runner;
 
 use crate::access::Access;
+use crate::places::Places;
 use crate::tenant_limits::{Buckets, TenantLimits};
 use tokio::sync::{Semaphore, watch};
 
@@ -161,7 +162,7 @@ impl ServerOptions {
         self
     }
 
-    /// Sets what each tenant may ask; further requests of it get 429.
+    /// Sets what each tenant may ask, follow and export; further requests of it get 429.
     pub fn tenant_limits(mut self, limits: TenantLimits) -> Self {
         self.tenant_limits = limits;
         self
@@ -219,10 +220,10 @@ struct Shared {
     strangers: Strangers,
     /// One permit per request at work.
     places: Arc<Semaphore>,
-    /// One permit for each who follows changes.
-    followers: Arc<Semaphore>,
-    /// One permit for each export.
-    exports: Arc<Semaphore>,
+    /// For those who follow changes.
+    followers: Arc<Places>,
+    /// For exports.
+    exports: Arc<Places>,
     /// Whether the service has been told to stop, and is not ready for more.
     unready: AtomicBool,
     /// Becomes true when it stops in earnest.
@@ -253,6 +254,7 @@ impl AppState {
     pub fn guarded(runner: Runner, options: ServerOptions, access: Access) -> Self {
         let places = Arc::new(Semaphore::new(options.concurrency));
         let bodies = Bodies::new(options.encoded_bytes);
+        let limits = options.tenant_limits;
         Self(Arc::new(Shared {
             bodies,
             series: Series::default(),
@@ -263,8 +265,8 @@ impl AppState {
             options,
             access,
             places,
-            followers: Arc::new(Semaphore::new(changes::FOLLOWERS)),
-            exports: Arc::new(Semaphore::new(export::EXPORTS)),
+            followers: Places::new(changes::FOLLOWERS, limits.followers),
+            exports: Places::new(export::EXPORTS, limits.exports),
             unready: AtomicBool::new(false),
             stopping: watch::Sender::new(false),
             cut: watch::Sender::new(false),
@@ -356,11 +358,11 @@ impl AppState {
         let _ = stopping.wait_for(|stopping| *stopping).await;
     }
 
-    pub(crate) fn exports(&self) -> &Arc<Semaphore> {
+    pub(crate) fn exports(&self) -> &Arc<Places> {
         &self.0.exports
     }
 
-    pub(crate) fn followers(&self) -> &Arc<Semaphore> {
+    pub(crate) fn followers(&self) -> &Arc<Places> {
         &self.0.followers
     }
 

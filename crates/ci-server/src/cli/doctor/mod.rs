@@ -9,6 +9,7 @@ use super::args::{Doctor, Migrate};
 use super::failure::Failure;
 use super::output::Output;
 use super::shell;
+use crate::access::Access;
 use crate::config::{Config, Given, Origin, Plan, redacted};
 
 pub(crate) async fn doctor(arguments: &Doctor, output: &mut Output) -> Result<(), Failure> {
@@ -87,9 +88,28 @@ async fn look(given: &Given) -> (Vec<Finding>, Vec<String>) {
     let what = format!("{given_ones} settings are given, and all fit");
     let mut findings = vec![Finding::ok(CHECK, what)];
     findings.extend(local::findings(given, &config, &plan));
+    findings.extend(keys(&plan).await);
     let settings = &plan.settings;
     findings.extend(ci_store::examine(&settings.database, &plan.store_options(), settings.retention).await);
     (findings, migrate)
+}
+
+/// Whether the keys of JWTs can be fetched from their provider.
+async fn keys(plan: &Plan) -> Option<Finding> {
+    const CHECK: &str = "keys";
+    plan.settings.jwks_url.as_ref()?;
+    let fetched = match Access::by_jwt(plan.jwt()?) {
+        Ok(access) => access.fetch_keys().await,
+        Err(error) => Err(error),
+    };
+    Some(match fetched {
+        Ok(()) => Finding::ok(CHECK, "the provider sends keys that can be used"),
+        Err(error) => {
+            let advice = "give `jwks_uri` of ISSUER/.well-known/openid-configuration, let this machine reach it, and trust its certificate (SSL_CERT_FILE names a file of authorities); \
+                or put the set into a file and name it with `jwt_keys`";
+            Finding::failure(CHECK, format!("failed to {error}"), Remedy::Advice(advice.into()))
+        }
+    })
 }
 
 #[derive(Serialize)]

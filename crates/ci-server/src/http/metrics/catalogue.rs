@@ -8,6 +8,7 @@ pub(super) const SECONDS: &str = "ci_cache_http_request_seconds";
 pub(super) const IN_FLIGHT: &str = "ci_cache_http_requests_in_flight";
 pub(super) const IN_FLIGHT_MAX: &str = "ci_cache_http_requests_in_flight_max";
 pub(super) const REFUSED: &str = "ci_cache_http_refused_total";
+pub(super) const LIMITED: &str = "ci_cache_http_limited_total";
 
 /// Every metric that the service adds to [the runner's](ci_runner::metrics::CATALOGUE), in the order of the page
 /// `docs/metrics.md`.
@@ -46,6 +47,13 @@ pub const CATALOGUE: &[Metric] = &[
         Unit::Count,
         &[],
         "HTTP requests that were refused because as many as may be were at work.",
+    ),
+    Metric::new(
+        LIMITED,
+        Kind::Counter,
+        Unit::Count,
+        &["limit"],
+        "HTTP requests that were refused because their tenant asked for more than it may, by the limit.",
     ),
 ];
 

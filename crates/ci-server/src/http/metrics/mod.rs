@@ -20,6 +20,7 @@ use ci_runner::metrics::Metric;
 use super::AppState;
 use super::params::Params;
 use super::problem::{MetricsProblems, Problem, ProblemKind};
+use crate::tenant_limits::Refusal;
 
 pub use catalogue::CATALOGUE;
 pub use exporter::Exporter;
@@ -96,6 +97,13 @@ pub(super) fn refused(app: &AppState) {
     });
 }
 
+/// Counts a request of a tenant that asks for more than it may.
+pub(super) fn limited(app: &AppState, limit: &'static str) {
+    to_recorder(app, || {
+        counter!(catalogue::LIMITED, "runner" => app.runner_name(), "limit" => limit).increment(1);
+    });
+}
+
 /// Publishes the runner's metrics, and those of the service that are not counted as they happen.
 #[expect(clippy::cast_precision_loss, reason = "what a gauge holds")]
 pub(super) fn publish(app: &AppState) {
@@ -108,6 +116,9 @@ pub(super) fn publish(app: &AppState) {
         gauge!(catalogue::IN_FLIGHT_MAX, "runner" => app.runner_name()).set(most as f64);
         // A series that begins when the first is refused would hide that one from every rate.
         counter!(catalogue::REFUSED, "runner" => app.runner_name()).increment(0);
+        for limit in Refusal::LIMITS {
+            counter!(catalogue::LIMITED, "runner" => app.runner_name(), "limit" => limit).increment(0);
+        }
     });
 }
 
