@@ -9,6 +9,8 @@ use ci_model::{CiDetail, CiId, CiSummary, Graph, Groups, ListPage, PathAnswer, Q
 use ci_store::Found;
 use serde::Serialize;
 
+use crate::size;
+
 /// Where an answer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -199,5 +201,9 @@ impl Rows for Cached {
                 None => 0,
             },
         }
+    }
+
+    fn bytes(&self) -> usize {
+        size::of(self)
     }
 }

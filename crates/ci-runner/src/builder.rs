@@ -93,6 +93,14 @@ impl RunnerBuilder {
         self
     }
 
+    /// Bounds the memory of the cached answers together as well, in bytes, from 1 MiB; no bound when not called. Answers are weighed by
+    /// about what they take, with their keys and what is known of them; the heaviest that can be kept is the bytes divided by the number of
+    /// shards.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.config = self.config.max_bytes(bytes);
+        self
+    }
+
     /// Lets the time that loading an answer took count when the cache is full, so that answers that are cheap to load and rarely asked
     /// for do not push out expensive ones. On when not called; a cache that is not full is not affected.
     pub fn cost_aware(mut self, cost_aware: bool) -> Self {

@@ -266,8 +266,10 @@ impl Follow {
 
     pub(crate) fn status(&self, lag: Option<Duration>, position: Option<Token>) -> FeedStatus {
         let shared = self.shared.lock();
+        // Closed, it polls no more, though its task may not have come to say so.
+        let is_over = self.has_feed && self.polls.is_closed();
         FeedStatus {
-            state: shared.state,
+            state: if is_over { FeedState::Stopped } else { shared.state },
             lag,
             position,
             polls: shared.polls,

@@ -66,6 +66,7 @@ mod savings;
 mod search;
 mod search_with;
 mod shape;
+mod size;
 mod tally;
 mod tenant;
 mod through;

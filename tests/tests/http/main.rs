@@ -3,6 +3,7 @@
 mod access;
 mod answers;
 mod broken;
+mod browsers;
 mod changes;
 mod conditional;
 mod control;

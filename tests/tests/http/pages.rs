@@ -225,7 +225,7 @@ async fn pages_are_whole_without_a_script_and_hold_none() {
         ),
         ("/explore/acme/absent".into(), 404, "There is no such CI"),
         ("/explore/acme/absent/graph".into(), 404, "There is no such CI"),
-        ("/sign-in?next=//evil.example".into(), 200, "value=\"/\""),
+        ("/sign-in?next=//evil.example".into(), 200, "value=\"/explore\""),
         ("/assets/live.js".into(), 200, "EventSource"),
         ("/assets/absent.js".into(), 404, "There is no such path"),
     ] {

@@ -95,8 +95,8 @@ async fn no_page_of_another_site_changes_anything() {
             }
         }
         let own = [
-            ("origin", "http://localhost:8642"),
-            ("host", "localhost:8642"),
+            ("origin", "http://localhost"),
+            ("host", "localhost"),
             ("cookie", cookie.as_str()),
         ];
         assert_eq!(

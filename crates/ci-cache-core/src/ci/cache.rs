@@ -50,11 +50,17 @@ impl<V: Rows, E> CiCache<V, E> {
     /// [`Error::InvalidConfig`] naming the setting, its value and what is allowed.
     pub fn new(config: CiCacheConfig, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         config.validate()?;
-        let builder = CacheBuilder::new(config.max_size, clock)
+        let builder = CacheBuilder::new(config.capacity(), clock)
             .eviction(config.eviction)
             .details(true);
         let builder = match config.shards {
             Some(shards) => builder.shards(shards),
+            None => builder,
+        };
+        let builder = match config.least_weight() {
+            Some(least) => {
+                builder.weigher(move |key: &Key, entry: &Arc<CiEntry<V>>| entry.weight(key, least))
+            }
             None => builder,
         };
         let (tenancy, builder) = Tenancy::build(&config, builder);
@@ -65,6 +71,10 @@ impl<V: Rows, E> CiCache<V, E> {
             tally: Tally::default(),
             tenancy,
         })
+    }
+
+    fn entry(&self, question: &Question, answer: V) -> CiEntry<V> {
+        CiEntry::new(question, answer, self.config.max_bytes.is_some())
     }
 
     /// Makes the key of a tenant's question: the same for every way of putting the question, and for no other
@@ -85,7 +95,7 @@ impl<V: Rows, E> CiCache<V, E> {
     /// The entry belongs to the present state of the tenant. For an answer that was loaded use
     /// [`lookup`](Self::lookup) and [`publish`](Self::publish), which notice an invalidation during the load.
     pub fn set(&self, tenant: &TenantId, question: &Question, answer: V) {
-        let entry = Arc::new(CiEntry::new(question, answer));
+        let entry = Arc::new(self.entry(question, answer));
         self.engine
             .insert_with(Key::new(tenant, question), entry, self.options(tenant, question));
     }
@@ -110,12 +120,12 @@ impl<V: Rows, E> CiCache<V, E> {
     /// Ends a load with an answer: those who wait get it, and the cache keeps it unless it was overtaken by an
     /// invalidation since the look-up. Says whether it was kept. `question` is the one that was looked up.
     pub fn publish(&self, leader: CiLeader<V, E>, question: &Question, answer: V) -> bool {
-        leader.publish(Arc::new(CiEntry::new(question, answer)))
+        leader.publish(Arc::new(self.entry(question, answer)))
     }
 
     /// Ends a load with an answer for those who wait, which the cache does not keep.
     pub fn answer(&self, leader: CiLeader<V, E>, question: &Question, answer: V) {
-        leader.answer(Arc::new(CiEntry::new(question, answer)));
+        leader.answer(Arc::new(self.entry(question, answer)));
     }
 
     /// Removes one entry and detaches the load that is under way for it; says whether a live entry was there.

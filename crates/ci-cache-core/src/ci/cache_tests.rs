@@ -1,6 +1,7 @@
 //! The CI cache: tenants, kinds, invalidation of entries and loads, counts.
 
 use super::*;
+use crate::ci::TenantPolicy;
 use crate::{ManualClock, Outcome};
 use ci_model::{CiCode, CiRef, Filter, Get, List, Search};
 
@@ -210,4 +211,43 @@ fn wrong_settings_are_refused() {
             .max_size,
         3_000_000
     );
+}
+
+#[test]
+fn bytes_and_entries_bound_it_together() {
+    let a = tenant("a");
+    let filled = |config: CiCacheConfig, rows: usize| {
+        let cache = Answers::new(config, Arc::new(ManualClock::new())).unwrap();
+        for number in 0..2_000 {
+            cache.set(&a, &get(&format!("ci-{number}")), vec![0; rows]);
+        }
+        cache
+    };
+    let config = CiCacheConfig::new().max_size(1_000).max_bytes(1 << 20);
+    // Light ones are bounded by their number: each weighs its part of the bytes at least.
+    let light = filled(config.clone(), 0).stats();
+    assert!((900..=1_000).contains(&light.size), "{light:?}");
+    // Heavy ones by their bytes: 100 rows that do not say otherwise are 51,200, and what an entry has beside them.
+    let heavy = filled(config.clone(), 100);
+    assert!((15..=20).contains(&heavy.stats().size), "{:?}", heavy.stats());
+    // One that is heavier than all there is is answered, and not kept.
+    let beyond = filled(config, 3_000);
+    assert_eq!(beyond.stats().size, 0);
+    let few = CiCacheConfig::new().max_bytes(1_000);
+    let error = Answers::new(few, Arc::new(ManualClock::new())).unwrap_err();
+    assert!(error.to_string().contains("max_bytes = 1000"), "{error}");
+}
+
+#[test]
+fn a_tenants_own_bound_counts_the_light_ones() {
+    let a = tenant("a");
+    let config = CiCacheConfig::new()
+        .max_size(1_000)
+        .max_bytes(4 << 20)
+        .tenant(a.clone(), TenantPolicy::new().max_entries(10));
+    let cache = Answers::new(config, Arc::new(ManualClock::new())).unwrap();
+    for number in 0..100 {
+        cache.set(&a, &get(&format!("ci-{number}")), Vec::new());
+    }
+    assert_eq!(cache.stats().size, 10);
 }

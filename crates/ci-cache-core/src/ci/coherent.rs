@@ -60,7 +60,7 @@ where
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         config.validate()?;
-        let builder = CacheBuilder::new(config.max_size, clock)
+        let builder = CacheBuilder::new(config.capacity(), clock)
             .eviction(config.eviction)
             .cost_aware(config.cost_aware)
             .details(true);
@@ -74,6 +74,12 @@ where
         };
         let builder = match config.shards {
             Some(shards) => builder.shards(shards),
+            None => builder,
+        };
+        let builder = match config.least_weight() {
+            Some(least) => {
+                builder.weigher(move |key: &Key, entry: &CiShared<V>| entry.value().weight(key, least))
+            }
             None => builder,
         };
         let (tenancy, builder) = Tenancy::build(&config, builder);
@@ -120,6 +126,10 @@ where
         lookup
     }
 
+    fn entry(&self, question: &Question, answer: V) -> CiEntry<V> {
+        CiEntry::new(question, answer, self.config.max_bytes.is_some())
+    }
+
     /// Ends a load; see [`Coherent::publish`].
     pub fn publish(
         &self,
@@ -130,7 +140,7 @@ where
         dependency: Dependency,
     ) -> CiPublication<V> {
         self.engine
-            .publish(leader, CiEntry::new(question, answer), loaded, dependency)
+            .publish(leader, self.entry(question, answer), loaded, dependency)
     }
 
     /// Applies what a poll of the change feed brought; see [`Coherent::apply`].

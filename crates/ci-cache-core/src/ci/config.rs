@@ -12,6 +12,9 @@ use crate::policy::Eviction;
 /// The longest time to live that is accepted: a year. Longer is taken for a mistake in the unit.
 const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// The least memory that a cache can be bounded by.
+const LEAST_BYTES: u64 = 1 << 20;
+
 /// The classes of questions that have a time to live of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum TtlClass {
@@ -51,6 +54,7 @@ impl TtlClass {
 #[must_use]
 pub struct CiCacheConfig {
     pub(super) max_size: usize,
+    pub(super) max_bytes: Option<u64>,
     pub(super) shards: Option<usize>,
     pub(super) eviction: Eviction,
     pub(super) cost_aware: bool,
@@ -68,6 +72,7 @@ impl Default for CiCacheConfig {
     fn default() -> Self {
         Self {
             max_size: 500,
+            max_bytes: None,
             shards: None,
             eviction: Eviction::Lru,
             cost_aware: false,
@@ -92,6 +97,14 @@ impl CiCacheConfig {
     /// Sets the most entries, 1 to 2^31; default 500. Memory is taken as entries come.
     pub fn max_size(mut self, entries: usize) -> Self {
         self.max_size = entries;
+        self
+    }
+
+    /// Bounds the memory of all answers together as well, in bytes, from 1 MiB; default none. Answers are weighed by about what they
+    /// take ([`Rows::bytes`](super::Rows::bytes)), with their keys and what is known of them; one that is heavier than a shard's share is
+    /// answered and not kept. There are still at most [`max_size`](Self::max_size) entries: each weighs at least its part of the bytes.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
         self
     }
 
@@ -190,7 +203,22 @@ impl CiCacheConfig {
         }
     }
 
-    /// Checks the times to live; size and shards are the engine's to check.
+    /// The capacity of the engine: in entries, or in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        let bytes = self
+            .max_bytes
+            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        bytes.unwrap_or(self.max_size)
+    }
+
+    /// The least that an entry weighs where they are weighed, so that there are not too many.
+    pub(super) fn least_weight(&self) -> Option<u32> {
+        let entries = (self.max_size as u64).max(1);
+        let least = |bytes: u64| u32::try_from(bytes.div_ceil(entries)).unwrap_or(u32::MAX);
+        self.max_bytes.map(least)
+    }
+
+    /// Checks the times to live and the bytes; size and shards are the engine's to check.
     pub(super) fn validate(&self) -> Result<(), Error> {
         if self.tenants.values().any(|policy| policy.max_entries == Some(0)) {
             return Err(Error::invalid(
@@ -198,6 +226,9 @@ impl CiCacheConfig {
                 0_u64,
                 "must be at least 1 for a tenant, too",
             ));
+        }
+        if let Some(bytes) = self.max_bytes.filter(|bytes| *bytes < LEAST_BYTES) {
+            return Err(Error::invalid("max_bytes", bytes, "must be at least 1 MiB"));
         }
         let mut ttls = TtlClass::ALL.into_iter().flat_map(|(class, field)| {
             let own = self

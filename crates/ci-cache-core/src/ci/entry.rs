@@ -15,6 +15,12 @@ const SHOWN_KEYWORDS: usize = 3;
 pub trait Rows {
     /// Counts the results: rows, groups, nodes; zero for an empty or not-found answer.
     fn rows(&self) -> usize;
+
+    /// Says about how many bytes of memory it takes, with all that it owns; asked once, and only where the cache is bounded by
+    /// [`max_bytes`](super::CiCacheConfig::max_bytes). 512 a result when not implemented.
+    fn bytes(&self) -> usize {
+        self.rows().saturating_mul(512)
+    }
 }
 
 impl<T> Rows for Vec<T> {
@@ -45,6 +51,10 @@ impl<T: Rows + ?Sized> Rows for Arc<T> {
     fn rows(&self) -> usize {
         self.as_ref().rows()
     }
+
+    fn bytes(&self) -> usize {
+        self.as_ref().bytes()
+    }
 }
 
 /// A cached answer and what its question was about. Shared behind an `Arc` and never changed.
@@ -56,6 +66,8 @@ pub struct CiEntry<V> {
     filters: usize,
     /// The question's keywords: what pattern invalidation goes by.
     keywords: Box<[String]>,
+    /// About what it takes in memory; 0 where nobody asks.
+    bytes: u32,
 }
 
 impl<V> CiEntry<V> {
@@ -90,10 +102,32 @@ impl<V> CiEntry<V> {
     }
 }
 
+/// What an entry takes beside its answer, its key and its rows: its place in the table and in the index of dependencies, and the question.
+const ENTRY_BYTES: usize = 512;
+/// What a row takes in the entry's dependency.
+const ROW_BYTES: usize = 64;
+
+impl<V> CiEntry<V> {
+    /// What it weighs under this key, in bytes; at least so much.
+    pub(super) fn weight(&self, key: &Key, least: u32) -> u32 {
+        // The key is held twice: by the entry, and by what drops it.
+        let key = u32::try_from(key.as_bytes().len()).unwrap_or(u32::MAX);
+        self.bytes.saturating_add(key.saturating_mul(2)).max(least)
+    }
+}
+
 impl<V: Rows> CiEntry<V> {
-    /// Makes an entry of a question's answer.
-    pub(super) fn new(question: &Question, answer: V) -> Self {
+    /// Makes an entry of a question's answer; one that is weighed knows its bytes.
+    pub(super) fn new(question: &Question, answer: V, is_weighed: bool) -> Self {
+        let bytes = if is_weighed {
+            let rows = answer.rows().saturating_mul(ROW_BYTES);
+            let all = answer.bytes().saturating_add(rows).saturating_add(ENTRY_BYTES);
+            u32::try_from(all).unwrap_or(u32::MAX)
+        } else {
+            0
+        };
         Self {
+            bytes,
             rows: answer.rows(),
             answer,
             kind: question.kind(),

@@ -54,7 +54,8 @@ impl TenantPolicy {
     }
 
     /// Sets the most answers that are cached for the tenant, even where there is room; at least 1. Default: no limit but the cache's. With
-    /// several shards it is exceeded by less than one for each.
+    /// several shards it is exceeded by less than one for each. Where answers are weighed
+    /// ([`CiCacheConfig::max_bytes`]) it is as much as so many light ones weigh.
     pub fn max_entries(mut self, entries: usize) -> Self {
         self.max_entries = Some(entries);
         self
@@ -141,11 +142,13 @@ impl Tenancy {
         let Some(hasher) = hasher else {
             return (tenancy, builder);
         };
+        // Of entries that are weighed, so many of the lightest.
+        let unit = u64::from(config.least_weight().unwrap_or(1));
         let share = |policy: &TenantPolicy| {
             let share = Share::new().parts(if fair { policy.parts.unwrap_or(1) } else { 0 });
-            policy
-                .max_entries
-                .map_or(share, |entries| share.limit(entries as u64))
+            policy.max_entries.map_or(share, |entries| {
+                share.limit((entries as u64).saturating_mul(unit))
+            })
         };
         let shares = config.tenants.iter();
         let shares: HashMap<u64, Share> = shares

@@ -207,6 +207,9 @@ impl Plan {
             .log_changes(settings.log_changes.get())
             .warm_every(settings.warm_every)
             .warm_reloads(settings.warm_reloads);
+        if settings.cache_bytes.0 > 0 {
+            builder = builder.max_bytes(settings.cache_bytes.0);
+        }
         if settings.stale_while_revalidate > Duration::ZERO {
             builder = builder.stale_while_revalidate(settings.stale_while_revalidate);
         }

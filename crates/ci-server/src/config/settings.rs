@@ -142,6 +142,7 @@ settings! {
     }
     "Cache" {
         max_entries: NonZeroUsize = "100000", "Most answers in the cache.";
+        cache_bytes: Bytes = "512MiB", "Most memory of the answers in the cache together, by about what they take; 0 for no bound but `max_entries`.";
         max_lag: Duration = "1s", "How far behind an answer may be for questions that do not say.";
         keyword_ttl: Duration = "10m", "How long answers to questions with keywords and no filters are kept.";
         filter_ttl: Duration = "5m", "How long answers to questions with filters are kept.";

@@ -29,7 +29,7 @@ use crate::tenant_limits::Refusal;
 /// Most who wait for changes or are sent them at the same time, of all tenants.
 pub(crate) const FOLLOWERS: usize = 256;
 /// Longest wait for changes.
-const WAIT: Duration = Duration::from_secs(30);
+pub(super) const WAIT: Duration = Duration::from_secs(30);
 /// From so many changes on an answer goes out, and the rest is left to the next one.
 const ENOUGH: usize = 1_000;
 /// How often a client is told its place while nothing of its tenant changes.

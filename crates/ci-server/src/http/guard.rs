@@ -15,7 +15,7 @@ use tracing::Instrument;
 use tracing::field::Empty;
 
 use super::problem::{Problem, ProblemKind};
-use super::{AppState, access, limit, metrics};
+use super::{AppState, access, changes, limit, metrics};
 use crate::{traces, web};
 
 /// All that surrounds the handlers, as one layer: each of its own costs every request some allocations.
@@ -102,6 +102,8 @@ where
     let is_placeless = route.is_some_and(|route| PLACELESS.iter().any(|path| route.ends_with(path)));
     let limit = match route {
         Some(route) if route.ends_with("/import") => app.options().import_timeout,
+        // As long as a client may wait for something to happen, and then the time for an answer.
+        Some(route) if route.ends_with("/changes") => app.options().request_timeout + changes::WAIT,
         _ => app.options().request_timeout,
     };
     // Held until the answer is made; answers are whole by then, only their bytes remain to be sent.

@@ -63,7 +63,7 @@ fn figures(app: &AppState, savings: &Savings) -> Markup {
             (figure("Queries saved", &count(savings.saved_statements()), "estimated"))
             (figure("Time saved", &time(savings.saved_time()), "estimated"))
             (figure("Entries", &size(cache.size), &most))
-            (figure("Weight", &count(stats.weight), "1 an entry, unless entries are weighed"))
+            (figure("Weight", &count(stats.weight), "bytes, about; 1 an entry where no bytes are set"))
             (figure("Evictions", &count(cache.evictions), "for want of room"))
             (figure("Expired", &count(engine.expirations), "their time was over"))
             (figure("Invalidated", &count(engine.invalidations), "by changes and by command"))
