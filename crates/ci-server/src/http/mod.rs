@@ -2,6 +2,7 @@
 
 mod access;
 mod answer;
+mod bodies;
 mod cache;
 mod changes;
 mod common;
@@ -32,6 +33,7 @@ mod saved;
 mod serve;
 mod state;
 mod tls;
+mod words;
 mod write;
 
 use axum::Router;
