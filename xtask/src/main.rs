@@ -1,4 +1,4 @@
-//! Project commands: `cargo xtask test`, `check`, `tidy`, `demo`, `doc`, `bench`, `postgres`.
+//! Project commands: `cargo xtask test`, `check`, `tidy`, `demo`, `doc`, `bench`, `postgres`, `schemathesis`.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -20,6 +20,7 @@ mod packages;
 mod postgres;
 mod process;
 mod promtool;
+mod schemathesis;
 mod test;
 mod tidy;
 
@@ -65,6 +66,8 @@ enum Task {
     },
     /// Run the criterion benchmarks with a private PostgreSQL beside them, or `bench engine`
     Bench(bench::Options),
+    /// Ask a running service all that its OpenAPI document tells, and what it does not, and hold the answers against it
+    Schemathesis(schemathesis::Options),
     /// Start a private PostgreSQL: until Ctrl-C, or for as long as the command after `--` runs
     ///
     /// Example: cargo xtask postgres -- cargo test -p ci-store
@@ -98,6 +101,7 @@ fn run(task: Task) -> anyhow::Result<u8> {
         Task::Demo { arguments } => demo::command(&root, &arguments),
         Task::Doc { open } => doc::build(&root, open).map(|()| 0),
         Task::Bench(options) => bench::command(&root, &options),
+        Task::Schemathesis(options) => schemathesis::command(&root, &options),
         Task::Postgres { command } => postgres::command(&root, &command),
     }
 }

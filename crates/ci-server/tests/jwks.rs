@@ -55,7 +55,7 @@ impl Provider {
     }
 
     /// Answers every connection with the keys, for as long as the test lasts.
-    async fn serve(&self, listener: TcpListener) {
+    fn serve(&self, listener: TcpListener) {
         let key = PrivateKeyDer::try_from(self.certificate.signing_key.serialize_der()).expect("a key");
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -151,7 +151,7 @@ async fn who_has_a_jwt_of_the_provider_is_let_in_once_its_keys_are_there() {
     assert_eq!(keys["verdict"], "failure", "{keys}");
 
     let listener = TcpListener::bind(address).await.expect("the port");
-    provider.serve(listener).await;
+    provider.serve(listener);
     while !service.get("/readyz").starts_with("HTTP/1.1 200") {
         tokio::task::yield_now().await;
     }
@@ -171,7 +171,7 @@ async fn a_provider_whose_certificate_nobody_trusts_lets_nobody_in() {
     let trusted = place.file("authorities.pem", &other.certificate.cert.pem());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("https://{}/keys", listener.local_addr().expect("an address"));
-    provider.serve(listener).await;
+    provider.serve(listener);
     let service = Service::start(
         command(&place, "serve", &url, &trusted)
             .spawn()

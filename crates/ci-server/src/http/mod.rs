@@ -2,6 +2,7 @@
 
 mod access;
 mod answer;
+mod bodies;
 mod cache;
 mod changes;
 mod common;
@@ -35,6 +36,7 @@ mod serve;
 mod state;
 mod strangers;
 mod tls;
+mod words;
 mod write;
 
 use axum::Router;

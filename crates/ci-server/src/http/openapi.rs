@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 
 use super::problem::ProblemBody;
 use super::{
-    AppState, cache, changes, common, control, desk, export, graph, health, import, metrics, read, saved,
-    write,
+    AppState, bodies, cache, changes, common, control, desk, export, graph, health, import, metrics, read,
+    saved, words, write,
 };
 
 #[derive(OpenApi)]
@@ -87,6 +87,8 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(metrics::metrics))
         .routes(routes!(health::openapi_json));
     common::describe(router.get_openapi_mut());
+    words::describe(router.get_openapi_mut());
+    bodies::describe(router.get_openapi_mut());
     router
 }
 
