@@ -235,6 +235,8 @@ async fn a_feed_whose_task_has_stopped_has_no_answer_to_who_waits_or_follows() {
     let told = service.get(&since).await;
     assert_eq!(effects(&told.json()), ["created a"]);
     let next = told.json()["next"].as_str().expect("a text").to_owned();
+    // The task notices a moment later that it is to end.
+    until(&service, "/v1/acme/changes", 503).await;
     for query in [
         String::new(),
         "wait_ms=30000".into(),
