@@ -180,7 +180,7 @@ impl Served {
     /// # Panics
     /// When there is no answer.
     pub fn status(&self, method: &str, path: &str, headers: &str, body: &str) -> u16 {
-        let headers = format!("host: test\r\n{headers}");
+        let headers = format!("host: localhost\r\n{headers}");
         let answer = self.ask(method, path, &headers, body);
         let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
         status.expect("a status")

@@ -313,7 +313,7 @@ impl Plan {
         // Nobody but programs of this machine is to be let in without a token, and a page of another site is none of them.
         let is_guarded = settings.tokens.is_some() || self.jwt().is_some() || settings.without_authentication;
         if !is_guarded || !settings.hosts.0.is_empty() {
-            options = options.hosts(&settings.hosts.0);
+            options = options.hosts(settings.hosts.0.iter().chain(&settings.mcp_hosts.0));
         }
         set_assistants(options, &settings.mcp_hosts.0, settings.mcp_answer_bytes.0)
             .concurrency(settings.concurrency.get())
