@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Method;
 use ci_bench::Estate;
+use ci_server::access::{Access, NewToken, Role, Tenants, TokenFile};
 use ci_server::http::ServerOptions;
 use ci_tests::fixture::{Fixture, on_both};
 use futures_util::StreamExt as _;
@@ -135,4 +136,43 @@ async fn an_export_that_is_not_read_is_cut_off_and_says_so() {
         );
     }
     assert!(cut > 0);
+}
+
+/// An export lasts long: whoever may not read any more gets no more of it.
+#[tokio::test]
+async fn an_export_ends_with_the_token_that_it_was_asked_with() {
+    let fixture = Fixture::sqlite();
+    fill(&*fixture.open().await, "acme", Estate::new(1, 5_000)).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tokens.json");
+    let new = NewToken {
+        name: "reader".into(),
+        role: Role::Read,
+        tenants: Tenants::All,
+        expires: None,
+    };
+    let token = TokenFile::change(&path, |file| file.create(new)).expect("a token");
+    let authorization = format!("Bearer {token}");
+    let access = Access::by_file(&path).expect("a file of tokens");
+    let service = Service::guarded(&fixture, access.clone()).await;
+    let request = axum::http::Request::get("/v1/acme/export").header("authorization", &authorization);
+    let request = request.body(Body::empty()).expect("a request");
+    let response = service.router().oneshot(request).await.expect("no error");
+    assert_eq!(response.status(), 200);
+    TokenFile::change(&path, |file| file.revoke("reader")).expect("no token");
+    let gone = async {
+        while access.grant(&authorization).is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = access.watch() => {}
+        () = gone => {}
+    }
+    let mut chunks = response.into_body().into_data_stream();
+    let mut last = None;
+    while let Some(chunk) = chunks.next().await {
+        last = Some(chunk);
+    }
+    assert!(last.expect("a page").is_err(), "it was sent to its end");
 }

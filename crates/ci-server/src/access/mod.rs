@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use axum::http::HeaderValue;
 use ci_model::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -232,6 +233,12 @@ impl Access {
             (None, Some(jwt)) => jwt.grant(text).map(Arc::new),
             (None, None) => None,
         }
+    }
+
+    /// Tells whether a caller who was let in by this header to read a tenant's CIs would be let in now.
+    pub(crate) fn still_reads(&self, authorization: Option<&HeaderValue>, tenant: &TenantId) -> bool {
+        let grant = || self.grant(authorization?.to_str().ok()?);
+        self.is_open() || grant().is_some_and(|grant| grant.allows(Role::Read, Some(tenant)))
     }
 
     /// Checks the text of an API token once and for all; none for what is no token of this service. Cost: a look-up and one SHA-256.

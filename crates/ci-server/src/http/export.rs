@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use ci_model::{Get, Relation, Search, TenantId, Token};
 use ci_store::Snapshot;
@@ -33,7 +33,8 @@ const AHEAD: usize = 2;
 /// Exports CIs or relations as JSON Lines, all of one state.
 ///
 /// `x-ci-token` is that state: who goes on with `changes` from it misses nothing. Soft-deleted CIs and their relations are left out. A body
-/// that breaks off before its end (its last chunk never comes) is not the whole; so is one whose client does not read it for 30 seconds.
+/// that breaks off before its end (its last chunk never comes) is not the whole; so is one whose client does not read it for 30 seconds, or
+/// whose token is revoked meanwhile.
 #[utoipa::path(
     get,
     path = "/v1/{tenant}/export",
@@ -54,6 +55,7 @@ pub(crate) async fn export(
     State(app): State<AppState>,
     segments: Segments,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &["kind", "filter"])?;
     let what = match (params.one("kind")?, params.filters()?) {
@@ -71,6 +73,7 @@ pub(crate) async fn export(
         tenant: segments.tenant.id().clone(),
         snapshot,
         what: Some(what),
+        authorization: headers.get(AUTHORIZATION).cloned(),
         _place: place,
     };
     // The first page before the head is sent: a database that fails at once is told as a problem.
@@ -104,6 +107,8 @@ struct Export {
     snapshot: Box<dyn Snapshot>,
     /// None at its end.
     what: Option<What>,
+    /// What the caller proved its right by.
+    authorization: Option<HeaderValue>,
     _place: Place,
 }
 
@@ -190,6 +195,14 @@ async fn pump(
         }
         if export.what.is_none() {
             is_whole.store(true, Ordering::Release);
+            return;
+        }
+        // It may have been revoked since.
+        if !app
+            .access()
+            .still_reads(export.authorization.as_ref(), &export.tenant)
+        {
+            tracing::warn!("an export broke off: its token does not count any more");
             return;
         }
         page = match export.page().await {
