@@ -7,6 +7,7 @@ mod program;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::jwk::Jwk;
@@ -54,8 +55,8 @@ impl Provider {
         encode(&Header::new(Algorithm::ES256), &claims, &self.key).expect("a token")
     }
 
-    /// Answers every connection with the keys, for as long as the test lasts.
-    fn serve(&self, listener: TcpListener) {
+    /// Answers every connection with the keys, for as long as the test lasts, or closes it at once while it is away.
+    fn serve(&self, listener: TcpListener, is_away: Arc<AtomicBool>) {
         let key = PrivateKeyDer::try_from(self.certificate.signing_key.serialize_der()).expect("a key");
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -69,6 +70,9 @@ impl Provider {
                 let Ok((stream, _)) = listener.accept().await else {
                     return;
                 };
+                if is_away.load(Ordering::SeqCst) {
+                    continue;
+                }
                 // One that does not trust it goes away.
                 let Ok(mut stream) = acceptor.accept(stream).await else {
                     continue;
@@ -130,11 +134,10 @@ async fn who_has_a_jwt_of_the_provider_is_let_in_once_its_keys_are_there() {
     let place = Place::new();
     let trusted = place.file("authorities.pem", &provider.certificate.cert.pem());
     let bearer = format!("authorization: Bearer {}\r\n", provider.token());
-    // Nobody is there yet: the address is, so that it stays the same.
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    drop(listener);
-    let url = format!("https://{address}/keys");
+    let url = format!("https://{}/keys", listener.local_addr().expect("an address"));
+    let is_away = Arc::new(AtomicBool::new(true));
+    provider.serve(listener, Arc::clone(&is_away));
     let service = Service::start(
         command(&place, "serve", &url, &trusted)
             .spawn()
@@ -150,8 +153,7 @@ async fn who_has_a_jwt_of_the_provider_is_let_in_once_its_keys_are_there() {
     let keys = examined(&place, &url, &trusted);
     assert_eq!(keys["verdict"], "failure", "{keys}");
 
-    let listener = TcpListener::bind(address).await.expect("the port");
-    provider.serve(listener);
+    is_away.store(false, Ordering::SeqCst);
     while !service.get("/readyz").starts_with("HTTP/1.1 200") {
         tokio::task::yield_now().await;
     }
@@ -171,7 +173,7 @@ async fn a_provider_whose_certificate_nobody_trusts_lets_nobody_in() {
     let trusted = place.file("authorities.pem", &other.certificate.cert.pem());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("https://{}/keys", listener.local_addr().expect("an address"));
-    provider.serve(listener);
+    provider.serve(listener, Arc::default());
     let service = Service::start(
         command(&place, "serve", &url, &trusted)
             .spawn()
