@@ -149,12 +149,32 @@ fn compare(runtime: &tokio::runtime::Runtime, loaded: &Loaded, code: &str) {
     }
 }
 
-/// Memory of this process, in MiB.
-fn memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) / 1024
+/// Memory of this process in MiB: its own, and pages of files that it reads through a map (of SQLite's, up to the size of the file, which the system
+/// takes back when it needs them).
+struct Memory {
+    own: u64,
+    mapped: u64,
+}
+
+impl Memory {
+    fn now() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+            kib.unwrap_or(0) / 1024
+        };
+        Self {
+            own: mib("RssAnon:"),
+            mapped: mib("RssFile:"),
+        }
+    }
+}
+
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} MiB, and {} MiB of mapped files", self.own, self.mapped)
+    }
 }
 
 fn soak(runtime: &tokio::runtime::Runtime, loaded: &Loaded, codes: &[String], length: Duration) {
@@ -173,14 +193,14 @@ fn soak(runtime: &tokio::runtime::Runtime, loaded: &Loaded, codes: &[String], le
         load.run(Duration::from_millis(500));
         asked += 1;
         if began.elapsed() >= told {
-            println!("{:>4} s: {} MiB", began.elapsed().as_secs(), memory());
+            println!("{:>4} s: {}", began.elapsed().as_secs(), Memory::now());
             told += TELL_EVERY;
         }
         if began.elapsed() >= length {
             break;
         }
     }
-    println!("{asked} parts, {} MiB at the end", memory());
+    println!("{asked} parts, {} at the end", Memory::now());
 }
 
 fn main() {
