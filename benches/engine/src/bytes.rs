@@ -11,7 +11,7 @@ use ci_cache_core::Eviction;
 
 use crate::ours::{self, Ours};
 use crate::peers::{Dash, Moka, Stretto, Tiny, dash, moka, stretto, tiny};
-use crate::random::Random;
+use ci_measure::random::Random;
 
 /// What a key and a value take by themselves.
 pub(crate) const PAIR: usize = 16;

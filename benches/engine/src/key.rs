@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use crate::random::Random;
+use ci_measure::random::Random;
 
 /// A key and the form it is looked up by.
 pub(crate) trait Key:
