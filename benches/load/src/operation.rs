@@ -3,7 +3,7 @@
 use ci_model::{Aggregate, CiCode, Error, Expand, Filter, Get, List, ListOrder, Question, Search, View};
 
 /// CIs that a traversal reaches at most: with so many the predecessor needs its 25 statements.
-pub const TRAVERSED: u32 = 16;
+pub const TRAVERSED: u32 = 22;
 /// Rows of a search.
 pub const ROWS: u32 = 10;
 /// By what a dashboard counts.

@@ -46,6 +46,14 @@ impl Servers {
         }
     }
 
+    /// None: SQLite alone.
+    pub fn none() -> Self {
+        Self {
+            postgres: None,
+            redis: None,
+        }
+    }
+
     /// Fills a database of each kind.
     ///
     /// # Errors

@@ -1,8 +1,12 @@
 //! The measurements, in the order of the report. Each gives figures; none of them knows of tables or charts.
 
+mod micro;
 mod mix;
 mod scenario;
 mod series;
+mod situations;
+mod sizes;
+mod threads;
 
 use ci_benches::Loaded;
 
@@ -45,7 +49,7 @@ pub struct Bench {
 }
 
 /// The sections of the report, by the names that select them.
-pub const SECTIONS: &[&str] = &["scenarios", "mixes"];
+pub const SECTIONS: &[&str] = &["scenarios", "mixes", "steps", "situations", "threads", "sizes"];
 
 impl Bench {
     /// Runs one section.
@@ -56,6 +60,10 @@ impl Bench {
         match name {
             "scenarios" => scenario::measure(self).await,
             "mixes" => mix::measure(self).await,
+            "steps" => micro::measure(self).await,
+            "situations" => situations::measure(self).await,
+            "threads" => threads::measure(self).await,
+            "sizes" => sizes::measure(self).await,
             _ => anyhow::bail!("no section is called {name}"),
         }
     }

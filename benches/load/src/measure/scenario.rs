@@ -19,8 +19,11 @@ use crate::workload::Scenario;
 pub(super) const NAME: &str = "scenarios";
 /// Nothing is cached.
 pub(super) const COLD: &str = "cold";
-/// The same operation was asked just before.
+/// The same operation was asked before.
 pub(super) const WARM: &str = "warm";
+
+/// How often an operation is asked again once it is cached.
+const WARM_ASKS: u32 = 10;
 
 /// What one arm did in one state.
 #[derive(Default)]
@@ -107,7 +110,8 @@ async fn slice(
         // The same operations for every arm, others in each round.
         let operation = &operations[(round * each + number) % operations.len()];
         arm.forget().await?;
-        for state in 0..2 {
+        for asked in 0..=if arm.caches() { WARM_ASKS } else { 1 } {
+            let state = usize::from(asked > 0);
             let before = arm.counts();
             let began = Instant::now();
             let outcome = arm.run(&tenant, operation).await?;
@@ -118,9 +122,9 @@ async fn slice(
             versions[state] += counts.versions;
         }
     }
-    let each = real64(each as u64);
     let [cold, warm] = times;
-    let part = |times, state: usize| {
+    let part = |times: hdrhistogram::Histogram<u64>, state: usize| {
+        let each = real64(times.len().max(1));
         (
             times,
             real64(statements[state]) / each,
