@@ -11,9 +11,9 @@ use toml::de::DeTable;
 use crate::hitting::CASES;
 use crate::options::Run;
 use crate::report::{Cell, Section};
-use crate::sibling;
 use ci_measure::number::real;
 use ci_measure::rounds::Series;
+use ci_measure::sibling;
 
 /// The section's name.
 pub(crate) const NAME: &str = "instructions";

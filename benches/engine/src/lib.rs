@@ -25,7 +25,6 @@ mod paths;
 mod peers;
 mod report;
 mod run;
-mod sibling;
 mod tenants;
 mod throughput;
 mod trace;

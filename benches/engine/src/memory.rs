@@ -7,9 +7,9 @@ use anyhow::ensure;
 use crate::bytes::{Count, Counts, PAIR};
 use crate::options::Run;
 use crate::report::{Cell, Section};
-use crate::sibling;
 use ci_measure::number::{real, share};
 use ci_measure::rounds::Series;
+use ci_measure::sibling;
 
 /// The section's name.
 pub(crate) const NAME: &str = "memory";

@@ -15,8 +15,8 @@
 //! only writer.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use anyhow::Context as _;
 use ci_model::{
@@ -112,7 +112,11 @@ impl Ledger {
         Ok(Self {
             stamp: format!("ledger {ledger}, write "),
             hot: states,
-            by_code: hot.iter().enumerate().map(|(at, code)| (code.as_str().to_owned(), at)).collect(),
+            by_code: hot
+                .iter()
+                .enumerate()
+                .map(|(at, code)| (code.as_str().to_owned(), at))
+                .collect(),
             counted,
             begun: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
@@ -211,7 +215,9 @@ impl Ledger {
     fn plain(&self, since: Since, until: u64, question: &Question, answer: &Plain) -> Option<Stale> {
         match answer {
             Plain::Rows(rows) => {
-                let rows = rows.iter().map(|row| (row.ci_code.as_str(), row.owner.as_deref()));
+                let rows = rows
+                    .iter()
+                    .map(|row| (row.ci_code.as_str(), row.owner.as_deref()));
                 self.page(since, until, question, rows)
             }
             Plain::Counts(_) => self.counts(since, until, question, &counts(answer)),
@@ -305,7 +311,10 @@ impl Ledger {
             let mut now = before.clone();
             for hot in &self.hot {
                 let states = read(hot);
-                let (first, then) = (&states[0].detail.summary, &required(&states, write).detail.summary);
+                let (first, then) = (
+                    &states[0].detail.summary,
+                    &required(&states, write).detail.summary,
+                );
                 if let Some(count) = now.get_mut(&value(first, &field)) {
                     *count = count.saturating_sub(1);
                 }

@@ -57,6 +57,7 @@ fn measure(run: &Run) -> anyhow::Result<()> {
         scale: if run.quick { Scale::Quick } else { Scale::Full },
         seed: run.seed,
         servers,
+        memory_program: None,
     };
     let date = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let mut file = RunFile::new(

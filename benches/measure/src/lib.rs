@@ -8,4 +8,5 @@ pub mod bootstrap;
 pub mod number;
 pub mod random;
 pub mod rounds;
+pub mod sibling;
 pub mod statistics;

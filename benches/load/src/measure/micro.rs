@@ -15,7 +15,7 @@ use futures_util::FutureExt as _;
 use hashbrown::HashMap;
 
 use super::{Bench, Name, Series, Times, database};
-use crate::measure::series::{histogram, record};
+use crate::measure::series::{USUAL, histogram, record};
 use crate::operation::search;
 use crate::place::Data;
 use crate::run_file::Figure;
@@ -101,7 +101,10 @@ impl Steps<'_> {
             acme.get(get).await?;
         }
         let owner = tenant();
-        let keys: Vec<Key> = questions.iter().map(|question| Key::new(&owner, question)).collect();
+        let keys: Vec<Key> = questions
+            .iter()
+            .map(|question| Key::new(&owner, question))
+            .collect();
         let map: HashMap<Key, Arc<usize>> = keys.iter().cloned().zip((0..).map(Arc::new)).collect();
         let cache = filled(&owner, &questions, questions.len())?;
         let at = |number: usize| number % keys.len();
@@ -109,27 +112,45 @@ impl Steps<'_> {
         let mut add = |step: &str, series: &Series| {
             figures.push(self.name("hit", step).median("time", "ns", series));
         };
-        add("floor: raw hash look-up with the key at hand", &self.each(|number| {
-            black_box(map.get(black_box(&keys[at(number)])).map(Arc::clone));
-        }));
-        add("reading the clock", &self.each(|_| {
-            black_box(Instant::now());
-        }));
-        add("making the key", &self.each(|number| {
-            black_box(Key::new(&owner, black_box(&questions[at(number)])));
-        }));
-        add("look-up in the engine, counted", &self.each(|number| {
-            let at = at(number);
-            assert!(matches!(
-                cache.lookup(&owner, &keys[at], &questions[at]),
-                CiLookup::Hit(_)
-            ));
-        }));
-        add("a search through the runner", &self.each(|number| is_ready_search(&acme, &searches[at(number)])));
-        add("a get through the runner", &self.each(|number| {
-            let answer = acme.get(&gets[at(number)]).now_or_never();
-            assert!(black_box(answer).is_some_and(|answer| answer.is_ok()));
-        }));
+        add(
+            "floor: raw hash look-up with the key at hand",
+            &self.each(|number| {
+                black_box(map.get(black_box(&keys[at(number)])).map(Arc::clone));
+            }),
+        );
+        add(
+            "reading the clock",
+            &self.each(|_| {
+                black_box(Instant::now());
+            }),
+        );
+        add(
+            "making the key",
+            &self.each(|number| {
+                black_box(Key::new(&owner, black_box(&questions[at(number)])));
+            }),
+        );
+        add(
+            "look-up in the engine, counted",
+            &self.each(|number| {
+                let at = at(number);
+                assert!(matches!(
+                    cache.lookup(&owner, &keys[at], &questions[at]),
+                    CiLookup::Hit(_)
+                ));
+            }),
+        );
+        add(
+            "a search through the runner",
+            &self.each(|number| is_ready_search(&acme, &searches[at(number)])),
+        );
+        add(
+            "a get through the runner",
+            &self.each(|number| {
+                let answer = acme.get(&gets[at(number)]).now_or_never();
+                assert!(black_box(answer).is_some_and(|answer| answer.is_ok()));
+            }),
+        );
         runner.close().await;
         Ok(figures)
     }
@@ -137,29 +158,52 @@ impl Steps<'_> {
     /// The predecessor's methods beside ours, at its 500 entries.
     async fn method_by_method(&self, subjects: &Subjects) -> anyhow::Result<Vec<Figure>> {
         let owner = tenant();
-        let questions: Vec<Question> = searches(&subjects.codes)?.into_iter().map(Question::from).collect();
+        let questions: Vec<Question> = searches(&subjects.codes)?
+            .into_iter()
+            .map(Question::from)
+            .collect();
         let kept = ENTRIES.min(questions.len() / 2);
         let cache = filled(&owner, &questions[..kept], kept)?;
         let rows = rows(self.place, &subjects.codes).await?;
         let mut figures = Vec::new();
         let mut add = |method: &str, series: &Series| {
             let micros = Series(series.0.iter().map(|nanos| nanos / 1_000.0).collect());
-            figures.push(self.name("methods", "ours").at(method).median("time", "us", &micros));
+            figures.push(
+                self.name("methods", "ours")
+                    .at(method)
+                    .median("time", "us", &micros),
+            );
         };
-        add("a hit", &self.each(|number| {
-            assert!(black_box(cache.get(&owner, &questions[number % kept])).is_some());
-        }));
-        add("key", &self.each(|number| {
-            black_box(CiCache::<Arc<[CiSummary]>>::key(&owner, &questions[number % kept]));
-        }));
-        add("set with eviction", &self.each(|number| {
-            // Always one that is not there: the sets go round, and there is room for some of them only.
-            cache.set(&owner, &questions[number % questions.len()], Arc::clone(&rows));
-        }));
+        add(
+            "a hit",
+            &self.each(|number| {
+                assert!(black_box(cache.get(&owner, &questions[number % kept])).is_some());
+            }),
+        );
+        add(
+            "key",
+            &self.each(|number| {
+                black_box(CiCache::<Arc<[CiSummary]>>::key(
+                    &owner,
+                    &questions[number % kept],
+                ));
+            }),
+        );
+        add(
+            "set with eviction",
+            &self.each(|number| {
+                // Always one that is not there: the sets go round, and there is room for some of them only.
+                cache.set(&owner, &questions[number % questions.len()], Arc::clone(&rows));
+            }),
+        );
         let patterns = self.patterns(&owner, &questions, &rows)?;
         add("pattern invalidation", &patterns);
         for (method, micros) in ITS_OWN {
-            figures.push(self.name("methods", "predecessor, measured on it").at(method).figure("time", "us", micros));
+            figures.push(
+                self.name("methods", "predecessor, measured on it")
+                    .at(method)
+                    .figure("time", "us", micros),
+            );
         }
         Ok(figures)
     }
@@ -188,7 +232,12 @@ impl Steps<'_> {
                 }
             }
         }
-        Ok(Series(times.chunks(times.len().div_ceil(10)).map(|chunk| ci_measure::statistics::Summary::of(chunk).median).collect()))
+        Ok(Series(
+            times
+                .chunks(times.len().div_ceil(10))
+                .map(|chunk| ci_measure::statistics::Summary::of(chunk).median)
+                .collect(),
+        ))
     }
 
     /// What a miss takes: the round trip, the store's answer, and the runner's.
@@ -208,7 +257,7 @@ impl Steps<'_> {
                 arm: step,
                 at: "",
             };
-            figures.extend(name.times(["p50", "p99"], &times));
+            figures.extend(name.times(USUAL, "", &times));
         }
         Ok(figures)
     }
@@ -277,7 +326,9 @@ async fn ask(
     if with_version {
         snapshot.version().await?;
     }
-    Ok(snapshot.ask_all(&tenant(), std::slice::from_ref(question)).await?)
+    Ok(snapshot
+        .ask_all(&tenant(), std::slice::from_ref(question))
+        .await?)
 }
 
 async fn missed(acme: &Tenant, question: &Question) -> anyhow::Result<()> {

@@ -11,7 +11,7 @@ use ci_store::{Store, WriteOptions};
 use hdrhistogram::Histogram;
 use tokio::sync::mpsc;
 
-use super::series::{histogram, record};
+use super::series::{USUAL, histogram, record};
 use super::{Bench, Name, Series, Times, database};
 use crate::arms::{Arm, Field, field, names};
 use crate::counted::Counts;
@@ -25,6 +25,8 @@ use crate::workload::{EXPONENT, Mix};
 
 /// The section's name.
 pub(super) const NAME: &str = "mixes";
+/// Searches alone, and no writes.
+const SEARCHES: &str = "searches";
 /// The workload whose writes go through the arm that answers.
 const OWN: &str = "desk";
 /// The workload whose writes another program makes.
@@ -39,6 +41,9 @@ const OPERATIONS: f64 = 200.0;
 const SPARED: f64 = 10.0;
 /// CIs that are written, of those that are asked about.
 const HOT: usize = 60;
+
+/// Percentiles of the distribution of latencies.
+const DISTRIBUTION: &[f64] = &[50.0, 90.0, 99.0, 99.9];
 
 /// Who writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +60,6 @@ struct Load {
     writer: Writer,
     writes: u32,
     length: Duration,
-    warm_up: usize,
 }
 
 /// Measures all mixes on all databases.
@@ -73,14 +77,37 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
         let plain: Vec<_> = everybody.iter().filter(|arm| !arm.caches()).cloned().collect();
         let rates = bench.scale.pick(&RATES[..], &[0, 10, 100], &[50]);
         for writes in rates {
-            let asked = Asked { bench, place: &place, subjects: &subjects, mix: &mix };
+            let asked = Asked {
+                bench,
+                place: &place,
+                subjects: &subjects,
+                mix: &mix,
+            };
             let with_all = RATES_OF_ALL.contains(writes);
-            let arms: Vec<_> = plain.iter().filter(|_| with_all).chain(&caches).cloned().collect();
+            let arms: Vec<_> = plain
+                .iter()
+                .filter(|_| with_all)
+                .chain(&caches)
+                .cloned()
+                .collect();
             figures.extend(asked.by(&arms, Writer::Own, *writes).await?);
             if *writes == 10 {
                 figures.extend(asked.by(&caches, Writer::Foreign, *writes).await?);
             }
         }
+        let searches = Arc::new(Mix::search(&subjects, bench.seed, 100_000)?);
+        let asked = Asked {
+            bench,
+            place: &place,
+            subjects: &subjects,
+            mix: &searches,
+        };
+        let arms: Vec<_> = plain.iter().chain(&caches).cloned().collect();
+        let found = asked.by(&arms, Writer::Own, 0).await?;
+        figures.extend(found.into_iter().map(|figure| Figure {
+            workload: SEARCHES.to_owned(),
+            ..figure
+        }));
         for arm in everybody.iter().chain(&caches) {
             arm.close().await;
         }
@@ -142,7 +169,6 @@ impl Asked<'_> {
                 Duration::from_millis(1_000),
                 Duration::from_millis(300),
             ),
-            warm_up: self.bench.scale.pick(600, 300, 50),
         };
         let rounds = self.bench.scale.pick(5, 3, 1);
         let mut done: Vec<Done> = arms.iter().map(|_| Done::default()).collect();
@@ -167,14 +193,14 @@ impl Asked<'_> {
         Ok(figures)
     }
 
-    /// One arm's part of a round, which begins with an empty cache and a warm-up that is not measured.
+    /// One arm's part of a round. It begins in the middle of the day: each operation has been asked once, which is not measured.
     async fn slice(&self, arm: &Arc<dyn Arm>, load: Load, round: usize) -> anyhow::Result<Part> {
         let tenant = tenant();
         arm.forget().await?;
         let first = round * 10_000;
         if arm.caches() {
-            for place in first..first + load.warm_up {
-                arm.run(&tenant, self.mix.at(place)).await?;
+            for operation in &self.mix.distinct {
+                arm.run(&tenant, operation).await?;
             }
         }
         let hot = &self.subjects.codes[..HOT.min(self.subjects.codes.len())];
@@ -197,7 +223,7 @@ impl Asked<'_> {
             (writes, began),
             random,
         ));
-        let answered = self.ask_all(arm, &ledger, asks, began, first + load.warm_up).await?;
+        let answered = self.ask_all(arm, &ledger, asks, began, first).await?;
         writer.await??;
         let mut part = Part {
             from_intended: histogram(),
@@ -230,8 +256,12 @@ impl Asked<'_> {
         let (arm, mix, ledger) = (Arc::clone(arm), Arc::clone(self.mix), Arc::clone(ledger));
         let pacer = tokio::task::spawn_blocking(move || {
             arrivals.pace(began, |number, intended| {
-                let (arm, mix, ledger, told) =
-                    (Arc::clone(&arm), Arc::clone(&mix), Arc::clone(&ledger), told.clone());
+                let (arm, mix, ledger, told) = (
+                    Arc::clone(&arm),
+                    Arc::clone(&mix),
+                    Arc::clone(&ledger),
+                    told.clone(),
+                );
                 runtime.spawn(async move {
                     let answered = answer(&*arm, &mix, &ledger, first + number, intended).await;
                     // The receiver waits for all.
@@ -320,7 +350,9 @@ impl Done {
         let each = |count: u64| real64(count) / answers;
         self.statements.0.push(each(part.counts.statements));
         self.versions.0.push(each(part.counts.versions));
-        self.polls.0.push(crate::pacing::per_second(part.counts.polls, part.length));
+        self.polls
+            .0
+            .push(crate::pacing::per_second(part.counts.polls, part.length));
         self.hit_rate.0.push(each(part.hits) * 100.0);
         self.stale.0.push(each(part.stale) * 100.0);
         self.processor.0.push(part.processor_secs / answers * 1e6);
@@ -332,8 +364,8 @@ impl Done {
     }
 
     fn figures(&self, name: Name<'_>) -> Vec<Figure> {
-        let mut figures = name.times(["p50", "p99"], &self.from_intended);
-        figures.extend(name.times(["p50 from its beginning", "p99 from its beginning"], &self.from_begun));
+        let mut figures = name.times(DISTRIBUTION, "", &self.from_intended);
+        figures.extend(name.times(USUAL, " from its beginning", &self.from_begun));
         figures.extend([
             name.median("statements", "an operation", &self.statements),
             name.median("versions read", "an operation", &self.versions),

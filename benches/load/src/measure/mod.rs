@@ -1,5 +1,6 @@
 //! The measurements, in the order of the report. Each gives figures; none of them knows of tables or charts.
 
+mod memory;
 mod micro;
 mod mix;
 mod scenario;
@@ -13,6 +14,7 @@ use ci_benches::Loaded;
 use crate::place::Servers;
 use crate::run_file::Figure;
 
+pub use memory::count_memory;
 pub use series::{Name, Series, Times};
 
 /// How much is measured.
@@ -46,10 +48,20 @@ pub struct Bench {
     pub seed: u64,
     /// Against which servers.
     pub servers: Servers,
+    /// The program that counts memory; the one that lies beside this one when none is named.
+    pub memory_program: Option<std::path::PathBuf>,
 }
 
 /// The sections of the report, by the names that select them.
-pub const SECTIONS: &[&str] = &["scenarios", "mixes", "steps", "situations", "threads", "sizes"];
+pub const SECTIONS: &[&str] = &[
+    "scenarios",
+    "mixes",
+    "steps",
+    "situations",
+    "threads",
+    "memory",
+    "sizes",
+];
 
 impl Bench {
     /// Runs one section.
@@ -64,6 +76,7 @@ impl Bench {
             "situations" => situations::measure(self).await,
             "threads" => threads::measure(self).await,
             "sizes" => sizes::measure(self).await,
+            "memory" => memory::measure(self),
             _ => anyhow::bail!("no section is called {name}"),
         }
     }

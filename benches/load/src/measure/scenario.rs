@@ -6,7 +6,7 @@ use ci_benches::{Loaded, tenant};
 use ci_measure::number::real64;
 use ci_measure::rounds::turns;
 
-use super::series::{histogram, record};
+use super::series::{USUAL, histogram, record};
 use super::{Bench, Name, Scale, Series, Times, database};
 use crate::arms::{Arm, Field, field};
 use crate::operation::Operation;
@@ -79,7 +79,7 @@ async fn one(
                 arm: arm.name(),
                 at,
             };
-            figures.extend(name.times(["p50", "p99"], &asked.times));
+            figures.extend(name.times(USUAL, "", &asked.times));
             figures.push(name.median("statements", "an operation", &asked.statements));
             figures.push(name.median("versions read", "an operation", &asked.versions));
         }

@@ -50,23 +50,25 @@ impl Name<'_> {
         }
     }
 
-    /// Percentiles of all rounds together, with those of each round beside them, in microseconds.
-    pub fn times(self, metrics: [&str; 2], times: &Times) -> Vec<Figure> {
-        let percentiles = [50.0, 99.0];
-        metrics
+    /// Percentiles of all rounds together, with those of each round beside them, in microseconds. What is measured is called like
+    /// its percentile, with `suffix` behind it.
+    pub fn times(self, percentiles: &[f64], suffix: &str, times: &Times) -> Vec<Figure> {
+        percentiles
             .iter()
-            .zip(percentiles)
-            .map(|(metric, percentile)| Figure {
+            .map(|percentile| Figure {
                 rounds: times
                     .rounds
                     .iter()
-                    .map(|round| rounded(micros(round, percentile)))
+                    .map(|round| rounded(micros(round, *percentile)))
                     .collect(),
-                ..self.figure(metric, "us", micros(&times.all, percentile))
+                ..self.figure(&format!("p{percentile}{suffix}"), "us", times.percentile(*percentile))
             })
             .collect()
     }
 }
+
+/// The percentiles that tables have.
+pub(super) const USUAL: &[f64] = &[50.0, 99.0];
 
 /// A value a round.
 #[derive(Debug, Clone, Default)]
@@ -146,18 +148,18 @@ mod tests {
             }
             times.add(one);
         }
-        let figures = NAME.times(["p50", "p99"], &times);
+        let figures = NAME.times(USUAL, "", &times);
         assert_eq!(figures[0].rounds.len(), 2);
         assert!((figures[0].rounds[0] - 50.0).abs() < 0.2, "{figures:?}");
         assert!((figures[0].rounds[1] - 150.0).abs() < 0.3);
         assert!((figures[1].value - 294.0).abs() < 1.0);
-        assert_eq!(times.count(), 200);
+        assert_eq!((figures[1].metric.as_str(), times.count()), ("p99", 200));
     }
 
     #[test]
     fn a_figure_is_the_median_of_its_rounds() {
         let figure = NAME.median("m", "us", &Series(vec![3.0, 1.0, 2.0]));
         assert_eq!((figure.value, figure.rounds), (2.0, vec![3.0, 1.0, 2.0]));
-        assert_eq!(NAME.times(["p50", "p99"], &Times::default())[0].value, 0.0);
+        assert_eq!(NAME.times(USUAL, "", &Times::default())[0].value, 0.0);
     }
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use ci_benches::{Loaded, tenant};
 use ci_bench::Estate;
+use ci_benches::{Loaded, tenant};
 use ci_measure::number::real64;
 use ci_model::{CiCode, TenantId};
 use ci_store::WriteOptions;
 use futures_util::future::try_join_all;
 
-use super::series::{Times, histogram, record};
+use super::series::{Times, USUAL, histogram, record};
 use super::{Bench, Name, database};
 use crate::arms::{Arm, Cached, Field, Ttl, field, names};
 use crate::operation::{Operation, dashboard};
@@ -89,7 +89,7 @@ impl Situation<'_> {
                 let name = self.name("the first operations after a restart", names::RUNNER, at);
                 let mut all = Times::default();
                 all.add(times);
-                figures.extend(name.times(["p50", "p99"], &all));
+                figures.extend(name.times(USUAL, "", &all));
                 let asked = real64(asked as u64);
                 figures.push(name.figure("hit rate", "%", real64(hits) / asked * 100.0));
                 figures.push(name.figure("statements", "an operation", real64(statements) / asked));
@@ -167,8 +167,15 @@ impl Situation<'_> {
             .cis()
             .map(|draft| draft.check(&quiet))
             .collect::<Result<Vec<_>, _>>()?;
-        let codes: Vec<CiCode> = records.iter().take(ROOM / 4).map(|record| record.code.clone()).collect();
-        self.place.store.upsert_cis(records, WriteOptions::default()).await?;
+        let codes: Vec<CiCode> = records
+            .iter()
+            .take(ROOM / 4)
+            .map(|record| record.code.clone())
+            .collect();
+        self.place
+            .store
+            .upsert_cis(records, WriteOptions::default())
+            .await?;
         let (own, noise) = (of(&codes), of(&subjects.codes));
         let mut figures = Vec::new();
         for arm in self.small().await? {

@@ -7,7 +7,7 @@ use ci_benches::tenant;
 use ci_model::Question;
 use ci_runner::Runner;
 
-use super::series::{Times, histogram, record};
+use super::series::{Times, USUAL, histogram, record};
 use super::{Bench, Name, database};
 use crate::arms::{Arm as _, Predecessor};
 use crate::operation::{Operation, search};
@@ -75,7 +75,11 @@ async fn one(bench: &Bench, place: &ci_benches::Loaded, size: u64) -> anyhow::Re
     runner.close().await;
     let at = format!("{size} CIs");
     let mut figures = Vec::new();
-    for (arm, round) in [("predecessor", scanned), ("runner, cold", cold), ("runner, warm", warm)] {
+    for (arm, round) in [
+        ("predecessor", scanned),
+        ("runner, cold", cold),
+        ("runner, warm", warm),
+    ] {
         let name = Name {
             section: NAME,
             workload: "search by two keywords",
@@ -85,7 +89,7 @@ async fn one(bench: &Bench, place: &ci_benches::Loaded, size: u64) -> anyhow::Re
         };
         let mut times = Times::default();
         times.add(round);
-        figures.extend(name.times(["p50", "p99"], &times));
+        figures.extend(name.times(USUAL, "", &times));
     }
     Ok(figures)
 }

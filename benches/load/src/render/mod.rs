@@ -1,4 +1,6 @@
-//! From a run file to what people read: tables and charts.
+//! x
+mod charts;
+mod text;
 use crate::run_file::RunFile;
 use std::path::Path;
 /// All tables.
