@@ -51,7 +51,7 @@ impl Key for u64 {
 /// Makes so many keys, different from each other but for a chance of about count²/2^64.
 pub(crate) fn keys<K: Key>(count: usize, random: &mut Random) -> Vec<K> {
     (0..count)
-        .map(|_| K::from_bits(random.next(), random.next()))
+        .map(|_| K::from_bits(random.bits(), random.bits()))
         .collect()
 }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use ci_load_bench::machine::Machine;
-use ci_load_bench::measure::{Bench, SECTIONS, Scale};
+use ci_load_bench::measure::{Bench, SECTIONS, Scale, replay};
 use ci_load_bench::place::Servers;
 use ci_load_bench::run_file::RunFile;
 use ci_load_bench::{compare, render};
@@ -21,7 +21,7 @@ use options::{Options, Run, Task};
 fn main() -> anyhow::Result<()> {
     match Options::parse().task {
         Task::Run(run) => measure(&run),
-        Task::Render { run, into } => render::into(&RunFile::read(&run)?, &run, &into),
+        Task::Render { run, into } => render::into(&RunFile::read(&run)?, &into),
         Task::Compare { before, after } => {
             let report = compare::report(&RunFile::read(&before)?, &RunFile::read(&after)?);
             println!("{report}");
@@ -69,6 +69,12 @@ fn measure(run: &Run) -> anyhow::Result<()> {
         Machine::here(),
     );
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let (Some(log), Some(address)) = (&run.replay, &run.database) {
+        file.figures = runtime.block_on(replay(log, address, &bench))?;
+        println!("{}", render::tables(&file));
+        println!("written to {}", file.write(&run.into)?.display());
+        return Ok(());
+    }
     let wanted = |name: &&&str| run.only.is_empty() || run.only.iter().any(|only| only == **name);
     for name in SECTIONS.iter().filter(wanted) {
         let began = Instant::now();
@@ -77,5 +83,10 @@ fn measure(run: &Run) -> anyhow::Result<()> {
     }
     println!("{}", render::tables(&file));
     println!("written to {}", file.write(&run.into)?.display());
+    // The documentation shows whole runs only.
+    if !run.quick && run.only.is_empty() && !run.no_render {
+        render::into(&file, std::path::Path::new("."))?;
+        println!("docs/performance.md, its charts and the README's table are rendered from it");
+    }
     Ok(())
 }

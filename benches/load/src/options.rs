@@ -50,6 +50,15 @@ pub(crate) struct Run {
     /// The folder of the run file
     #[arg(long, default_value = "target/bench-runs", value_name = "DIR")]
     pub(crate) into: PathBuf,
+    /// Ask a recorded log of requests again, of the database that --database names, instead of the sections
+    #[arg(long, value_name = "LOG", requires = "database")]
+    pub(crate) replay: Option<PathBuf>,
+    /// The database that a log is asked of; it is not written to
+    #[arg(long, value_name = "URL", requires = "replay")]
+    pub(crate) database: Option<String>,
+    /// Leave the documentation as it is; a quick or partial run does so anyway
+    #[arg(long)]
+    pub(crate) no_render: bool,
     /// What the reader should know, such as other work on the machine
     #[arg(long, default_value = "", value_name = "TEXT")]
     pub(crate) note: String,

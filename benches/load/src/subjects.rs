@@ -63,7 +63,7 @@ pub fn keywords(code: &CiCode) -> Vec<String> {
         .char_indices()
         .filter(|(_, c)| matches!(c, '-' | ':'))
         .collect();
-    match parts.get(parts.len() / 2) {
+    match parts.get(parts.len().saturating_sub(1) / 2) {
         Some((at, c)) if *at >= LEAST_WORD && at + c.len_utf8() + 1 < text.len() => {
             vec![text[..*at].to_owned(), text[at + c.len_utf8()..].to_owned()]
         }

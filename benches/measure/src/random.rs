@@ -13,7 +13,7 @@ impl Random {
     }
 
     /// Draws 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -24,13 +24,13 @@ impl Random {
     /// Draws a number below `end`, which is positive.
     pub fn below(&mut self, end: u32) -> u32 {
         // The upper half of a 32 x 32 bit product is below its right factor.
-        let high = (self.next() >> 32) * u64::from(end);
+        let high = (self.bits() >> 32) * u64::from(end);
         u32::try_from(high >> 32).unwrap_or(0)
     }
 
     /// Draws a real number from 0 (included) to 1 (excluded).
     pub fn unit(&mut self) -> f64 {
-        real64(self.next() >> 11) / real64(1 << 53)
+        real64(self.bits() >> 11) / real64(1 << 53)
     }
 
     /// Puts a slice into random order.

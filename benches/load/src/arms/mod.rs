@@ -112,23 +112,36 @@ pub enum Field {
 /// # Errors
 /// When a server does not answer.
 pub async fn field(place: &Loaded, servers: &Servers, field: Field) -> anyhow::Result<Vec<Arc<dyn Arm>>> {
-    let store = || Arc::clone(&place.store);
-    let mut arms: Vec<Arc<dyn Arm>> = Vec::new();
-    if field == Field::Everybody {
-        arms.push(Arc::new(Predecessor::pooled(place)));
-        arms.push(Arc::new(Predecessor::reconnecting(place)));
-        arms.push(Arc::new(Uncached::new(store())));
+    if field == Field::Caches {
+        return caches(&place.store, servers).await;
     }
+    let mut arms: Vec<Arc<dyn Arm>> = vec![
+        Arc::new(Predecessor::pooled(place)),
+        Arc::new(Predecessor::reconnecting(place)),
+        Arc::new(Uncached::new(Arc::clone(&place.store))),
+    ];
+    let mut caching = caches(&place.store, servers).await?;
+    // Cold and warm do not depend on how long an entry would be kept.
+    caching.retain(|arm| arm.name() != names::SHORT_TTL);
+    arms.append(&mut caching);
+    Ok(arms)
+}
+
+/// Makes the arms that cache. Must be called within a runtime.
+///
+/// # Errors
+/// When a server does not answer.
+pub async fn caches(store: &Arc<dyn Store>, servers: &Servers) -> anyhow::Result<Vec<Arc<dyn Arm>>> {
+    let store = || Arc::clone(store);
+    let short = Duration::from_secs(1);
+    let mut arms: Vec<Arc<dyn Arm>> = Vec::new();
     arms.push(Arc::new(Ttl::new(
         names::TTL,
         store(),
         Duration::from_secs(60),
         CAPACITY,
     )));
-    if field == Field::Caches {
-        let short = Duration::from_secs(1);
-        arms.push(Arc::new(Ttl::new(names::SHORT_TTL, store(), short, CAPACITY)));
-    }
+    arms.push(Arc::new(Ttl::new(names::SHORT_TTL, store(), short, CAPACITY)));
     if let Some(server) = &servers.redis {
         arms.push(Arc::new(RedisAside::connect(server, store(), 60).await?));
     }

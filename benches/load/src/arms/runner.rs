@@ -42,6 +42,12 @@ impl Cached {
         Ok(Self { store, runner })
     }
 
+    /// A runner that is there; what reaches the database is told by the runner itself, without versions and polls.
+    pub fn around(runner: Runner) -> Self {
+        let store = Counted::around(runner.store());
+        Self { store, runner }
+    }
+
     /// The runner itself.
     pub fn runner(&self) -> &Runner {
         &self.runner

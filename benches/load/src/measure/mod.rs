@@ -3,6 +3,7 @@
 mod memory;
 mod micro;
 mod mix;
+mod replay;
 mod scenario;
 mod series;
 mod situations;
@@ -15,6 +16,7 @@ use crate::place::Servers;
 use crate::run_file::Figure;
 
 pub use memory::count_memory;
+pub use replay::replay;
 pub use series::{Name, Series, Times};
 
 /// How much is measured.
@@ -58,6 +60,7 @@ pub const SECTIONS: &[&str] = &[
     "mixes",
     "steps",
     "situations",
+    "replay",
     "threads",
     "memory",
     "sizes",
@@ -77,6 +80,7 @@ impl Bench {
             "threads" => threads::measure(self).await,
             "sizes" => sizes::measure(self).await,
             "memory" => memory::measure(self),
+            "replay" => replay::measure(self).await,
             _ => anyhow::bail!("no section is called {name}"),
         }
     }

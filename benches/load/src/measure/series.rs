@@ -61,7 +61,11 @@ impl Name<'_> {
                     .iter()
                     .map(|round| rounded(micros(round, *percentile)))
                     .collect(),
-                ..self.figure(&format!("p{percentile}{suffix}"), "us", times.percentile(*percentile))
+                ..self.figure(
+                    &format!("p{percentile}{suffix}"),
+                    "us",
+                    times.percentile(*percentile),
+                )
             })
             .collect()
     }

@@ -105,7 +105,11 @@ where
 }
 
 /// Bars beside each other, on a logarithmic axis, each with its value written on it.
-pub(super) fn bars(frame: Frame<'_>, bars: &[(String, f64)], shown: fn(f64) -> String) -> anyhow::Result<String> {
+pub(super) fn bars(
+    frame: Frame<'_>,
+    bars: &[(String, f64)],
+    shown: fn(f64) -> String,
+) -> anyhow::Result<String> {
     let row = 26;
     let height = 90 + row * u32::try_from(bars.len())?;
     let values = range(bars.iter().map(|(_, value)| *value), Axis::Powers);
@@ -125,7 +129,8 @@ pub(super) fn bars(frame: Frame<'_>, bars: &[(String, f64)], shown: fn(f64) -> S
             .map_err(failed)?;
         let names = |value: &f64| {
             let at = (end - value).floor().max(0.0);
-            bars.get(index(at)).map_or_else(String::new, |(name, _)| name.clone())
+            bars.get(index(at))
+                .map_or_else(String::new, |(name, _)| name.clone())
         };
         chart
             .configure_mesh()
@@ -146,10 +151,12 @@ pub(super) fn bars(frame: Frame<'_>, bars: &[(String, f64)], shown: fn(f64) -> S
             let beside = Text::new(shown(*value), (value.max(low) * 1.06, top - 0.32), FONT);
             chart.draw_series([beside]).map_err(failed)?;
             let (x, y) = chart.backend_coord(&(low, top - 0.5));
-            let style = FONT.into_text_style(&area).pos(plotters::style::text_anchor::Pos::new(
-                plotters::style::text_anchor::HPos::Right,
-                plotters::style::text_anchor::VPos::Center,
-            ));
+            let style = FONT
+                .into_text_style(&area)
+                .pos(plotters::style::text_anchor::Pos::new(
+                    plotters::style::text_anchor::HPos::Right,
+                    plotters::style::text_anchor::VPos::Center,
+                ));
             area.draw_text(name, &style, (x - 6, y)).map_err(failed)?;
         }
         area.present().map_err(failed)?;
