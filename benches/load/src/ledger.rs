@@ -257,7 +257,7 @@ impl Ledger {
             return stale;
         }
         match question {
-            Question::Search(search) if is_by_code(search) => self.missing(since, until, search, rows),
+            Question::Search(search) if is_by_code(search) => self.missing(since, until, search, &rows),
             Question::List(list) if is_latest(list) => {
                 let latest = rows.map(|(_, owner)| self.number(owner)).max().unwrap_or(0);
                 (latest < since.0).then_some(Stale::Order)
@@ -272,7 +272,7 @@ impl Ledger {
         Since(since): Since,
         until: u64,
         search: &Search,
-        rows: impl Iterator<Item = Seen<'a>> + Clone,
+        rows: &(impl Iterator<Item = Seen<'a>> + Clone),
     ) -> Option<Stale> {
         let is_full = rows.clone().count() >= search.limit() as usize;
         let last = rows.clone().last().map(|(code, _)| code);

@@ -53,7 +53,7 @@ pub(crate) struct Run {
     /// Ask a recorded log of requests again, of the database that --database names, instead of the sections
     #[arg(long, value_name = "LOG", requires = "database")]
     pub(crate) replay: Option<PathBuf>,
-    /// The database that a log is asked of; it is not written to
+    /// The database that a log is asked of: a copy, because opening it brings its tables up to date
     #[arg(long, value_name = "URL", requires = "replay")]
     pub(crate) database: Option<String>,
     /// Leave the documentation as it is; a quick or partial run does so anyway

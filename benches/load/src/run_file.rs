@@ -123,8 +123,8 @@ impl RunFile {
         let run: Self = serde_json::from_str(text).context("a run file with unknown or missing parts")?;
         let mut names: Vec<[&str; 6]> = run.figures.iter().map(Figure::name).collect();
         names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            anyhow::bail!("two figures are called {:?}", twice[0]);
+        if let Some([twice, _]) = names.array_windows().find(|[one, next]| one == next) {
+            anyhow::bail!("two figures are called {twice:?}");
         }
         Ok(run)
     }
@@ -242,9 +242,7 @@ mod tests {
 
     #[test]
     fn four_digits_are_kept() {
-        assert_eq!(rounded(1_234_567.0), 1_235_000.0);
-        assert_eq!(rounded(0.000_123_456), 0.000_123_5);
-        assert_eq!(rounded(0.0), 0.0);
-        assert_eq!(rounded(f64::NAN), 0.0);
+        let text = [1_234_567.0, 0.000_123_456, 0.0, f64::NAN].map(|value| rounded(value).to_string());
+        assert_eq!(text, ["1235000", "0.0001235", "0", "0"]);
     }
 }

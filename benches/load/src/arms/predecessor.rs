@@ -6,7 +6,9 @@ use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use ci_benches::Loaded;
 use ci_model::filter::{Condition, Operator, Value};
-use ci_model::{Aggregate, CiRecord, CiRef, Expand, Filter, List, ListOrder, Question, Search, TenantId};
+use ci_model::{
+    Aggregate, CiRecord, CiRef, Expand, Filter, List, ListOrder, Question, RelationType, Search, TenantId,
+};
 
 use super::steps::{By, Cells, Connecting, Steps};
 use super::{Arm, Outcome, Shown, names, write};
@@ -103,7 +105,7 @@ impl Predecessor {
         let Some(root) = root else {
             return Ok(Plain::Rows(Vec::new()));
         };
-        let types: Vec<&str> = expand.rel_types().iter().map(|kind| kind.as_str()).collect();
+        let types: Vec<&str> = expand.rel_types().iter().map(RelationType::as_str).collect();
         let most = expand.max_nodes() as usize;
         let mut seen = HashSet::from([root.ci_id.clone()]);
         let mut queue = VecDeque::from([(root.ci_id.clone(), 0_u8)]);

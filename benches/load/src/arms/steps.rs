@@ -127,7 +127,7 @@ impl Steps {
             bound.push(format!("%{keyword}%"));
             let place = bound.len();
             let columns = SEARCHED.map(|column| format!("{column} {like} ${place}"));
-            sql.push_str(&format!(" AND ({})", columns.join(" OR ")));
+            sql.extend([format!(" AND ({})", columns.join(" OR "))]);
         }
         for (column, value) in values {
             bound.push(value.clone());
@@ -136,9 +136,9 @@ impl Steps {
             } else {
                 column
             };
-            sql.push_str(&format!(" AND {text} = ${}", bound.len()));
+            sql.extend([format!(" AND {text} = ${}", bound.len())]);
         }
-        sql.push_str(&format!(" ORDER BY ci_code LIMIT {limit}"));
+        sql.extend([format!(" ORDER BY ci_code LIMIT {limit}")]);
         let bound: Vec<&str> = bound.iter().map(String::as_str).collect();
         let rows = self.ask(&sql, &bound).await?;
         Ok(rows.into_iter().map(row).collect())

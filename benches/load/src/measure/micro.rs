@@ -57,16 +57,6 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    fn name<'n>(&'n self, workload: &'n str, arm: &'n str) -> Name<'n> {
-        Name {
-            section: NAME,
-            workload,
-            database: "",
-            arm,
-            at: "",
-        }
-    }
-
     /// The median time of a call in each of several rounds, in nanoseconds.
     fn each(&self, mut call: impl FnMut(usize)) -> Series {
         let rounds = self.bench.scale.pick(2_000, 500, 20);
@@ -110,7 +100,7 @@ impl Steps<'_> {
         let at = |number: usize| number % keys.len();
         let mut figures = Vec::new();
         let mut add = |step: &str, series: &Series| {
-            figures.push(self.name("hit", step).median("time", "ns", series));
+            figures.push(named("hit", step).median("time", "ns", series));
         };
         add(
             "floor: raw hash look-up with the key at hand",
@@ -168,11 +158,7 @@ impl Steps<'_> {
         let mut figures = Vec::new();
         let mut add = |method: &str, series: &Series| {
             let micros = Series(series.0.iter().map(|nanos| nanos / 1_000.0).collect());
-            figures.push(
-                self.name("methods", "ours")
-                    .at(method)
-                    .median("time", "us", &micros),
-            );
+            figures.push(named("methods", "ours").at(method).median("time", "us", &micros));
         };
         add(
             "a hit",
@@ -200,7 +186,7 @@ impl Steps<'_> {
         add("pattern invalidation", &patterns);
         for (method, micros) in ITS_OWN {
             figures.push(
-                self.name("methods", "predecessor, measured on it")
+                named("methods", "predecessor, measured on it")
                     .at(method)
                     .figure("time", "us", micros),
             );
@@ -260,6 +246,17 @@ impl Steps<'_> {
             figures.extend(name.times(USUAL, "", &times));
         }
         Ok(figures)
+    }
+}
+
+/// What a figure is called that concerns no database.
+fn named<'a>(workload: &'a str, arm: &'a str) -> Name<'a> {
+    Name {
+        section: NAME,
+        workload,
+        database: "",
+        arm,
+        at: "",
     }
 }
 

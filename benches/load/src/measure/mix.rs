@@ -58,7 +58,7 @@ enum Writer {
 #[derive(Debug, Clone, Copy)]
 struct Load {
     writer: Writer,
-    writes: u32,
+    rate: u32,
     length: Duration,
 }
 
@@ -160,10 +160,10 @@ struct Part {
 }
 
 impl Asked<'_> {
-    async fn by(&self, arms: &[Arc<dyn Arm>], writer: Writer, writes: u32) -> anyhow::Result<Vec<Figure>> {
+    async fn by(&self, arms: &[Arc<dyn Arm>], writer: Writer, rate: u32) -> anyhow::Result<Vec<Figure>> {
         let load = Load {
             writer,
-            writes,
+            rate,
             length: self.bench.scale.pick(
                 Duration::from_millis(3_000),
                 Duration::from_millis(1_000),
@@ -178,7 +178,7 @@ impl Asked<'_> {
                 done[turn].add(part);
             }
         }
-        let at = format!("{writes} writes/s");
+        let at = format!("{rate} writes/s");
         let mut figures = Vec::new();
         for (arm, done) in arms.iter().zip(&done) {
             let name = Name {
@@ -212,11 +212,11 @@ impl Asked<'_> {
             OPERATIONS
         };
         let asks = Arrivals::draw(rate, load.length, &mut random);
-        let writes = Arrivals::draw(f64::from(load.writes), load.length, &mut random);
+        let writes = Arrivals::draw(f64::from(load.rate), load.length, &mut random);
         let (before, processor) = (arm.counts(), processor_secs());
         // A moment for the threads to start.
         let began = Instant::now() + Duration::from_millis(5);
-        let writer = tokio::spawn(write_all(
+        let writing = tokio::spawn(write_all(
             Arc::clone(arm),
             (load.writer == Writer::Foreign).then(|| Arc::clone(&self.place.store)),
             Arc::clone(&ledger),
@@ -224,7 +224,7 @@ impl Asked<'_> {
             random,
         ));
         let answered = self.ask_all(arm, &ledger, asks, began, first).await?;
-        writer.await??;
+        writing.await??;
         let mut part = Part {
             from_intended: histogram(),
             from_begun: histogram(),
@@ -237,7 +237,7 @@ impl Asked<'_> {
             length: began.elapsed(),
         };
         for answer in answered {
-            part.add(answer?);
+            part.add(&answer?);
         }
         Ok(part)
     }
@@ -335,7 +335,7 @@ async fn write_all(
 }
 
 impl Part {
-    fn add(&mut self, answered: Answered) {
+    fn add(&mut self, answered: &Answered) {
         record(&mut self.from_intended, answered.from_intended);
         record(&mut self.from_begun, answered.from_begun);
         self.answers += 1;

@@ -131,7 +131,7 @@ impl Situation<'_> {
     }
 
     /// Arms with little room.
-    async fn small(&self) -> anyhow::Result<Vec<Arc<dyn Arm>>> {
+    fn small(&self) -> anyhow::Result<Vec<Arc<dyn Arm>>> {
         let store = || Arc::clone(&self.place.store);
         let minute = Duration::from_secs(60);
         let mut arms: Vec<Arc<dyn Arm>> = vec![Arc::new(Ttl::new(names::TTL, store(), minute, ROOM))];
@@ -144,7 +144,7 @@ impl Situation<'_> {
         let (popular, scanned) = subjects.codes.split_at(ROOM / 2);
         let popular = of(popular);
         let mut figures = Vec::new();
-        for arm in self.small().await? {
+        for arm in self.small()? {
             for _ in 0..5 {
                 hits(&*arm, &tenant(), &popular).await?;
             }
@@ -178,7 +178,7 @@ impl Situation<'_> {
             .await?;
         let (own, noise) = (of(&codes), of(&subjects.codes));
         let mut figures = Vec::new();
-        for arm in self.small().await? {
+        for arm in self.small()? {
             for _ in 0..5 {
                 hits(&*arm, &quiet, &own).await?;
             }

@@ -1,6 +1,7 @@
 //! Charts as small SVG files: lines and bars, with logarithmic axes where figures differ by powers of ten.
 
 use anyhow::anyhow;
+use ci_measure::number::real;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
@@ -113,7 +114,7 @@ pub(super) fn bars(
     let row = 26;
     let height = 90 + row * u32::try_from(bars.len())?;
     let values = range(bars.iter().map(|(_, value)| *value), Axis::Powers);
-    let end = bars.len() as f64;
+    let end = real(bars.len());
     let low = values.start;
     let mut svg = String::new();
     {
@@ -127,11 +128,6 @@ pub(super) fn bars(
             .y_label_area_size(230)
             .build_cartesian_2d(values.log_scale(), 0.0..end)
             .map_err(failed)?;
-        let names = |value: &f64| {
-            let at = (end - value).floor().max(0.0);
-            bars.get(index(at))
-                .map_or_else(String::new, |(name, _)| name.clone())
-        };
         chart
             .configure_mesh()
             .disable_y_mesh()
@@ -139,12 +135,11 @@ pub(super) fn bars(
             .x_desc(frame.x)
             .x_label_formatter(&|value| label(*value))
             .y_labels(0)
-            .y_label_formatter(&names)
             .label_style(FONT)
             .draw()
             .map_err(failed)?;
         for (at, (name, value)) in bars.iter().enumerate() {
-            let top = end - at as f64;
+            let top = end - real(at);
             let colour = COLOURS[0].mix(if name.contains("runner") { 1.0 } else { 0.45 });
             let bar = Rectangle::new([(low, top - 0.15), (value.max(low), top - 0.85)], colour.filled());
             chart.draw_series([bar]).map_err(failed)?;
@@ -162,15 +157,6 @@ pub(super) fn bars(
         area.present().map_err(failed)?;
     }
     Ok(svg)
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a place among a few bars"
-)]
-fn index(at: f64) -> usize {
-    at as usize
 }
 
 /// The values that an axis shows.
@@ -197,6 +183,7 @@ fn label(value: f64) -> String {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` wants")]
 fn failed<E: std::error::Error + Send + Sync>(error: DrawingAreaErrorKind<E>) -> anyhow::Error {
     anyhow!("cannot draw a chart: {error}")
 }

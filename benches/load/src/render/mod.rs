@@ -5,6 +5,7 @@
 //! docs/measurements.md.
 
 mod charts;
+mod drawings;
 mod page;
 mod text;
 mod wanted;
@@ -16,9 +17,9 @@ use anyhow::{Context as _, bail};
 
 use crate::arms::names;
 use crate::run_file::RunFile;
-use charts::{Axis, Frame, Line};
-use page::{Page, leading};
-use text::{Table, micros, number, times};
+use drawings::drawn;
+use page::Page;
+use text::{Table, micros};
 
 /// Where the report lies in a workspace.
 const REPORT: &str = "docs/performance.md";
@@ -158,7 +159,7 @@ fn report(run: &RunFile, name: &str) -> String {
     let mut part = |title: &str, words: &str, tables: String| {
         // A section that was not measured is left out.
         if !tables.is_empty() {
-            text.push_str(&format!("\n## {title}\n\n{words}\n\n{}\n", tables.trim()));
+            text.extend([format!("\n## {title}\n\n{words}\n\n{}\n", tables.trim())]);
         }
     };
     part("What was wanted, and what was measured", GOALS, page.goals());
@@ -205,135 +206,6 @@ fn report(run: &RunFile, name: &str) -> String {
         "<!-- Rendered by `cargo xtask bench render` from runs/{name}; what is changed here by hand is lost. -->\n\n# Performance\n\n{INTRODUCTION}\n{}{text}",
         page.origin()
     )
-}
-
-/// The charts by their names.
-fn drawn(page: Page<'_>) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let mut all = Vec::new();
-    let bars: Vec<(String, f64)> = page
-        .speed_ups()
-        .into_iter()
-        .flat_map(|(name, [cold, warm, ..])| {
-            [("cold", cold), ("warm", warm)]
-                .into_iter()
-                .filter_map(move |(at, ratio)| Some((format!("{name}, {at} runner"), ratio?)))
-        })
-        .collect();
-    let frame = |title, x, y| Frame { title, x, y };
-    all.push((
-        "scenarios",
-        charts::bars(
-            frame("Speed-up over the predecessor (pooled)", "times faster", ""),
-            &bars,
-            times,
-        )?,
-    ));
-    let arms = [
-        names::RUNNER,
-        names::TTL,
-        names::SHORT_TTL,
-        names::REDIS,
-        names::STORE,
-        names::PREDECESSOR,
-    ];
-    let percentiles = [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9)];
-    let by_percentile: Vec<Line> = lines(&arms, |arm| {
-        percentiles
-            .iter()
-            .filter_map(|(metric, percentile)| {
-                let value = page.value(["mixes", "desk", "sqlite", arm, "10 writes/s", metric])?;
-                Some((100.0 / (100.0 - percentile), value))
-            })
-            .collect()
-    });
-    all.push((
-        "latency",
-        charts::lines(
-            frame(
-                "Latency from the intended moment: desk, 10 writes/s, SQLite",
-                "one answer in so many is slower (p50, p90, p99, p99.9)",
-                "us",
-            ),
-            [Axis::Powers, Axis::Powers],
-            &by_percentile,
-        )?,
-    ));
-    for (name, metric, title) in [
-        ("staleness", "stale", "Stale answers: desk, SQLite"),
-        ("hit-rate", "hit rate", "Hit rate: desk, SQLite"),
-    ] {
-        let by_rate = lines(&arms[..4], |arm| {
-            page.each(|figure| {
-                (figure.section == "mixes" && figure.workload == "desk").then_some(figure.at.as_str())
-            })
-            .into_iter()
-            .filter_map(|at| {
-                Some((
-                    leading(at)?,
-                    page.value(["mixes", "desk", "sqlite", arm, at, metric])?,
-                ))
-            })
-            .collect()
-        });
-        let frame = frame(title, "writes a second", "% of the answers");
-        all.push((name, charts::lines(frame, [Axis::Even, Axis::Even], &by_rate)?));
-    }
-    let hits = lines(&[names::RUNNER], |arm| {
-        page.each(|figure| (figure.section == "threads").then_some(figure.at.as_str()))
-            .into_iter()
-            .filter_map(|at| {
-                Some((
-                    leading(at)?,
-                    page.value(["threads", "warm gets", "", arm, at, "hits"])?,
-                ))
-            })
-            .collect()
-    });
-    let threads = frame("Warm hits of one runner", "threads", "hits a second");
-    all.push((
-        "threads",
-        charts::lines(threads, [Axis::Even, Axis::Even], &hits)?,
-    ));
-    let mut entries = Vec::new();
-    for arm in [names::RUNNER, names::TTL] {
-        for metric in ["an entry", "its rows as JSON"] {
-            let name = ["memory", "searches of ten rows", "", arm, "500 entries", metric];
-            entries.extend(page.value(name).map(|bytes| (format!("{arm}: {metric}"), bytes)));
-        }
-    }
-    let memory = frame("A cached search of ten rows, of 500", "bytes", "");
-    all.push(("memory", charts::bars(memory, &entries, number)?));
-    let ways = ["predecessor", "runner, cold", "runner, warm"];
-    let mut by_size = Vec::new();
-    for (database, shown) in [("sqlite", "SQLite"), ("postgres", "PostgreSQL")] {
-        by_size.extend(
-            lines(&ways, |arm| {
-                page.each(|figure| (figure.section == "sizes").then_some(figure.at.as_str()))
-                    .into_iter()
-                    .filter_map(|at| {
-                        let name = ["sizes", "search by two keywords", database, arm, at, "p50"];
-                        Some((leading(at)?, page.value(name)?))
-                    })
-                    .collect()
-            })
-            .into_iter()
-            .map(|(arm, points)| (format!("{arm}, {shown}"), points)),
-        );
-    }
-    let sizes = frame("A search by two keywords, median", "CIs", "us");
-    all.push((
-        "sizes",
-        charts::lines(sizes, [Axis::Powers, Axis::Powers], &by_size)?,
-    ));
-    Ok(all)
-}
-
-/// A line for each arm that has points.
-fn lines(arms: &[&str], points: impl Fn(&str) -> Vec<(f64, f64)>) -> Vec<Line> {
-    arms.iter()
-        .map(|arm| ((*arm).to_owned(), points(arm)))
-        .filter(|(_, points)| !points.is_empty())
-        .collect()
 }
 
 const INTRODUCTION: &str = "Every figure here comes from one run of `cargo xtask bench`, whose file lies in [runs/](runs/); `cargo xtask bench render RUN.json` makes \

@@ -131,10 +131,10 @@ impl<'a> Page<'a> {
             if self.arms("scenarios", scenario).is_empty() {
                 continue;
             }
-            text.push_str(&format!(
+            text.extend([format!(
                 "\n### {scenario}\n\nThe predecessor claimed: {claim}.\n\n{}",
                 table.markdown()
-            ));
+            )]);
         }
         text
     }
@@ -218,7 +218,7 @@ impl<'a> Page<'a> {
                 }
                 let table = table.markdown();
                 if !table.is_empty() {
-                    text.push_str(&format!("\n{workload}, {shown}:\n\n{table}"));
+                    text.extend([format!("\n{workload}, {shown}:\n\n{table}")]);
                 }
             }
         }
@@ -254,7 +254,7 @@ impl<'a> Page<'a> {
             }
             let table = table.markdown();
             if !table.is_empty() {
-                text.push_str(&format!("\n{table}"));
+                text.extend([format!("\n{table}")]);
             }
         }
         text
@@ -313,7 +313,7 @@ impl<'a> Page<'a> {
                     }
                 }
             }
-            text.push_str(&format!("\n{workload}:\n\n{}", table.markdown()));
+            text.extend([format!("\n{workload}:\n\n{}", table.markdown())]);
         }
         text
     }

@@ -28,7 +28,7 @@ impl Table {
             return String::new();
         }
         let mut text = line(&self.header);
-        text.push_str(&format!("|{}\n", "---|".repeat(self.header.len())));
+        text.extend([format!("|{}\n", "---|".repeat(self.header.len()))]);
         text.extend(self.rows.iter().map(|row| line(row)));
         text
     }
