@@ -79,6 +79,8 @@ fn measure(run: &Run) -> anyhow::Result<()> {
     for name in SECTIONS.iter().filter(wanted) {
         let began = Instant::now();
         file.figures.extend(runtime.block_on(bench.section(name))?);
+        // After each section: what was measured is not lost if a later one fails.
+        file.write(&run.into)?;
         eprintln!("({name}: {:.0} s)", began.elapsed().as_secs_f64());
     }
     println!("{}", render::tables(&file));

@@ -1,13 +1,15 @@
 //! Where is asked: a database with data in it, and its name in a run file.
 
 use anyhow::{Context as _, anyhow};
-use ci_benches::Loaded;
+use ci_benches::{Content, Loaded};
 
 /// What a database is filled with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Data {
     /// A generated estate of so many CIs.
     Estate(u64),
+    /// The CIs of such an estate, without relations.
+    Cis(u64),
     /// The real graph that lies beside the repository.
     Real,
 }
@@ -21,7 +23,7 @@ impl Data {
     /// Its name in a run file.
     pub fn name(self) -> String {
         match self {
-            Self::Estate(size) => format!("estate of {size}"),
+            Self::Estate(size) | Self::Cis(size) => format!("estate of {size}"),
             Self::Real => "debian-main".to_owned(),
         }
     }
@@ -59,14 +61,19 @@ impl Servers {
     /// # Errors
     /// When one cannot be made.
     pub async fn fill(&self, data: Data) -> anyhow::Result<Vec<Loaded>> {
-        let size = match data {
-            Data::Estate(size) => size,
-            Data::Real => 0,
+        let (size, content) = match data {
+            Data::Estate(size) => (size, Content::All),
+            Data::Cis(size) => (size, Content::CisAlone),
+            Data::Real => (0, Content::All),
         };
         let failed = |error: Box<dyn std::error::Error>| anyhow!("cannot fill a database: {error}");
-        let mut places = vec![ci_benches::sqlite(size).await.map_err(failed)?];
+        let mut places = vec![ci_benches::sqlite_with(size, content).await.map_err(failed)?];
         if let Some(server) = &self.postgres {
-            places.push(ci_benches::postgres(server, size).await.map_err(failed)?);
+            places.push(
+                ci_benches::postgres(server, size, content)
+                    .await
+                    .map_err(failed)?,
+            );
         }
         if data == Data::Real {
             let folder = ci_benches::real_folder().context("the real graph is not there")?;

@@ -26,7 +26,7 @@ use crate::run_file::Figure;
 /// The section's name.
 pub(super) const NAME: &str = "memory";
 /// CIs of the estate that is searched.
-const CIS: u64 = 6_000;
+const CIS: u64 = 3_000;
 /// The predecessor's number of entries.
 const ENTRIES: usize = 500;
 

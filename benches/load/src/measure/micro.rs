@@ -11,10 +11,12 @@ use ci_cache_core::ci::{CiCache, CiCacheConfig, CiLookup};
 use ci_measure::number::real;
 use ci_model::{CiCode, CiSummary, Get, Key, Question, Search};
 use ci_runner::{Runner, Tenant};
+use ci_store::Store;
 use futures_util::FutureExt as _;
 use hashbrown::HashMap;
 
 use super::{Bench, Name, Series, Times, database};
+use crate::counted::Counted;
 use crate::measure::series::{USUAL, histogram, record};
 use crate::operation::search;
 use crate::place::Data;
@@ -80,7 +82,7 @@ impl Steps<'_> {
 
     /// A warm search and a warm get through the runner, and their steps.
     async fn hit(&self, subjects: &Subjects) -> anyhow::Result<Vec<Figure>> {
-        let runner = Runner::builder(Arc::clone(&self.place.store)).build()?;
+        let runner = Runner::builder(Counted::around(Arc::clone(&self.place.store))).build()?;
         let acme = runner.tenant(tenant());
         let codes = &subjects.codes[..100.min(subjects.codes.len())];
         let searches = searches(codes)?;
@@ -228,8 +230,10 @@ impl Steps<'_> {
 
     /// What a miss takes: the round trip, the store's answer, and the runner's.
     async fn miss(&self, subjects: &Subjects) -> anyhow::Result<Vec<Figure>> {
-        let runner = Runner::builder(Arc::clone(&self.place.store)).build()?;
-        let (acme, store) = (runner.tenant(tenant()), Arc::clone(&self.place.store));
+        // Both ask through the same wrapper, which leaves the database open when the runner is closed.
+        let store = Counted::around(Arc::clone(&self.place.store));
+        let runner = Runner::builder(Arc::clone(&store) as Arc<dyn Store>).build()?;
+        let acme = runner.tenant(tenant());
         let codes: Vec<CiCode> = subjects.codes.iter().take(100).cloned().collect();
         let rounds = self.bench.scale.pick(600, 150, 20);
         // As a handler of a service: in a task, not on the thread that started the runtime, which is woken in another way.
@@ -268,7 +272,7 @@ impl<'a> Name<'a> {
 
 /// The steps of a miss, in turns: workload, step, times.
 async fn misses(
-    store: &dyn ci_store::Store,
+    store: &dyn Store,
     acme: &Tenant,
     runner: &Runner,
     codes: &[CiCode],
@@ -315,7 +319,7 @@ async fn misses(
 }
 
 async fn ask(
-    store: &dyn ci_store::Store,
+    store: &dyn Store,
     question: &Question,
     with_version: bool,
 ) -> anyhow::Result<Vec<ci_store::Found>> {

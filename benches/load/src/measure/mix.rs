@@ -165,12 +165,12 @@ impl Asked<'_> {
             writer,
             rate,
             length: self.bench.scale.pick(
-                Duration::from_millis(3_000),
-                Duration::from_millis(1_000),
+                Duration::from_millis(2_000),
+                Duration::from_millis(700),
                 Duration::from_millis(300),
             ),
         };
-        let rounds = self.bench.scale.pick(5, 3, 1);
+        let rounds = self.bench.scale.pick(3, 3, 1);
         let mut done: Vec<Done> = arms.iter().map(|_| Done::default()).collect();
         for round in 0..rounds {
             for turn in turns(arms.len(), round) {

@@ -90,7 +90,7 @@ async fn one(
 
 /// Rounds, and operations of a round.
 fn repeats(scale: Scale) -> (usize, usize) {
-    scale.pick((7, 10), (3, 5), (3, 2))
+    scale.pick((5, 6), (3, 3), (3, 2))
 }
 
 /// One arm's part of a round: what it took, how many statements, how many readings of versions, cold and warm.

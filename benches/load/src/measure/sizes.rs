@@ -25,7 +25,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
         .pick(&[10_000, 100_000, 1_000_000], &[10_000, 40_000], &[300]);
     let mut figures = Vec::new();
     for size in sizes {
-        for place in bench.servers.fill(Data::Estate(*size)).await? {
+        for place in bench.servers.fill(Data::Cis(*size)).await? {
             figures.extend(one(bench, &place, *size).await?);
         }
     }
@@ -33,7 +33,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
 }
 
 async fn one(bench: &Bench, place: &ci_benches::Loaded, size: u64) -> anyhow::Result<Vec<Figure>> {
-    let subjects = Subjects::draw(&place.plain, &*place.store, bench.seed, 100, 1).await?;
+    let subjects = Subjects::draw(&place.plain, &*place.store, bench.seed, 100, 0).await?;
     let mut questions = Vec::new();
     for code in &subjects.codes {
         questions.push(search(&keywords(code), None)?);
