@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: the criterion benchmarks of package `ci-benches`, with a private PostgreSQL beside them.
+//! `cargo xtask bench`: whole operations under load, or (by name) the criterion benchmarks of package `ci-benches`, with a private
+//! PostgreSQL beside them.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -6,9 +7,9 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use toml::de::DeTable;
 
-use crate::bench_engine;
 use crate::postgres::{self, Server};
 use crate::process;
+use crate::{bench_engine, bench_load};
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -19,7 +20,7 @@ pub(crate) struct Options {
     /// Fewer samples: an impression in seconds instead of a measurement
     #[arg(long)]
     quick: bool,
-    /// Benchmarks by their file's name; all of them by default
+    /// Criterion benchmarks by their file's name, or `all`; without names the workloads are measured (`bench load`)
     names: Vec<String>,
 }
 
@@ -33,25 +34,56 @@ enum Subject {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Measure whole operations under load, and render docs/performance.md: what `bench` does without names
+    #[command(disable_help_flag = true)]
+    Load {
+        /// Passed on (--quick, --only NAME,..., --note TEXT, --seed N, --into DIR; --help explains them)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Render docs/performance.md, its charts and the README's table from a run file
+    Render {
+        /// The run file
+        #[arg(required = true, num_args = 1)]
+        arguments: Vec<OsString>,
+    },
+    /// Tell what changed between two run files beyond noise
+    Compare {
+        /// The earlier and the later run file
+        #[arg(required = true, num_args = 2)]
+        arguments: Vec<OsString>,
+    },
 }
+
+/// The name that stands for every criterion benchmark.
+const ALL: &str = "all";
 
 /// Runs the benchmarks one after the other.
 pub(crate) fn command(root: &Path, options: &Options) -> anyhow::Result<u8> {
-    if let Some(Subject::Engine { arguments }) = &options.subject {
-        return bench_engine::command(root, arguments);
+    match &options.subject {
+        Some(Subject::Engine { arguments }) => return bench_engine::command(root, arguments),
+        Some(Subject::Load { arguments }) => return bench_load::run(root, arguments),
+        Some(Subject::Render { arguments }) => return bench_load::read(root, "render", arguments),
+        Some(Subject::Compare { arguments }) => return bench_load::read(root, "compare", arguments),
+        None => {}
+    }
+    if options.names.is_empty() {
+        let quick = options.quick.then(|| OsString::from("--quick"));
+        return bench_load::run(root, quick.as_slice());
     }
     let manifest =
         std::fs::read_to_string(root.join("benches/Cargo.toml")).context("cannot read benches/Cargo.toml")?;
     let known = bench_names(&manifest)?;
     ensure!(!known.is_empty(), "benches/Cargo.toml declares no [[bench]]");
-    for name in &options.names {
+    let named = options.names.iter().filter(|name| *name != ALL);
+    for name in named {
         ensure!(
             known.contains(name),
             "no benchmark is called {name}; there are: {}",
             known.join(", ")
         );
     }
-    let chosen = if options.names.is_empty() {
+    let chosen = if options.names.iter().any(|name| name == ALL) {
         &known
     } else {
         &options.names

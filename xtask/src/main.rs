@@ -8,6 +8,7 @@
 mod asan;
 mod bench;
 mod bench_engine;
+mod bench_load;
 mod check;
 mod chromium;
 mod counts;
@@ -20,6 +21,7 @@ mod packages;
 mod postgres;
 mod process;
 mod promtool;
+mod redis;
 mod schemathesis;
 mod test;
 mod tidy;
@@ -64,7 +66,7 @@ enum Task {
         #[arg(long)]
         open: bool,
     },
-    /// Run the criterion benchmarks with a private PostgreSQL beside them, or `bench engine`
+    /// Measure whole operations under load; with names the criterion benchmarks; `bench engine`, `bench render`, `bench compare`
     Bench(bench::Options),
     /// Ask a running service all that its OpenAPI document tells, and what it does not, and hold the answers against it
     Schemathesis(schemathesis::Options),
@@ -131,5 +133,13 @@ mod tests {
             parse(&["xtask", "bench", "engine", "--only", "latency", "--help"]),
             Task::Bench(_)
         ));
+        for line in [
+            &["xtask", "bench", "--quick"][..],
+            &["xtask", "bench", "load", "--only", "scenarios"],
+            &["xtask", "bench", "compare", "a.json", "b.json"],
+            &["xtask", "bench", "search", "--quick"],
+        ] {
+            assert!(matches!(parse(line), Task::Bench(_)));
+        }
     }
 }

@@ -11,7 +11,7 @@ use ci_cache_core::Eviction;
 
 use crate::ours::{self, Ours};
 use crate::peers::{Dash, Moka, Stretto, Tiny, dash, moka, stretto, tiny};
-use crate::random::Random;
+use ci_measure::random::Random;
 
 /// What a key and a value take by themselves.
 pub(crate) const PAIR: usize = 16;
@@ -46,7 +46,7 @@ trait Fill {
 impl<C: Writes<u64, u64>> Fill for C {
     fn fill(&self, keys: &mut Random, count: usize) {
         for number in 0..count {
-            let key = keys.next();
+            let key = keys.bits();
             self.insert(key, key);
             if number % 256 == 255 {
                 self.settle();
@@ -56,7 +56,7 @@ impl<C: Writes<u64, u64>> Fill for C {
     }
 
     fn entries(&self, mut keys: Random, count: usize) -> usize {
-        (0..count).filter(|_| self.get(&keys.next()).is_some()).count()
+        (0..count).filter(|_| self.get(&keys.bits()).is_some()).count()
     }
 }
 

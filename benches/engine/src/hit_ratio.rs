@@ -7,13 +7,14 @@ use std::thread::{self, ScopedJoinHandle};
 use crate::contender::{Setup, Writes};
 use crate::field::{Builder, peers};
 use crate::key::keys;
-use crate::number::real;
 use crate::optimum::{belady, lru};
 use crate::options::Run;
 use crate::ours::{self, Ours};
-use crate::random::{Random, mean};
-use crate::report::{Cell, Section, Series, plain_table};
+use crate::report::{Cell, Section, plain_table};
 use crate::trace::{self, Trace};
+use ci_measure::number::real;
+use ci_measure::random::{Random, mean};
+use ci_measure::rounds::Series;
 
 /// The section's name.
 pub(crate) const NAME: &str = "hit-ratio";

@@ -9,7 +9,7 @@ use ci_cache_core::Eviction;
 
 use crate::ours::{self, Ours};
 use crate::peers::{Plain, Quick, plain, quick};
-use crate::random::{Random, Zipf};
+use ci_measure::random::{Random, Zipf};
 
 /// Who hits, and with which keys.
 pub(crate) const CASES: [(&str, &str); 8] = [

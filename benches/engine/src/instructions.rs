@@ -9,10 +9,11 @@ use anyhow::Context as _;
 use toml::de::DeTable;
 
 use crate::hitting::CASES;
-use crate::number::real;
 use crate::options::Run;
-use crate::report::{Cell, Section, Series};
-use crate::sibling;
+use crate::report::{Cell, Section};
+use ci_measure::number::real;
+use ci_measure::rounds::Series;
+use ci_measure::sibling;
 
 /// The section's name.
 pub(crate) const NAME: &str = "instructions";

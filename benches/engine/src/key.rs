@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use crate::random::Random;
+use ci_measure::random::Random;
 
 /// A key and the form it is looked up by.
 pub(crate) trait Key:
@@ -51,7 +51,7 @@ impl Key for u64 {
 /// Makes so many keys, different from each other but for a chance of about count²/2^64.
 pub(crate) fn keys<K: Key>(count: usize, random: &mut Random) -> Vec<K> {
     (0..count)
-        .map(|_| K::from_bits(random.next(), random.next()))
+        .map(|_| K::from_bits(random.bits(), random.bits()))
         .collect()
 }
 

@@ -5,10 +5,11 @@ use std::process::Command;
 use anyhow::ensure;
 
 use crate::bytes::{Count, Counts, PAIR};
-use crate::number::{real, share};
 use crate::options::Run;
-use crate::report::{Cell, Section, Series};
-use crate::sibling;
+use crate::report::{Cell, Section};
+use ci_measure::number::{real, share};
+use ci_measure::rounds::Series;
+use ci_measure::sibling;
 
 /// The section's name.
 pub(crate) const NAME: &str = "memory";

@@ -72,7 +72,7 @@ pub(crate) fn lru(requests: &[u32], objects: usize, capacity: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use ci_measure::random::Random;
     use std::collections::BTreeSet;
 
     /// The most hits any sequence of decisions gets, by trying all of them.

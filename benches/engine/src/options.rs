@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 
-use crate::number::share;
+use ci_measure::number::share;
 
 /// Where the project's traces lie, beside the repository.
 const TRACES: &str = "../shared/data/traces";

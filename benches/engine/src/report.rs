@@ -4,7 +4,8 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
-use crate::statistics::{Summary, ratios};
+use ci_measure::rounds::Series;
+use ci_measure::statistics::{Summary, ratios};
 
 /// One contender's figure in one cell.
 #[derive(Debug, Clone, Serialize)]
@@ -28,15 +29,6 @@ pub(crate) struct Cell {
     pub(crate) column: String,
     /// The contenders' figures.
     pub(crate) figures: Vec<Figure>,
-}
-
-/// A contender's values, one a round.
-#[derive(Debug, Clone)]
-pub(crate) struct Series {
-    /// Whose.
-    pub(crate) contender: String,
-    /// In the order of the rounds.
-    pub(crate) values: Vec<f64>,
 }
 
 impl Cell {

@@ -1,11 +1,12 @@
 //! What one tenant's random scan costs another: hit ratios of a tenant alone, and beside one that scans.
 
 use crate::contender::{Reads as _, Writes as _};
-use crate::number::real;
 use crate::options::Run;
 use crate::ours::{self, Ours};
-use crate::random::{Random, Zipf};
-use crate::report::{Cell, Section, Series};
+use crate::report::{Cell, Section};
+use ci_measure::number::real;
+use ci_measure::random::{Random, Zipf};
+use ci_measure::rounds::Series;
 
 /// The section's name.
 pub(crate) const NAME: &str = "tenants";

@@ -7,12 +7,12 @@ use std::time::Instant;
 use crate::contender::{INSERT, Setup};
 use crate::field::{self, Named};
 use crate::key::{Key, keys};
-use crate::number::real;
 use crate::options::Run;
 use crate::peers::quick;
-use crate::random::{Random, Zipf};
 use crate::report::{Cell, Section};
-use crate::rounds::interleave;
+use ci_measure::number::real;
+use ci_measure::random::{Random, Zipf};
+use ci_measure::rounds::interleave;
 
 /// The section's name.
 pub(crate) const NAME: &str = "throughput";

@@ -265,7 +265,7 @@ pub(crate) fn render(lines: &[Line]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Series;
+    use ci_measure::rounds::Series;
 
     fn cell(table: &str, column: &str, figures: &[(&str, f64)]) -> Cell {
         let series: Vec<Series> = figures

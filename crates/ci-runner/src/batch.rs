@@ -12,6 +12,7 @@ use crate::answer::{Answer, Cached};
 use crate::gather;
 use crate::load::Got;
 use crate::observe::{Told, observed};
+use crate::record::Form;
 use crate::runner::{Lead, Wait};
 use crate::tally::Ended;
 use crate::write::bounded;
@@ -47,6 +48,10 @@ impl Tenant {
 
     async fn batch(&self, gets: &[Get]) -> Result<Vec<CiAnswer>> {
         bounded("CIs to get", gets.len())?;
+        if self.inner().recorder.is_some() {
+            let questions: Vec<Question> = gets.iter().cloned().map(Question::Get).collect();
+            self.recorded(Form::Batch, &questions);
+        }
         let answers = self.uncounted_batch(gets).await;
         match &answers {
             Ok(answers) => {

@@ -15,6 +15,7 @@ use ci_store::Store;
 use crate::coherence::{self, Follow, Pace};
 use crate::gather::Gathering;
 use crate::latency::Times;
+use crate::record::Recorder;
 use crate::runner::{Inner, OwnHistory};
 use crate::savings::Costs;
 use crate::tally::Tallies;
@@ -50,6 +51,7 @@ pub struct RunnerBuilder {
     tenants_apart: usize,
     slow_load: Duration,
     warm: WarmOptions,
+    recorder: Option<Recorder>,
 }
 
 impl RunnerBuilder {
@@ -77,6 +79,7 @@ impl RunnerBuilder {
             tenants_apart: TENANTS_APART,
             slow_load: SLOW_LOAD,
             warm: WarmOptions::default(),
+            recorder: None,
         }
     }
 
@@ -281,6 +284,15 @@ impl RunnerBuilder {
         self
     }
 
+    /// Writes a log of all that is asked, hits included, so that it can be asked again somewhere else; nothing when not called. Requests that come faster
+    /// than the file takes them are left out and counted: nobody waits for it.
+    ///
+    /// The log holds keywords and filter values: protect it like the database.
+    pub fn record(mut self, recorder: Recorder) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
     /// Sets whether an expansion that is loaded primes the gets of its CIs: it reads all their columns, in the same statement, and keeps each
     /// as the answer to a get by its id. No when not called, since it reads more; [`Tenant::traverse`](crate::Tenant::traverse) always does.
     pub fn prime(mut self, yes: bool) -> Self {
@@ -334,6 +346,7 @@ impl RunnerBuilder {
             times: Times::default(),
             loading: AtomicU64::new(0),
             warm,
+            recorder: self.recorder,
         });
         match feed {
             Some(feed) => {

@@ -22,7 +22,7 @@ use crate::runner::{Entry, Inner, Lead};
 use crate::through::{Passed, PassedLead};
 use crate::watch::Asked;
 use crate::{Error, Level, Result, Tenant};
-use crate::{gather, latency, traverse};
+use crate::{gather, latency, record, traverse};
 
 /// A waiter whose answer turned out too old looks up again so often; then it loads past the cache.
 const TRIES: usize = 4;
@@ -31,6 +31,7 @@ impl Tenant {
     /// Answers a question at this view's level: from the cache, from a load that is under way, or by loading.
     pub(crate) async fn answer(&self, question: &Question) -> Result<Answer<Cached>> {
         let (kind, measured) = (question.kind(), latency::sampled());
+        self.recorded(record::Form::One, std::slice::from_ref(question));
         let answer = self.uncounted(question).await;
         if let (Some(began), Ok(answer)) = (measured, &answer) {
             self.inner().times.answered(began, answer.source);

@@ -15,7 +15,7 @@ use crate::runner::{Entry, Inner, Lead, Wait};
 use crate::tally::Ended;
 use crate::watch::Asked;
 use crate::write::bounded;
-use crate::{Error, Level, Reply, Result, Tenant};
+use crate::{Error, Level, Reply, Result, Tenant, record};
 
 /// The answers to several questions, all true at one state of the database.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +56,7 @@ impl Tenant {
 
     pub(crate) async fn page_of(&self, questions: &[Question]) -> Result<Page> {
         bounded("questions of a page", questions.len())?;
+        self.recorded(record::Form::Page, questions);
         let page = self.uncounted_page(questions).await;
         let ended = page.as_ref().map_or(Ended::Error, |page| page.source.into());
         questions

@@ -17,6 +17,7 @@ use crate::builder::RunnerBuilder;
 use crate::coherence::{FeedStatus, Follow, UNFOLLOWED};
 use crate::gather::Gathering;
 use crate::latency::Times;
+use crate::record::Recorder;
 use crate::savings::Costs;
 use crate::tally::Tallies;
 use crate::through::Through;
@@ -78,6 +79,8 @@ pub(crate) struct Inner {
     pub(crate) loading: AtomicU64,
     /// What is carried over a restart.
     pub(crate) warm: Arc<Warm>,
+    /// What writes down what is asked.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 /// The history of a store that records no changes: the writes through this runner, numbered.

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use ci_cache_core::ci::TenantStats;
-use ci_model::{QuestionKind, TenantId, Token};
+use ci_model::{Question, QuestionKind, TenantId, Token};
 
+use crate::record::Form;
 use crate::runner::Inner;
 use crate::tally::{Ended, Tally};
 use crate::{Answer, Level, Result};
@@ -71,6 +72,13 @@ impl Tenant {
     /// Tells whether a kind of question goes past the cache: by the level, or because the kind is not cached.
     pub(crate) fn bypasses(&self, kind: QuestionKind) -> bool {
         self.level == Level::Bypass || self.inner.uncached.contains(&kind)
+    }
+
+    /// Writes down what is asked, where that is wanted.
+    pub(crate) fn recorded(&self, form: Form, questions: &[Question]) {
+        if let Some(recorder) = &self.inner.recorder {
+            recorder.record(form, &self.id, questions);
+        }
     }
 
     /// Counts how requests of a kind ended.

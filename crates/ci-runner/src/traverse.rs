@@ -13,6 +13,7 @@ use crate::answer::{Reply, Source, Traced};
 use crate::load::{Got, failed};
 use crate::observe::{Told, observed};
 use crate::reading::Reading;
+use crate::record::Form;
 use crate::runner::{Entry, Inner, Lead};
 use crate::tally::Ended;
 use crate::watch::Asked;
@@ -51,6 +52,9 @@ impl Tenant {
     }
 
     async fn traversal(&self, expand: &Expand) -> Result<Traversal> {
+        if self.inner().recorder.is_some() {
+            self.recorded(Form::Traverse, &[Question::Expand(expand.clone())]);
+        }
         let traversal = self.uncounted_traversal(expand).await;
         let ended = traversal
             .as_ref()

@@ -39,7 +39,20 @@ const FLOORS: &[(&str, &[&str])] = &[
             "ci-server",
         ],
     ),
-    ("ci-engine-bench", &["ci-cache-core"]),
+    ("ci-measure", &[]),
+    ("ci-engine-bench", &["ci-cache-core", "ci-measure"]),
+    (
+        "ci-load-bench",
+        &[
+            "ci-model",
+            "ci-cache-core",
+            "ci-store",
+            "ci-runner",
+            "ci-bench",
+            "ci-benches",
+            "ci-measure",
+        ],
+    ),
     ("ci-fuzz", &["ci-cache-core"]),
     ("xtask", &[]),
 ];
@@ -72,7 +85,7 @@ const OUTSIDE: &[&str] = &[
 const PURE: &[&str] = &["ci-model", "ci-cache-core"];
 
 /// Packages that look at the product from outside, and may name any driver.
-const OUTSIDERS: &[&str] = &["ci-tests", "ci-benches", "ci-engine-bench"];
+const OUTSIDERS: &[&str] = &["ci-tests", "ci-benches", "ci-engine-bench", "ci-load-bench"];
 
 /// Drivers and the one crate that may name each.
 const OWNED: &[(&str, &str)] = &[("sqlx", "ci-store"), ("axum", "ci-server")];

@@ -1,9 +1,21 @@
 //! Interleaving: all contenders take turns in small slices, so that a slow second of the machine hits them alike.
 
-use crate::report::Series;
+/// A contender's values, one a round.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// Whose.
+    pub contender: String,
+    /// In the order of the rounds.
+    pub values: Vec<f64>,
+}
+
+/// Who runs in a round, one after the other: everybody, a different one first each time.
+pub fn turns(contenders: usize, round: usize) -> impl Iterator<Item = usize> {
+    (0..contenders).map(move |turn| (turn + round) % contenders)
+}
 
 /// Runs so many rounds; in each every contender runs one slice, a different one first. The first round is not kept.
-pub(crate) fn interleave(names: &[&str], rounds: usize, mut slice: impl FnMut(usize) -> f64) -> Vec<Series> {
+pub fn interleave(names: &[&str], rounds: usize, mut slice: impl FnMut(usize) -> f64) -> Vec<Series> {
     let mut series: Vec<Series> = names
         .iter()
         .map(|name| Series {
@@ -12,8 +24,7 @@ pub(crate) fn interleave(names: &[&str], rounds: usize, mut slice: impl FnMut(us
         })
         .collect();
     for round in 0..=rounds {
-        for turn in 0..names.len() {
-            let index = (turn + round) % names.len();
+        for index in turns(names.len(), round) {
             let value = slice(index);
             if round > 0 {
                 series[index].values.push(value);

@@ -2,13 +2,13 @@
 
 /// Turns a count into a real number; exact below 2^53, which no count here reaches.
 #[expect(clippy::cast_precision_loss, reason = "counts of a run stay far below 2^53")]
-pub(crate) fn real(count: usize) -> f64 {
+pub fn real(count: usize) -> f64 {
     count as f64
 }
 
 /// Turns a count of 64 bits into a real number, like [`real`].
 #[expect(clippy::cast_precision_loss, reason = "counts of a run stay far below 2^53")]
-pub(crate) fn real64(count: u64) -> f64 {
+pub fn real64(count: u64) -> f64 {
     count as f64
 }
 
@@ -18,7 +18,7 @@ pub(crate) fn real64(count: u64) -> f64 {
     clippy::cast_sign_loss,
     reason = "a share of a count is a count"
 )]
-pub(crate) fn share(count: usize, share: f64) -> usize {
+pub fn share(count: usize, share: f64) -> usize {
     (real(count) * share.max(0.0)).round() as usize
 }
 

@@ -4,16 +4,16 @@ use crate::number::{real, real64};
 
 /// A splitmix64 generator: fast, seeded, and good enough to draw keys with.
 #[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
     /// Starts the sequence of a seed.
-    pub(crate) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// Draws 64 bits.
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -22,19 +22,19 @@ impl Random {
     }
 
     /// Draws a number below `end`, which is positive.
-    pub(crate) fn below(&mut self, end: u32) -> u32 {
+    pub fn below(&mut self, end: u32) -> u32 {
         // The upper half of a 32 x 32 bit product is below its right factor.
-        let high = (self.next() >> 32) * u64::from(end);
+        let high = (self.bits() >> 32) * u64::from(end);
         u32::try_from(high >> 32).unwrap_or(0)
     }
 
     /// Draws a real number from 0 (included) to 1 (excluded).
-    pub(crate) fn unit(&mut self) -> f64 {
-        real64(self.next() >> 11) / real64(1 << 53)
+    pub fn unit(&mut self) -> f64 {
+        real64(self.bits() >> 11) / real64(1 << 53)
     }
 
     /// Puts a slice into random order.
-    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             let Ok(end) = u32::try_from(last + 1) else {
                 continue;
@@ -48,14 +48,14 @@ impl Random {
 ///
 /// Popularity is scattered over the numbers at random, so that popular keys are neighbours in no cache's memory.
 #[derive(Debug)]
-pub(crate) struct Zipf {
+pub struct Zipf {
     cumulative: Vec<f64>,
     number_of_rank: Vec<u32>,
 }
 
 impl Zipf {
     /// Prepares the table for `count` numbers (at least one) and an exponent.
-    pub(crate) fn new(count: u32, exponent: f64, random: &mut Random) -> Self {
+    pub fn new(count: u32, exponent: f64, random: &mut Random) -> Self {
         let mut sum = 0.0;
         let cumulative = (1..=count.max(1))
             .map(|rank| {
@@ -72,7 +72,7 @@ impl Zipf {
     }
 
     /// Draws one number.
-    pub(crate) fn draw(&self, random: &mut Random) -> u32 {
+    pub fn draw(&self, random: &mut Random) -> u32 {
         let total = self.cumulative.last().copied().unwrap_or(1.0);
         let target = random.unit() * total;
         let rank = self.cumulative.partition_point(|&sum| sum <= target);
@@ -80,13 +80,13 @@ impl Zipf {
     }
 
     /// Draws a sequence.
-    pub(crate) fn sequence(&self, length: usize, random: &mut Random) -> Vec<u32> {
+    pub fn sequence(&self, length: usize, random: &mut Random) -> Vec<u32> {
         (0..length).map(|_| self.draw(random)).collect()
     }
 }
 
 /// Gives the mean of real numbers, 0 for none.
-pub(crate) fn mean(values: &[f64]) -> f64 {
+pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / real(values.len().max(1))
 }
 

@@ -6,18 +6,18 @@ use crate::number::real;
 
 /// The middle of a series and how far its middle half spreads.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub(crate) struct Summary {
+pub struct Summary {
     /// The median.
-    pub(crate) median: f64,
+    pub median: f64,
     /// The lower quartile.
-    pub(crate) low: f64,
+    pub low: f64,
     /// The upper quartile.
-    pub(crate) high: f64,
+    pub high: f64,
 }
 
 impl Summary {
     /// Summarises a series; all zero for an empty one.
-    pub(crate) fn of(values: &[f64]) -> Self {
+    pub fn of(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         Self {
@@ -40,7 +40,7 @@ fn quartile(sorted: &[f64], quarters: usize) -> f64 {
 }
 
 /// Divides each value by the unit's of the same round.
-pub(crate) fn ratios(values: &[f64], unit: &[f64]) -> Vec<f64> {
+pub fn ratios(values: &[f64], unit: &[f64]) -> Vec<f64> {
     values
         .iter()
         .zip(unit)

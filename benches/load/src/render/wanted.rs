@@ -1,0 +1,199 @@
+//! What was wanted, what was measured, and whether that is enough: no figure is left out because it is not.
+
+use super::page::Page;
+use super::text::{Table, micros, number, times, with_unit};
+use crate::arms::names;
+
+const DATABASES: [&str; 2] = ["sqlite", "postgres"];
+
+/// One line: what is wanted, what was measured, whether it is reached.
+type Line = (String, String, Option<bool>);
+
+impl Page<'_> {
+    /// The table of goals.
+    pub(super) fn goals(self) -> String {
+        let mut table = Table::new(["wanted", "measured", ""]);
+        let lines = [
+            self.speed(),
+            self.statements(),
+            self.staleness(),
+            self.hits(),
+            self.misses(),
+            self.bytes(),
+            self.growth(),
+        ];
+        for (wanted, measured, reached) in lines.into_iter().flatten() {
+            let verdict = match reached {
+                Some(true) => "reached",
+                Some(false) => "**not reached**",
+                None => "not measured in this run",
+            };
+            table.row(vec![wanted, measured, verdict.to_owned()]);
+        }
+        table.markdown()
+    }
+
+    fn speed(self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for (name, [cold, warm, connecting_cold, _]) in self.speed_ups() {
+            let told = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), times);
+            lines.push((
+                format!("{name}: warm at least 10x faster than the predecessor, cold faster"),
+                format!(
+                    "warm {}, cold {} (with its own way to connect: {})",
+                    told(warm),
+                    told(cold),
+                    told(connecting_cold)
+                ),
+                warm.zip(cold).map(|(warm, cold)| warm >= 10.0 && cold > 1.0),
+            ));
+        }
+        lines
+    }
+
+    fn statements(self) -> Vec<Line> {
+        let line = |database: &&str| {
+            let fewer = self.fewer(database);
+            (
+                format!("desk with 10 writes/s, {database}: at least 95 % fewer statements"),
+                fewer.map_or_else(|| "-".to_owned(), |fewer| format!("{fewer:.1} % fewer")),
+                fewer.map(|fewer| fewer >= 95.0),
+            )
+        };
+        DATABASES.iter().map(line).collect()
+    }
+
+    fn staleness(self) -> Vec<Line> {
+        let of = |workload, arm, metric| {
+            let values = DATABASES.iter().filter_map(|database| {
+                let all = self.each(|figure| (figure.section == "mixes").then_some(figure.at.as_str()));
+                let values: Vec<f64> = all
+                    .into_iter()
+                    .filter_map(|at| self.value(["mixes", workload, database, arm, at, metric]))
+                    .collect();
+                (!values.is_empty()).then(|| values.iter().sum::<f64>())
+            });
+            let values: Vec<f64> = values.collect();
+            (!values.is_empty()).then(|| values.iter().sum::<f64>())
+        };
+        let desk = |arm| of("desk", arm, "stale answers");
+        let (ours, theirs) = (desk(names::RUNNER), desk(names::TTL));
+        let told = |arm| {
+            let answers = of("desk", arm, "answers").map_or_else(|| "-".to_owned(), number);
+            desk(arm).map(|stale| format!("{arm}: {} of {answers}", number(stale)))
+        };
+        let arms = [names::RUNNER, names::TTL, names::SHORT_TTL, names::REDIS];
+        let measured: Vec<String> = arms.into_iter().filter_map(told).collect();
+        vec![(
+            "no stale answer from the runner, where caches with times to live serve some (all write rates, both databases)".to_owned(),
+            measured.join("; "),
+            ours.zip(theirs).map(|(ours, theirs)| ours == 0.0 && theirs > 0.0),
+        )]
+    }
+
+    fn hits(self) -> Vec<Line> {
+        let goals = [
+            ("a search through the runner", 1_000.0),
+            ("a get through the runner", 500.0),
+        ];
+        let line = |(step, most): &(&str, f64)| {
+            let time = self.value(["steps", "hit", "", step, "", "time"]);
+            (
+                format!(
+                    "{step}, warm, single thread: at most {} at the median",
+                    micros(most / 1e3)
+                ),
+                time.map_or_else(|| "-".to_owned(), |time| micros(time / 1e3)),
+                time.map(|time| time <= *most),
+            )
+        };
+        goals.iter().map(line).collect()
+    }
+
+    fn misses(self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for workload in ["get, missed", "search, missed"] {
+            for database in DATABASES {
+                let overhead = self.overhead(workload, database);
+                lines.push((
+                    format!("{workload}, {database}: at most 5 % or 20 µs over the store without a cache"),
+                    overhead.map_or_else(
+                        || "-".to_owned(),
+                        |(more, share)| format!("{:+.0} µs, {:+.1} %", more, share * 100.0),
+                    ),
+                    overhead.map(|(more, share)| more <= 20.0 || share <= 0.05),
+                ));
+            }
+        }
+        lines
+    }
+
+    fn bytes(self) -> Vec<Line> {
+        let of = |metric| {
+            let name = [
+                "memory",
+                "searches of ten rows",
+                "",
+                names::RUNNER,
+                "500 entries",
+                metric,
+            ];
+            self.value(name)
+        };
+        let (over, all) = (of("over its rows"), of("in all"));
+        let told = |bytes: Option<f64>| {
+            bytes.map_or_else(
+                || "-".to_owned(),
+                |bytes| with_unit(bytes.round(), "bytes") + " bytes",
+            )
+        };
+        vec![
+            (
+                "a cached search of ten rows: at most 2 KB over its encoded rows".to_owned(),
+                told(over),
+                over.map(|over| over <= 2_048.0),
+            ),
+            (
+                "500 such entries within 1 MB".to_owned(),
+                told(all),
+                all.map(|all| all <= 1_048_576.0),
+            ),
+        ]
+    }
+
+    fn growth(self) -> Vec<Line> {
+        let workload = "search by two keywords";
+        let ats = self.each(|figure| (figure.section == "sizes").then_some(figure.at.as_str()));
+        let (Some(first), Some(last)) = (ats.first(), ats.last()) else {
+            return vec![("cost against data size".to_owned(), "-".to_owned(), None)];
+        };
+        let sizes = super::page::leading(first).zip(super::page::leading(last));
+        let mut lines = Vec::new();
+        for database in DATABASES {
+            let of = |arm, at: &str| self.value(["sizes", workload, database, arm, at, "p50"]);
+            let grows = |arm| {
+                of(arm, first)
+                    .zip(of(arm, last))
+                    .map(|(first, last)| last / first)
+            };
+            let told = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), times);
+            let warm = grows("runner, warm");
+            lines.push((
+                format!("a warm hit does not grow from {first} to {last}, {database} (up to 1.5x is noise)"),
+                told(warm),
+                warm.map(|warm| warm <= 1.5),
+            ));
+            let cold = grows("runner, cold");
+            let most = sizes.map(|(first, last)| last.ln() / first.ln());
+            lines.push((
+                format!(
+                    "a cold selective search grows at most as the logarithm, {database}: {}",
+                    told(most)
+                ),
+                told(cold),
+                cold.zip(most).map(|(cold, most)| cold <= most),
+            ));
+        }
+        lines
+    }
+}
