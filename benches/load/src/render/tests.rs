@@ -88,7 +88,7 @@ fn what_a_runner_takes_by_itself_is_no_entrys() {
     }
     let goals = Page(&run).goals();
     assert!(
-        goals.contains("1,000 bytes for each further one; 1,200 bytes each"),
+        goals.contains("| 1,200 bytes, the runner") && goals.contains("| 1,000 bytes | reached |"),
         "{goals}"
     );
 }

@@ -142,12 +142,14 @@ impl Page<'_> {
         };
         vec![
             (
-                "a cached search of ten rows: at most 2 KB over its encoded rows".to_owned(),
-                format!(
-                    "{} for each further one; {} each for {FIRST}, the runner's own memory among them",
-                    told(further),
-                    told(first)
-                ),
+                format!("a cached search of ten rows, {FIRST}: at most 2 KB over its encoded rows"),
+                format!("{}, the runner's own memory divided among them", told(first)),
+                first.map(|over| over <= 2_048.0),
+            ),
+            (
+                "the same for each further entry (a reading added after the line above was measured)"
+                    .to_owned(),
+                told(further),
                 further.map(|over| over <= 2_048.0),
             ),
             (
