@@ -41,7 +41,17 @@ enum Reach {
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
+    forget_ourselves(&mut command);
     command
+}
+
+/// Takes from a command what cargo has told us about our own package. The build scripts of some dependencies (ring's) ask for these
+/// variables: with ours they would run again, and everything above them would be built again, whenever cargo is called in the other way.
+pub(crate) fn forget_ourselves(command: &mut Command) {
+    let ours = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
 }
 
 /// The workspace's folder: the nearest one upwards that holds this package's folder.

@@ -286,6 +286,7 @@ pub(crate) fn command(root: &Path, exec: &[OsString]) -> anyhow::Result<u8> {
         .args(arguments)
         .current_dir(working_folder(root))
         .env(ENV, server.url());
+    process::forget_ourselves(&mut command);
     let status = process::run_interactive(&mut command)?;
     Ok(status
         .code()

@@ -77,6 +77,23 @@ fn run() -> RunFile {
 }
 
 #[test]
+fn what_a_runner_takes_by_itself_is_no_entrys() {
+    let mut run = run();
+    let memory = |at, metric| ["memory", "searches of ten rows", "", names::RUNNER, at, metric];
+    // 100,000 bytes of its own, and 1,000 over its rows for each entry.
+    for (at, entries) in [("500 entries", 500.0), ("2000 entries", 2_000.0)] {
+        let over = 100_000.0 / entries + 1_000.0;
+        run.figures
+            .push(figure(memory(at, "over its rows"), "bytes", over));
+    }
+    let goals = Page(&run).goals();
+    assert!(
+        goals.contains("| 1,200 bytes, the runner") && goals.contains("| 1,000 bytes | reached |"),
+        "{goals}"
+    );
+}
+
+#[test]
 fn a_report_says_what_its_run_says() {
     let text = report(&run(), "2026.json");
     for expected in [
@@ -105,7 +122,7 @@ fn goals_are_judged_both_ways() {
     assert_eq!(verdict("no stale answer"), "reached");
     assert_eq!(verdict("a search through the runner"), "reached");
     assert_eq!(verdict("a get through the runner"), "**not reached**");
-    assert_eq!(verdict("500 such entries"), "not measured in this run");
+    assert_eq!(verdict("500 entries within 1 MB"), "not measured in this run");
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! What was wanted, what was measured, and whether that is enough: no figure is left out because it is not.
 
 use super::page::Page;
-use super::text::{Table, micros, number, times, with_unit};
+use super::text::{Table, micros, number, times};
 use crate::arms::names;
 
 const DATABASES: [&str; 2] = ["sqlite", "postgres"];
+
+/// The predecessor's number of entries, as figures of memory have it.
+const FIRST: &str = "500 entries";
 
 /// One line: what is wanted, what was measured, whether it is reached.
 type Line = (String, String, Option<bool>);
@@ -129,36 +132,47 @@ impl Page<'_> {
     }
 
     fn bytes(self) -> Vec<Line> {
-        let of = |metric| {
-            let name = [
-                "memory",
-                "searches of ten rows",
-                "",
-                names::RUNNER,
-                "500 entries",
-                metric,
-            ];
-            self.value(name)
-        };
-        let (over, all) = (of("over its rows"), of("in all"));
+        let workload = "searches of ten rows";
+        let of = |at, metric| self.value(["memory", workload, "", names::RUNNER, at, metric]);
+        let first = of(FIRST, "over its rows");
+        let further = self.further(workload);
+        let all = of(FIRST, "in all");
         let told = |bytes: Option<f64>| {
-            bytes.map_or_else(
-                || "-".to_owned(),
-                |bytes| with_unit(bytes.round(), "bytes") + " bytes",
-            )
+            bytes.map_or_else(|| "-".to_owned(), |bytes| number(bytes.round()) + " bytes")
         };
         vec![
             (
-                "a cached search of ten rows: at most 2 KB over its encoded rows".to_owned(),
-                told(over),
-                over.map(|over| over <= 2_048.0),
+                format!("a cached search of ten rows, {FIRST}: at most 2 KB over its encoded rows"),
+                format!("{}, the runner's own memory divided among them", told(first)),
+                first.map(|over| over <= 2_048.0),
             ),
             (
-                "500 such entries within 1 MB".to_owned(),
-                told(all),
+                "the same for each further entry (a reading added after the line above was measured)"
+                    .to_owned(),
+                told(further),
+                further.map(|over| over <= 2_048.0),
+            ),
+            (
+                format!("{FIRST} within 1 MB"),
+                format!(
+                    "{}, of which {} are the rows as JSON",
+                    told(all),
+                    told(of(FIRST, "its rows as JSON").map(|rows| rows * 500.0))
+                ),
                 all.map(|all| all <= 1_048_576.0),
             ),
         ]
+    }
+
+    /// What each entry beyond the first 500 takes over its rows: the difference of the two fillings, so that what a runner takes by itself is
+    /// not counted as an entry's.
+    fn further(self, workload: &str) -> Option<f64> {
+        let of = |at: &str, metric| self.value(["memory", workload, "", names::RUNNER, at, metric]);
+        let ats = self.each(|figure| (figure.section == "memory").then_some(figure.at.as_str()));
+        let last = ats.into_iter().find(|at| *at != FIRST)?;
+        let (few, many) = (super::page::leading(FIRST)?, super::page::leading(last)?);
+        let over = |at| Some(of(at, "over its rows")? * super::page::leading(at)?);
+        Some((over(last)? - over(FIRST)?) / (many - few))
     }
 
     fn growth(self) -> Vec<Line> {
