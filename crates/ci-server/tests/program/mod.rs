@@ -196,7 +196,7 @@ impl Service {
         let mut stream = TcpStream::connect(&self.address).expect("a connection");
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nhost: test\r\n{header}connection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\n{header}connection: close\r\n\r\n"
         )
         .expect("sent");
         let mut answer = String::new();
