@@ -440,7 +440,7 @@ pub(crate) fn validate_share(capacity: u64, shards: usize, weighs: bool) -> Resu
 }
 
 /// Chooses enough shards that the processors seldom meet in one, but none so small that its share means nothing.
-fn default_shards(capacity: u64, weighs: bool) -> usize {
+pub(crate) fn default_shards(capacity: u64, weighs: bool) -> usize {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let wanted = (processors * 16).next_power_of_two().clamp(1, MAX_SHARDS);
     let each = if weighs {

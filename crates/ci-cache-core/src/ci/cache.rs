@@ -53,7 +53,7 @@ impl<V: Rows, E> CiCache<V, E> {
         let builder = CacheBuilder::new(config.capacity(), clock)
             .eviction(config.eviction)
             .details(true);
-        let builder = match config.shards {
+        let builder = match config.shard_count() {
             Some(shards) => builder.shards(shards),
             None => builder,
         };

@@ -226,7 +226,7 @@ fn bytes_and_entries_bound_it_together() {
     let config = CiCacheConfig::new().max_size(1_000).max_bytes(1 << 20);
     // Light ones are bounded by their number: each weighs its part of the bytes at least.
     let light = filled(config.clone(), 0).stats();
-    assert!((900..=1_000).contains(&light.size), "{light:?}");
+    assert_eq!(light.size, 1_000, "{light:?}");
     // Heavy ones by their bytes: 100 rows that do not say otherwise are 51,200, and what an entry has beside them.
     let heavy = filled(config.clone(), 100);
     assert!((15..=20).contains(&heavy.stats().size), "{:?}", heavy.stats());
@@ -236,6 +236,31 @@ fn bytes_and_entries_bound_it_together() {
     let few = CiCacheConfig::new().max_bytes(1_000);
     let error = Answers::new(few, Arc::new(ManualClock::new())).unwrap_err();
     assert!(error.to_string().contains("max_bytes = 1000"), "{error}");
+}
+
+#[test]
+fn few_entries_fit_into_many_bytes() {
+    let a = tenant("a");
+    let many = CiCacheConfig::new().max_size(1 << 40).max_bytes(1 << 20);
+    assert_eq!(
+        many.capacity(),
+        1 << 20,
+        "many entries do not make the bytes more"
+    );
+    for (entries, bytes) in [
+        (1, 64 << 30),
+        (1, 512 << 20),
+        (7, 512 << 20),
+        (77, 512 << 20),
+        (1_500, 512 << 20),
+    ] {
+        let config = CiCacheConfig::new().max_size(entries).max_bytes(bytes);
+        let cache = Answers::new(config, Arc::new(ManualClock::new())).unwrap();
+        for number in 0..entries * 2 {
+            cache.set(&a, &get(&format!("ci-{number}")), vec![0; 2]);
+        }
+        assert_eq!(cache.stats().size, entries, "{bytes} bytes");
+    }
 }
 
 #[test]

@@ -72,7 +72,7 @@ where
             Some(window) => builder.stale_if_error(window),
             None => builder,
         };
-        let builder = match config.shards {
+        let builder = match config.shard_count() {
             Some(shards) => builder.shards(shards),
             None => builder,
         };

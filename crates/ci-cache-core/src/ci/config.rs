@@ -6,12 +6,15 @@ use std::time::Duration;
 use ci_model::{Question, QuestionKind, TenantId};
 
 use super::tenancy::{TenantPolicy, TenantShares};
+use crate::builder::default_shards;
 use crate::error::Error;
 use crate::policy::Eviction;
 
 /// The longest time to live that is accepted: a year. Longer is taken for a mistake in the unit.
 const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// The most that the least weight may be: the engine keeps nothing of 850 million and more.
+const HEAVIEST_LEAST: u32 = 800_000_000;
 /// The least memory that a cache can be bounded by.
 const LEAST_BYTES: u64 = 1 << 20;
 
@@ -203,19 +206,34 @@ impl CiCacheConfig {
         }
     }
 
-    /// The capacity of the engine: in entries, or in bytes.
+    /// The capacity of the engine: in entries, or in bytes, rounded up to a whole number of the lightest, of which there may be as many as entries.
     pub(super) fn capacity(&self) -> usize {
-        let bytes = self
-            .max_bytes
-            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        bytes.unwrap_or(self.max_size)
+        let (Some(bytes), Some(least)) = (self.max_bytes, self.least_weight()) else {
+            return self.max_size;
+        };
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let lightest = bytes.div_ceil(least as usize).min(self.max_size);
+        lightest.saturating_mul(least as usize)
     }
 
     /// The least that an entry weighs where they are weighed, so that there are not too many.
     pub(super) fn least_weight(&self) -> Option<u32> {
         let entries = (self.max_size as u64).max(1);
         let least = |bytes: u64| u32::try_from(bytes.div_ceil(entries)).unwrap_or(u32::MAX);
-        self.max_bytes.map(least)
+        self.max_bytes.map(|bytes| least(bytes).min(HEAVIEST_LEAST))
+    }
+
+    /// The number of shards that was set. Of entries that are weighed no more than of so many that are not: one that weighs its part of
+    /// the bytes has to fit into its shard's.
+    pub(super) fn shard_count(&self) -> Option<usize> {
+        self.shards.or_else(|| {
+            let bytes = self.max_bytes?;
+            let (by_bytes, by_entries) = (
+                default_shards(bytes, true),
+                default_shards(self.max_size as u64, false),
+            );
+            Some(by_bytes.min(by_entries))
+        })
     }
 
     /// Checks the times to live and the bytes; size and shards are the engine's to check.

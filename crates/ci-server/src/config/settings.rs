@@ -92,7 +92,7 @@ settings! {
     }
     "Service" {
         listen: String = "127.0.0.1:8642", "Where to listen, HOST:PORT; port 0 is any free one.";
-        admin_listen: Option<String> = "", "Where administrators ask, PORT (on 127.0.0.1) or HOST:PORT: `/v1/cache/...` and `/metrics` are answered there, beside everything else, and unknown at the other address.";
+        admin_listen: Option<String> = "", "Where administrators ask, PORT (on 127.0.0.1) or HOST:PORT: `/v1/cache/...`, `/metrics` and the dashboard are answered there, beside everything else, and unknown at the other address.";
         tls_cert: Option<PathBuf> = "", "Encrypt with this certificate (PEM, with those that lead to its authority); read again when it changes.";
         tls_key: Option<PathBuf> = "", "The private key of the certificate (PEM).";
         tokens: Option<PathBuf> = "", "Let in who has a token of this file, and nobody else; `ci-cache token` makes them.";
