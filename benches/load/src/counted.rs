@@ -13,7 +13,9 @@ use ci_model::{
     ListPage, Path, Question, Rejection, Relation, RelationOutcome, RelationRecord, Search, TenantId,
     Version,
 };
-use ci_store::{Connections, Feed, Found, PathTrace, Polled, Result, Snapshot, Start, Store, WriteOptions};
+use ci_store::{
+    Answers, Connections, Feed, Found, PathTrace, Polled, Result, Snapshot, Start, Store, WriteOptions,
+};
 use serde::Serialize;
 
 /// What reached the database.
@@ -79,6 +81,14 @@ impl Store for Counted {
             inner: self.inner.snapshot().await?,
             counters: Arc::clone(&self.counters),
         }))
+    }
+
+    async fn ask_all(&self, tenant: &TenantId, questions: &[Question]) -> Result<Answers> {
+        let answers = self.inner.ask_all(tenant, questions).await?;
+        let count = |counter: &AtomicU64, ran: u32| counter.fetch_add(u64::from(ran), Ordering::Relaxed);
+        count(&self.counters.statements, answers.statements);
+        count(&self.counters.versions, answers.version_statements);
+        Ok(answers)
     }
 
     async fn upsert_cis(

@@ -15,17 +15,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ci_model::{CiDetail, Get, Question, TenantId};
+use ci_model::{Get, Question, TenantId};
+use ci_store::Found;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use crate::answer::{Cached, Traced};
 use crate::load::{Got, failed};
-use crate::reading::Reading;
 use crate::runner::{Inner, Lead};
 use crate::watch::Asked;
-use crate::{Error, Result};
+use crate::{Error, Result, reading};
 
 /// Most gets of one statement; the rest goes into the next.
 const MOST: usize = 500;
@@ -163,20 +162,14 @@ pub(crate) async fn load_all(
     tenant: &TenantId,
     missing: Vec<(Get, Lead)>,
 ) -> Vec<Result<Got>> {
-    let (gets, leaders): (Vec<Get>, Vec<Lead>) = missing.into_iter().unzip();
-    let found = async {
-        let mut reading = Reading::begin(inner, tenant, Asked::Gets(&gets)).await?;
-        let found = reading.snapshot().get_many(tenant, &gets).await;
-        reading.end(found)
-    };
-    match found.await {
+    let (gets, leaders): (Vec<Question>, Vec<Lead>) = missing
+        .into_iter()
+        .map(|(get, leader)| (Question::Get(get), leader))
+        .unzip();
+    match reading::ask_all(inner, tenant, Asked::Gets(&gets), &gets).await {
         Ok((found, loaded)) => {
-            let publish = |((leader, get), ci): ((Lead, Get), Option<CiDetail>)| {
-                let answer = Traced {
-                    value: Cached::Ci(ci.map(Arc::new)),
-                    visited: None,
-                };
-                let entry = inner.publish(leader, tenant, Question::Get(get), answer, loaded.clone());
+            let publish = |((leader, get), found): ((Lead, Question), Found)| {
+                let entry = inner.publish(leader, tenant, get, found.into(), loaded.clone());
                 entry.map(Got::Loaded)
             };
             leaders.into_iter().zip(gets).zip(found).map(publish).collect()

@@ -13,16 +13,14 @@ use std::time::Duration;
 use ci_cache_core::coherence::{Loaded, Mark};
 use ci_cache_core::{Lookup, Outcome, Tick};
 use ci_model::{Epoch, Key, Question, TenantId, Version};
-use ci_store::Snapshot;
 use tracing::Instrument;
 
 use crate::answer::{Answer, Cached, Source, Traced};
-use crate::reading::Reading;
 use crate::runner::{Entry, Inner, Lead};
 use crate::through::{Passed, PassedLead};
 use crate::watch::Asked;
 use crate::{Error, Level, Result, Tenant};
-use crate::{gather, latency, record, traverse};
+use crate::{gather, latency, reading, record, traverse};
 
 /// A waiter whose answer turned out too old looks up again so often; then it loads past the cache.
 const TRIES: usize = 4;
@@ -331,15 +329,10 @@ async fn load_past(
         .unwrap_or(Err(Error::TaskLost))
 }
 
-/// Asks the store: one snapshot, its version first.
+/// Asks the store.
 async fn load(inner: &Inner, tenant: &TenantId, question: &Question) -> Result<(Traced, Loaded<Version>)> {
-    let mut reading = Reading::begin(inner, tenant, Asked::One(question)).await?;
-    let value = ask(reading.snapshot(), tenant, question).await;
-    reading.end(value)
-}
-
-/// Asks one question of a snapshot.
-async fn ask(snapshot: &mut dyn Snapshot, tenant: &TenantId, question: &Question) -> Result<Traced> {
-    let found = snapshot.ask_all(tenant, std::slice::from_ref(question)).await?;
-    found.into_iter().next().map(Traced::from).ok_or(Error::WrongKind)
+    let questions = std::slice::from_ref(question);
+    let (found, loaded) = reading::ask_all(inner, tenant, Asked::One(question), questions).await?;
+    let answer = found.into_iter().next().map(Traced::from);
+    Ok((answer.ok_or(Error::WrongKind)?, loaded))
 }

@@ -10,12 +10,11 @@ use tracing::Instrument;
 
 use crate::answer::{Source, Traced};
 use crate::observe::{Told, observed};
-use crate::reading::Reading;
 use crate::runner::{Entry, Inner, Lead, Wait};
 use crate::tally::Ended;
 use crate::watch::Asked;
 use crate::write::bounded;
-use crate::{Error, Level, Reply, Result, Tenant, record};
+use crate::{Error, Level, Reply, Result, Tenant, reading, record};
 
 /// The answers to several questions, all true at one state of the database.
 #[derive(Debug, Clone, PartialEq)]
@@ -276,15 +275,13 @@ async fn load_leads(
         .unwrap_or(Err(Error::TaskLost))
 }
 
-/// Asks all of one snapshot, its version first.
+/// Asks all of one state.
 async fn ask_all(
     inner: &Inner,
     tenant: &TenantId,
     questions: &[Question],
 ) -> Result<(Vec<Traced>, Loaded<Version>)> {
-    let mut reading = Reading::begin(inner, tenant, Asked::Page(questions)).await?;
-    let found = reading.snapshot().ask_all(tenant, questions).await;
-    let (found, loaded) = reading.end(found)?;
+    let (found, loaded) = reading::ask_all(inner, tenant, Asked::Page(questions), questions).await?;
     Ok((found.into_iter().map(Traced::from).collect(), loaded))
 }
 

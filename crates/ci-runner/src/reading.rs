@@ -1,10 +1,10 @@
 //! Every load reads one snapshot: its version first, then whatever is asked, watched from the wait for a connection to the end.
 
 use ci_cache_core::coherence::Loaded;
-use ci_model::{TenantId, Version};
-use ci_store::Snapshot;
+use ci_model::{Epoch, Question, TenantId, Version};
+use ci_store::{Found, Snapshot};
 
-use crate::runner::Inner;
+use crate::runner::{Inner, OwnHistory};
 use crate::watch::{Asked, Watch};
 use crate::{Error, Result};
 
@@ -15,6 +15,39 @@ pub(crate) struct Reading<'a> {
     loaded: Loaded<Version>,
 }
 
+/// Asks questions of one state that nothing else is wanted of: in one round trip where the store can.
+pub(crate) async fn ask_all(
+    inner: &Inner,
+    tenant: &TenantId,
+    asked: Asked<'_>,
+    questions: &[Question],
+) -> Result<(Vec<Found>, Loaded<Version>)> {
+    let mut watch = Watch::begin(inner, tenant, asked);
+    // Before the state: a write that is numbered later may or may not be in it.
+    let own = inner.own.now();
+    match inner.store.ask_all(tenant, questions).await {
+        Ok(answers) => {
+            watch.ran(answers.statements);
+            watch.end(None);
+            Ok((answers.found, loaded(answers.version, own)))
+        }
+        Err(error) => {
+            let error = error.into();
+            watch.end(Some(&error));
+            Err(error)
+        }
+    }
+}
+
+/// The version of a load: the store's, or where that has none the number of the runner's own writes.
+pub(crate) fn loaded(version: Option<(Epoch, Version)>, own: Version) -> Loaded<Version> {
+    let (epoch, version) = version.unwrap_or((OwnHistory::EPOCH, own));
+    Loaded {
+        epoch: epoch.0,
+        version,
+    }
+}
+
 impl<'a> Reading<'a> {
     /// Takes a snapshot and reads its version.
     pub(crate) async fn begin(inner: &'a Inner, tenant: &'a TenantId, asked: Asked<'a>) -> Result<Self> {
@@ -23,7 +56,7 @@ impl<'a> Reading<'a> {
             // Before the snapshot begins: a write that is numbered later may or may not be in it.
             let own = inner.own.now();
             let mut snapshot = inner.store.snapshot().await?;
-            let loaded = inner.loaded(&mut *snapshot, own).await?;
+            let loaded = loaded(snapshot.version().await?, own);
             Ok((snapshot, loaded))
         }
         .await;
@@ -53,7 +86,7 @@ impl<'a> Reading<'a> {
     /// The database has been asked, well or in vain: counts it, and lets go of the snapshot.
     pub(crate) fn end<T>(mut self, found: Result<T, impl Into<Error>>) -> Result<(T, Loaded<Version>)> {
         let found = found.map_err(Into::into);
-        self.watch.ran(&*self.snapshot);
+        self.watch.ran(self.snapshot.statements());
         self.watch.end(found.as_ref().err());
         Ok((found?, self.loaded))
     }

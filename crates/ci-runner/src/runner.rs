@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use ci_cache_core::ci::matching::Reason;
 use ci_cache_core::ci::{CiShared, CiStats, CoherentCiCache, CoherentCiLeader, EntrySummary, TenantStats};
-use ci_cache_core::coherence::{CoherenceStats, Dropped, Loaded, Mark, Why};
+use ci_cache_core::coherence::{CoherenceStats, Dropped, Mark, Why};
 use ci_cache_core::{Tick, Waiter};
 use ci_model::{Epoch, Key, QuestionKind, TenantId, Token, Version};
-use ci_store::{Snapshot, Store};
+use ci_store::Store;
 
 use crate::answer::Cached;
 use crate::builder::RunnerBuilder;
@@ -104,9 +104,8 @@ impl OwnHistory {
 
 impl Inner {
     /// Adds what a load ran on the database.
-    pub(crate) fn count_statements(&self, snapshot: &dyn Snapshot) {
-        self.statements
-            .fetch_add(snapshot.statements().into(), Ordering::Relaxed);
+    pub(crate) fn count_statements(&self, statements: u32) {
+        self.statements.fetch_add(statements.into(), Ordering::Relaxed);
     }
 
     /// Follows a history from a position on, as a poll told it. What that poll cannot have seen stays in doubt.
@@ -128,15 +127,6 @@ impl Inner {
         (Epoch(epoch) != OwnHistory::EPOCH).then(|| Token {
             epoch: Epoch(epoch),
             version: version.clone(),
-        })
-    }
-
-    /// Reads the state that a snapshot is of. `own` is the own history from before the snapshot began.
-    pub(crate) async fn loaded(&self, snapshot: &mut dyn Snapshot, own: Version) -> Result<Loaded<Version>> {
-        let (epoch, version) = snapshot.version().await?.unwrap_or((OwnHistory::EPOCH, own));
-        Ok(Loaded {
-            epoch: epoch.0,
-            version,
         })
     }
 }

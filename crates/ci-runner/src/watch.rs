@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ci_cache_core::Tick;
-use ci_model::{Get, Key, Question, QuestionKind, TenantId};
-use ci_store::Snapshot;
+use ci_model::{Key, Question, QuestionKind, TenantId};
 
 use crate::events::{Event, Load};
 use crate::runner::Inner;
@@ -18,7 +17,7 @@ use crate::{Error, metrics};
 pub(crate) enum Asked<'a> {
     One(&'a Question),
     /// Gets that are loaded together.
-    Gets(&'a [Get]),
+    Gets(&'a [Question]),
     /// Questions of one page.
     Page(&'a [Question]),
 }
@@ -52,7 +51,7 @@ impl Asked<'_> {
     fn key(self, tenant: &TenantId) -> Option<Key> {
         match self {
             Self::One(question) => Some(Key::new(tenant, question)),
-            Self::Gets([get]) => Some(Key::new(tenant, &Question::Get(get.clone()))),
+            Self::Gets([get]) => Some(Key::new(tenant, get)),
             Self::Gets(_) | Self::Page(_) => None,
         }
     }
@@ -63,7 +62,7 @@ impl fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::One(question) => Shape(question).fmt(f),
-            Self::Gets([get]) => Shape(&Question::Get(get.clone())).fmt(f),
+            Self::Gets([get]) => Shape(get).fmt(f),
             Self::Gets(gets) => write!(f, "get: {} together", gets.len()),
             Self::Page(questions) => write!(f, "page: {} questions at one state", questions.len()),
         }
@@ -93,9 +92,9 @@ impl<'a> Watch<'a> {
     }
 
     /// The database has been asked, well or in vain.
-    pub(crate) fn ran(&mut self, snapshot: &dyn Snapshot) {
-        self.statements += u64::from(snapshot.statements());
-        self.inner.count_statements(snapshot);
+    pub(crate) fn ran(&mut self, statements: u32) {
+        self.statements += u64::from(statements);
+        self.inner.count_statements(statements);
     }
 
     /// The load is over, well or with an error. Errors are not measured: they may come at once or after a time-out.

@@ -25,9 +25,10 @@ use async_trait::async_trait;
 use ci_cache_core::ci::CoherentCiCache;
 use ci_cache_core::coherence::Batch;
 use ci_model::{
-    Change, CiOutcome, CiRecord, CiRef, Event, Origin, Rejection, RelationOutcome, RelationRecord, TenantId,
+    Change, CiOutcome, CiRecord, CiRef, Event, Origin, Question, Rejection, RelationOutcome, RelationRecord,
+    TenantId,
 };
-use ci_store::{Connections, Error as StoreError, Feed, Result, Snapshot, Store, WriteOptions};
+use ci_store::{Answers, Connections, Error as StoreError, Feed, Result, Snapshot, Store, WriteOptions};
 use tracing::Instrument;
 
 use crate::Error;
@@ -145,6 +146,10 @@ impl Drop for Unknown<'_> {
 impl Store for Following {
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
         self.store.snapshot().await
+    }
+
+    async fn ask_all(&self, tenant: &TenantId, questions: &[Question]) -> Result<Answers> {
+        self.store.ask_all(tenant, questions).await
     }
 
     async fn upsert_cis(

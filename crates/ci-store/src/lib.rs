@@ -56,6 +56,8 @@ mod graph;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod image;
 pub mod import;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod once;
 mod open;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod path;
@@ -88,4 +90,4 @@ pub use open::{StoreOptions, open};
 pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
-pub use store::{Found, OnRejection, PathTrace, Snapshot, Store, TRACE_CIS, WriteOptions};
+pub use store::{Answers, Found, OnRejection, PathTrace, Snapshot, Store, TRACE_CIS, WriteOptions};

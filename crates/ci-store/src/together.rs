@@ -87,7 +87,7 @@ fn loads(asked: Vec<Asked<'_>>) -> Vec<Vec<Asked<'_>>> {
 }
 
 /// What one part asks, with the places of its answers.
-enum Asked<'a> {
+pub(crate) enum Asked<'a> {
     Gets(Vec<(usize, &'a Get)>),
     Search(usize, &'a Search),
     List(usize, &'a List),
@@ -96,6 +96,24 @@ enum Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
+    /// What is one statement that is planned for its values and runs outside of a transaction as well as in one: a search, a list, an
+    /// aggregate, or gets.
+    pub(crate) fn single(questions: &'a [Question]) -> Option<Self> {
+        match questions {
+            [Question::Search(search)] => Some(Self::Search(0, search)),
+            [Question::List(list)] => Some(Self::List(0, list)),
+            [Question::Aggregate(aggregate)] => Some(Self::Aggregate(0, aggregate)),
+            _ => {
+                let gets = questions.iter().enumerate().map(|(at, question)| match question {
+                    Question::Get(get) => Some((at, get)),
+                    _ => None,
+                });
+                let gets: Vec<_> = gets.collect::<Option<_>>()?;
+                (!gets.is_empty()).then_some(Self::Gets(gets))
+            }
+        }
+    }
+
     /// Whether one plan is as good for all values as a plan for each.
     fn has_one_plan(&self) -> bool {
         match self {
@@ -110,7 +128,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn part(&self, binder: &mut Binder, counts: Option<&Counts<'_>>) -> Part {
+    pub(crate) fn part(&self, binder: &mut Binder, counts: Option<&Counts<'_>>) -> Part {
         let (text, width) = match self {
             Self::Gets(gets) => (select::get_many(binder, gets.iter().map(|(_, get)| *get)), DETAIL),
             Self::Search(_, search) => (select::search(binder, search), SUMMARY),
@@ -129,10 +147,10 @@ impl<'a> Asked<'a> {
     }
 
     /// Puts the answers in the rows of this part in their places; gives it back if there is more to read.
-    fn take(
+    pub(crate) fn take(
         self,
         tenant: &TenantId,
-        rows: &[Row],
+        rows: &[impl Cells],
         dialect: Dialect,
         found: &mut [Option<Found>],
     ) -> Result<Option<Asked<'a>>> {

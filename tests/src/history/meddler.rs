@@ -9,7 +9,7 @@ use ci_model::{
     Aggregate, CiDetail, CiOutcome, CiRecord, CiRef, CiSummary, Epoch, Expand, Get, Graph, Groups, List,
     ListPage, Path, Question, Rejection, RelationOutcome, RelationRecord, Search, TenantId, Version,
 };
-use ci_store::{Error, Feed, Found, PathTrace, Polled, Result, Snapshot, Store, WriteOptions};
+use ci_store::{Answers, Error, Feed, Found, PathTrace, Polled, Result, Snapshot, Store, WriteOptions};
 use tokio::sync::watch;
 
 use super::planted::PlantedFeed;
@@ -163,6 +163,25 @@ impl Store for Meddler {
             store: Arc::clone(&self.inner),
             meddling: Arc::clone(&self.meddling),
         }))
+    }
+
+    /// As the store does it, in one statement where it can. A slow one tarries with its answers, while others write.
+    async fn ask_all(&self, tenant: &TenantId, questions: &[Question]) -> Result<Answers> {
+        if self.meddling.planted.is_none() {
+            self.meddling.load()?;
+            let answers = self.inner.ask_all(tenant, questions).await;
+            pause(Duration::from_millis(self.meddling.slow_loads.load(SeqCst))).await;
+            return answers;
+        }
+        let mut snapshot = self.snapshot().await?;
+        let version = snapshot.version().await?;
+        let found = snapshot.ask_all(tenant, questions).await?;
+        Ok(Answers {
+            found,
+            version,
+            statements: snapshot.statements(),
+            version_statements: 1,
+        })
     }
 
     async fn upsert_cis(
@@ -366,7 +385,15 @@ impl Snapshot for MeddledSnapshot {
     }
 
     async fn ask_all(&mut self, tenant: &TenantId, questions: &[Question]) -> Result<Vec<Found>> {
-        self.inner.ask_all(tenant, questions).await
+        let mut found = self.inner.ask_all(tenant, questions).await?;
+        for answer in &mut found {
+            match answer {
+                Found::Ci(ci) if self.hides() => *ci = None,
+                Found::Rows(rows) if self.hides() => rows.clear(),
+                _ => {}
+            }
+        }
+        Ok(found)
     }
 
     async fn version(&mut self) -> Result<Option<(Epoch, Version)>> {

@@ -11,7 +11,7 @@ use ci_store::Store;
 use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
 
-use super::{Arm, Outcome, Shown, ask, names, reply, write};
+use super::{Arm, Outcome, Shown, ask, found, names, reply, write};
 use crate::counted::{Counted, Counts};
 use crate::operation::Operation;
 use crate::plain::{Plain, Row};
@@ -70,7 +70,7 @@ impl RedisAside {
         let hit = missing.is_empty();
         if !hit {
             let asked: Vec<Question> = missing.iter().map(|at| questions[*at].clone()).collect();
-            let found = self.store.snapshot().await?.ask_all(tenant, &asked).await?;
+            let found = found(&*self.store, tenant, &asked).await?;
             let loaded: Vec<Plain> = found
                 .into_iter()
                 .map(|found| Plain::from(&reply(found)))

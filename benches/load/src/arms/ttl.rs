@@ -13,7 +13,7 @@ use ci_store::Store;
 use futures_util::future::try_join_all;
 use moka::future::Cache;
 
-use super::{Arm, Outcome, Shown, reply, write};
+use super::{Arm, Outcome, Shown, found, reply, write};
 use crate::counted::{Counted, Counts};
 use crate::operation::Operation;
 
@@ -45,8 +45,7 @@ impl Ttl {
         let mut hit = true;
         let load = async {
             hit = false;
-            let mut snapshot = self.store.snapshot().await?;
-            let found = snapshot.ask_all(tenant, std::slice::from_ref(question)).await?;
+            let found = found(&*self.store, tenant, std::slice::from_ref(question)).await?;
             found
                 .into_iter()
                 .next()

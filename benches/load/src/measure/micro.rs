@@ -278,16 +278,17 @@ async fn misses(
     codes: &[CiCode],
     rounds: usize,
 ) -> anyhow::Result<Vec<(&'static str, &'static str, Times)>> {
-    const STEPS: [&str; 5] = [
+    const STEPS: [&str; 6] = [
         "floor: a round trip",
         "a snapshot and its version",
-        "store, without a version",
-        "store, with a version",
+        "store, in a transaction, without a version",
+        "store, in a transaction, with a version",
+        "store, one statement",
         "runner, nothing cached",
     ];
     let mut all = Vec::new();
     for workload in ["get, missed", "search, missed"] {
-        let mut times = [(); 5].map(|()| histogram());
+        let mut times = [(); 6].map(|()| histogram());
         for number in 0..rounds {
             let code = &codes[number % codes.len()];
             let question: Question = if workload.starts_with("get") {
@@ -303,6 +304,7 @@ async fn misses(
                     1 => drop(store.snapshot().await?.version().await?),
                     2 => drop(ask(store, &question, false).await?),
                     3 => drop(ask(store, &question, true).await?),
+                    4 => drop(store.ask_all(&tenant(), std::slice::from_ref(&question)).await?),
                     _ => missed(acme, &question).await?,
                 }
                 record(&mut times[turn], began.elapsed());

@@ -230,7 +230,7 @@ milliseconds. Statements are those of questions; the runner also reads the versi
 a database server.";
 
 const STEPS: &str = "Single thread, everything in memory; medians of many batches. What a search through the runner takes more than its key and its look-up is the mark of the change feed, the level's check, counters, the span and the answer itself. \
-For a miss the floor is a round trip; the store without a version is what an uncached service asks; an answer can only be kept with the version of its state, which is a statement of its own.";
+For a miss the floor is a round trip. The store has two ways to answer one question: in a transaction, for those who want several of one state, and as one statement that also reads its own version; a miss is compared with the second, which is the faster.";
 
 const METHODS: &str = "The predecessor's figures were measured on it, once, on another machine, and are constants here; ours are of the engine's CI face in this run. Pattern invalidation drops what has a keyword.";
 

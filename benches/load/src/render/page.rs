@@ -260,10 +260,10 @@ impl<'a> Page<'a> {
         text
     }
 
-    /// What a miss takes more than the same question straight on the store, without a version: microseconds and share.
+    /// What a miss takes more than the same question straight on the store, asked the fastest way that it has: microseconds and share.
     pub(super) fn overhead(self, workload: &str, database: &str) -> Option<(f64, f64)> {
         let of = |step| self.value(["steps", workload, database, step, "", "p50"]);
-        let (store, runner) = (of("store, without a version")?, of("runner, nothing cached")?);
+        let (store, runner) = (of("store, one statement")?, of("runner, nothing cached")?);
         (store > 0.0).then(|| (runner - store, runner / store - 1.0))
     }
 

@@ -1,21 +1,25 @@
 //! Connecting to a PostgreSQL server.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 
 use super::feed::Access;
+use super::known::Known;
 use super::{PostgresStore, feed_sql, migrate};
 use crate::{Error, Result, StoreOptions};
 
 /// Set on every connection, after connecting and not at its start: connection poolers refuse unknown start options.
 ///
 /// A statement is planned for its values each time: the generic plan of `LIKE $1` cannot use the trigram index.
-/// Compiling plans costs more than our statements run.
+/// Compiling plans costs more than our statements run. A statement by itself takes its snapshot after it has locked its tables only where the
+/// isolation is the usual one: an older snapshot would find a table empty that was truncated meanwhile.
 const SETTINGS: &str = "SELECT set_config('plan_cache_mode', 'force_custom_plan', false), \
                         set_config('jit', 'off', false), set_config('timezone', 'UTC', false), \
+                        set_config('default_transaction_isolation', 'read committed', false), \
                         set_config('statement_timeout', $1, false)";
 
 impl PostgresStore {
@@ -32,11 +36,14 @@ impl PostgresStore {
         first.close().await?;
         let feeds = server.clone();
         let statement_timeout = options.statement_timeout.as_millis().to_string();
+        let known: Arc<Known> = Arc::default();
+        let connected = Arc::clone(&known);
         let pool = PgPoolOptions::new()
             .max_connections(options.connections.max(1))
             .acquire_timeout(options.acquire_timeout)
             .after_connect(move |connection, _| {
                 let timeout = statement_timeout.clone();
+                connected.connected();
                 Box::pin(async move {
                     sqlx::query(SETTINGS).bind(timeout).execute(connection).await?;
                     Ok(())
@@ -50,6 +57,7 @@ impl PostgresStore {
             acquire_timeout: options.acquire_timeout,
             statement_timeout: options.statement_timeout,
             doorbell: options.doorbell,
+            known,
         };
         Ok(Self { pool, access })
     }
@@ -81,7 +89,7 @@ pub(super) async fn begin(
 }
 
 /// Whether a connection that was good once is no more.
-fn is_ended(error: &sqlx::Error) -> bool {
+pub(super) fn is_ended(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => true,
         sqlx::Error::Database(inner) => inner.code().is_some_and(|code| code.starts_with("57P")),

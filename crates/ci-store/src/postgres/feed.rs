@@ -16,6 +16,7 @@
 //! next position, and its text is part of the same statement's answer. No gap, no duplicate, no standing still.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,6 +26,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions, 
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use uuid::Uuid;
 
+use super::known::Known;
 use super::{PostgresStore, connect, feed_sql};
 use crate::changes::{self, Current, Entity, Row, Tenants};
 use crate::epoch::Identity;
@@ -39,6 +41,8 @@ pub(super) struct Access {
     pub(super) statement_timeout: Duration,
     /// Whether feeds listen.
     pub(super) doorbell: bool,
+    /// What polls tell of the server, for whoever reads a version.
+    pub(super) known: Arc<Known>,
 }
 
 impl fmt::Debug for Access {
@@ -77,13 +81,13 @@ struct Bookmark {
 }
 
 /// The database as one statement's snapshot sees it.
-struct Seen {
-    identity: Identity,
-    snapshot: TxSnapshot,
+pub(super) struct Seen {
+    pub(super) identity: Identity,
+    pub(super) snapshot: TxSnapshot,
     /// The highest transaction whose changes were deleted because they were old.
     floor: u64,
     /// Whether every trigger fires, and no table inherits from ours.
-    whole: bool,
+    pub(super) whole: bool,
     /// Whether the mark that a crash wipes out is there.
     marked: bool,
 }
@@ -156,7 +160,9 @@ impl PostgresFeed {
 #[async_trait]
 impl Feed for PostgresFeed {
     async fn start(&mut self) -> Result<Start> {
+        let asked = self.access.known.asked();
         let seen = self.run(async |connection| look(connection).await).await?;
+        self.access.known.tell(asked, &seen);
         if !seen.whole {
             self.blind = true;
             return Err(Error::Schema(
@@ -174,6 +180,7 @@ impl Feed for PostgresFeed {
             let why = EpochReason::Gap;
             return Ok(Polled::NewEpoch { why, epoch, position });
         };
+        let asked = self.access.known.asked();
         let read = self
             .run(async |connection| Ok(read(connection, &last).await))
             .await?;
@@ -190,6 +197,7 @@ impl Feed for PostgresFeed {
                 return Err(error.into());
             }
         };
+        self.access.known.tell(asked, &seen);
         if !seen.marked {
             // The mark went in a crash. A new one is the name of the new epoch.
             let seen = self.run(async |connection| look(connection).await).await?;
@@ -297,27 +305,23 @@ impl ConnectFeed for PgConnectOptions {
     }
 }
 
+/// Reads where the database is.
+pub(super) async fn look_once(connection: &mut PgConnection) -> Result<Seen> {
+    let row = sqlx::query(AssertSqlSafe(feed_sql::state()))
+        .fetch_one(connection)
+        .await?;
+    Ok(seen(&row, 0)?)
+}
+
 /// Reads where the database is, and makes the crash mark when there is none.
 async fn look(connection: &mut PgConnection) -> Result<Seen> {
     loop {
-        let row = sqlx::query(AssertSqlSafe(feed_sql::state()))
-            .fetch_one(&mut *connection)
-            .await?;
-        let seen = seen(&row, 0)?;
+        let seen = look_once(connection).await?;
         if seen.marked {
             return Ok(seen);
         }
         sqlx::query(feed_sql::MARK).execute(&mut *connection).await?;
     }
-}
-
-/// Reads a snapshot and its epoch, for [`crate::Snapshot::version`].
-pub(super) async fn version(connection: &mut PgConnection) -> Result<(ci_model::Epoch, Version)> {
-    let row = sqlx::query(AssertSqlSafe(feed_sql::state()))
-        .fetch_one(connection)
-        .await?;
-    let seen = seen(&row, 0)?;
-    Ok((seen.identity.epoch(), Version::Snapshot(seen.snapshot)))
 }
 
 /// Reads the changes that a snapshot does not include; none when they cannot all be told.

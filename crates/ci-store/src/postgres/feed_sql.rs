@@ -77,6 +77,17 @@ pub(super) fn state() -> &'static str {
     TEXT.get_or_init(|| format!("SELECT {}", state_columns()))
 }
 
+/// The columns of the state as part of a question's statement: its snapshot, and when the server started. What they are compared with is in
+/// [`super::known`]. Functions alone, because every statement is planned for its values, tables with it.
+pub(super) const STATE_OF_QUESTION: &str =
+    "(SELECT pg_current_snapshot()::text), (SELECT extract(epoch FROM pg_postmaster_start_time())::text)";
+
+/// The same alone.
+pub(super) fn state_of_snapshot() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| format!("SELECT {STATE_OF_QUESTION}"))
+}
+
 /// Changes, each with the CI as it is now and its neighbours; and one row with the state, whose first column is NULL.
 pub(super) fn poll() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();

@@ -5,7 +5,9 @@ mod examine;
 mod feed;
 mod feed_schema;
 mod feed_sql;
+mod known;
 mod migrate;
+mod once;
 mod read;
 mod retain;
 mod write;
@@ -13,11 +15,11 @@ mod write;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ci_model::{CiOutcome, CiRecord, CiRef, Rejection, RelationOutcome, RelationRecord, TenantId};
+use ci_model::{CiOutcome, CiRecord, CiRef, Question, Rejection, RelationOutcome, RelationRecord, TenantId};
 use sqlx::PgPool;
 
 use self::feed::{Access, PostgresFeed};
-use crate::{Connections, Feed, Result, Snapshot, Store, WriteOptions, connections};
+use crate::{Answers, Connections, Feed, Result, Snapshot, Store, WriteOptions, connections};
 
 pub(crate) use self::examine::examine;
 
@@ -41,6 +43,10 @@ impl PostgresStore {
 impl Store for PostgresStore {
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
         Ok(Box::new(read::begin(self).await?))
+    }
+
+    async fn ask_all(&self, tenant: &TenantId, questions: &[Question]) -> Result<Answers> {
+        once::ask_all(self, tenant, questions).await
     }
 
     async fn upsert_cis(

@@ -1,6 +1,7 @@
 //! Snapshots: a repeatable-read transaction.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use ci_model::{
@@ -16,7 +17,8 @@ use sqlx::postgres::{
 use sqlx::{Arguments as _, AssertSqlSafe, Decode, PgConnection, PgPool, Row as _, Transaction, Type};
 use uuid::Uuid;
 
-use super::{PostgresStore, connect, feed};
+use super::known::{Before, Known};
+use super::{PostgresStore, connect};
 use crate::source::{Cells, Source};
 use crate::sql::{Argument, Dialect, Statement};
 use crate::store::one_by_one;
@@ -47,6 +49,9 @@ pub(super) struct PostgresSnapshot {
     statements: u32,
     /// Whether statements are planned once.
     planned_once: bool,
+    known: Arc<Known>,
+    /// What was known before it began.
+    before: Before,
 }
 
 impl fmt::Debug for PostgresSnapshot {
@@ -62,16 +67,19 @@ impl fmt::Debug for PostgresSnapshot {
 /// In a task of its own: dropped in the middle of a begin, the driver would return the connection to the pool inside
 /// the transaction (launchbadge/sqlx#4393). The task ends in any case, and dropping its result cleans up.
 pub(super) async fn begin(store: &PostgresStore) -> Result<PostgresSnapshot> {
-    let pool = store.pool.clone();
-    let begun = tokio::spawn(async move { begin_on(pool).await }).await;
+    let (pool, known) = (store.pool.clone(), Arc::clone(&store.access.known));
+    let begun = tokio::spawn(async move { begin_on(pool, known).await }).await;
     begun.unwrap_or_else(|_| Err(Error::Unavailable("the connection's task ended".into())))
 }
 
-async fn begin_on(pool: PgPool) -> Result<PostgresSnapshot> {
+async fn begin_on(pool: PgPool, known: Arc<Known>) -> Result<PostgresSnapshot> {
+    let before = known.before();
     Ok(PostgresSnapshot {
         transaction: connect::begin(&pool, BEGIN).await?,
         statements: 0,
         planned_once: false,
+        known,
+        before,
     })
 }
 
@@ -122,9 +130,9 @@ impl Source for PostgresSnapshot {
 }
 
 /// The connection of a transaction that writes, to read on it as a snapshot does.
-pub(super) struct Writing<'c>(pub(super) &'c mut PgConnection);
+pub(super) struct Connected<'c>(pub(super) &'c mut PgConnection);
 
-impl Source for Writing<'_> {
+impl Source for Connected<'_> {
     const DIALECT: Dialect = Dialect::Postgres;
     type Row = PgRow;
 
@@ -142,7 +150,7 @@ impl Source for Writing<'_> {
     }
 }
 
-fn bind(values: Vec<Argument>) -> Result<PgArguments> {
+pub(super) fn bind(values: Vec<Argument>) -> Result<PgArguments> {
     let mut arguments = PgArguments::default();
     for value in values {
         let added = match value {
@@ -267,7 +275,8 @@ impl Snapshot for PostgresSnapshot {
     }
 
     async fn version(&mut self) -> Result<Option<(Epoch, Version)>> {
-        feed::version(&mut self.transaction).await.map(Some)
+        let version = self.known.version(&self.before, &mut self.transaction);
+        version.await.map(Some)
     }
 
     fn statements(&self) -> u32 {

@@ -39,3 +39,17 @@ pub(crate) fn together(binder: &Binder, shared: &[String], parts: &[Part]) -> St
     }
     format!("WITH {} {}", tables.join(", "), rows.join(" UNION ALL "))
 }
+
+/// Writes one with columns of the database's state behind its own, read from `from`: its rows in their order, or one that has nothing but the
+/// state. Between the two is a column that is 1 in the rows that it has.
+pub(crate) fn with_state(part: &Part, state: &str, from: &str) -> String {
+    let columns: Vec<String> = (0..part.width).map(|column| format!("c{column}")).collect();
+    let cells: Vec<String> = columns.iter().map(|column| format!("a.{column}")).collect();
+    format!(
+        "WITH asked({}) AS MATERIALIZED ({}) SELECT {}, a.there, {state} FROM {from} \
+         LEFT JOIN (SELECT asked.*, 1 AS there FROM asked) AS a ON true",
+        columns.join(", "),
+        part.text,
+        cells.join(", "),
+    )
+}

@@ -56,6 +56,7 @@ impl SqliteStore {
             read,
             access: shared.pragma("query_only", "on"),
             statement_timeout: options.statement_timeout,
+            known: Arc::default(),
             folder,
         })
     }

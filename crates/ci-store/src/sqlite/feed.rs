@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use ci_model::{Change, Epoch, Event, Origin, Token, Version};
+use ci_model::{Change, Event, Origin, Token, Version};
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection};
@@ -60,9 +60,9 @@ struct Bookmark {
 }
 
 /// The database as one statement sees it.
-#[derive(Clone)]
-struct Seen {
-    identity: Identity,
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) identity: Identity,
     /// The newest change and its mark; 0 and none when there is none.
     seq: i64,
     mark: Option<i64>,
@@ -71,13 +71,13 @@ struct Seen {
     /// The last change that was deleted because it was old.
     floor: i64,
     /// How often the schema was changed.
-    cookie: i64,
+    pub(super) cookie: i64,
     /// Whether every trigger is there, and knows every unique index.
-    whole: bool,
+    pub(super) whole: bool,
 }
 
 impl Seen {
-    fn position(&self) -> Version {
+    pub(super) fn position(&self) -> Version {
         Version::Sequence(self.seq.unsigned_abs())
     }
 }
@@ -266,19 +266,17 @@ impl Feed for SqliteFeed {
 
 /// Reads where the database is.
 async fn look(connection: &mut SqliteConnection) -> sqlx::Result<Seen> {
-    let row = sqlx::query(AssertSqlSafe(feed_sql::state()))
-        .bind(0_i64)
-        .bind(Option::<i64>::None)
-        .fetch_one(connection)
-        .await?;
-    seen(&row, 0, None)
+    look_from(connection, None).await
 }
 
-/// Reads a version and its epoch, for [`crate::Snapshot::version`]. Without the triggers nothing gets a number: many states have
-/// the last one, so it does not say which of them this is.
-pub(super) async fn version(connection: &mut SqliteConnection) -> Result<Option<(Epoch, Version)>> {
-    let seen = look(connection).await?;
-    Ok(seen.whole.then(|| (seen.identity.epoch(), seen.position())))
+/// The same, without a look at the triggers if the schema is that of `known`.
+pub(super) async fn look_from(connection: &mut SqliteConnection, known: Option<&Seen>) -> sqlx::Result<Seen> {
+    let row = sqlx::query(AssertSqlSafe(feed_sql::state()))
+        .bind(0_i64)
+        .bind(known.map(|known| known.cookie))
+        .fetch_one(connection)
+        .await?;
+    seen(&row, 0, known)
 }
 
 async fn tables(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
@@ -333,7 +331,7 @@ fn split(mut rows: Vec<SqliteRow>, last: &Seen) -> sqlx::Result<(Seen, Vec<Sqlit
 }
 
 /// The state in the columns from `at` on.
-fn seen(row: &SqliteRow, at: usize, last: Option<&Seen>) -> sqlx::Result<Seen> {
+pub(super) fn seen(row: &SqliteRow, at: usize, last: Option<&Seen>) -> sqlx::Result<Seen> {
     let text = |column: usize| Ok::<_, sqlx::Error>(text(row, at + column)?.unwrap_or_default());
     let cookie: i64 = row.try_get_unchecked(at + 7)?;
     let triggers: Option<String> = row.try_get_unchecked(at + 8)?;

@@ -29,17 +29,17 @@ pub(super) fn renew() -> &'static str {
     })
 }
 
-/// Where the database is: newest change and its mark; the mark of the change `?1`; floor; what the epoch is made of; and
-/// the triggers, if the schema is another than that of version `?2`.
+/// Where the database is: newest change and its mark; the mark of the change `last`; floor; what the epoch is made of; and
+/// the triggers, if the schema is another than that of version `cookie`. Both are names of bound numbers.
 ///
 /// SQLite counts in the file's header how often its schema was changed. So triggers that were dropped and made again,
 /// even in one transaction, are seen to have been by the poll that sees what was written meanwhile.
-fn state_columns() -> String {
+fn state_columns(last: &str, cookie: &str) -> String {
     let meta = |key: &str| format!("(SELECT value FROM ci_meta WHERE key = '{key}')");
     format!(
         "(SELECT seq FROM ci_change ORDER BY seq DESC LIMIT 1), (SELECT mark FROM ci_change ORDER BY seq DESC LIMIT 1), \
-         (SELECT mark FROM ci_change WHERE seq = ?1), {floor}, {uuid}, {history}, {schema}, v.schema_version, \
-         CASE WHEN v.schema_version IS NOT ?2 THEN ({found}) END",
+         (SELECT mark FROM ci_change WHERE seq = {last}), {floor}, {uuid}, {history}, {schema}, v.schema_version, \
+         CASE WHEN v.schema_version IS NOT {cookie} THEN ({found}) END",
         found = found(),
         floor = meta(FLOOR_KEY),
         uuid = meta(UUID_KEY),
@@ -51,7 +51,15 @@ fn state_columns() -> String {
 /// The state alone.
 pub(super) fn state() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
-    TEXT.get_or_init(|| format!("SELECT {} FROM pragma_schema_version AS v", state_columns()))
+    TEXT.get_or_init(|| format!("SELECT {} FROM {STATE_FROM}", state_columns("?1", "?2")))
+}
+
+/// Where the state is read from.
+pub(super) const STATE_FROM: &str = "pragma_schema_version AS v";
+
+/// The columns of the state as part of a question's statement, with the name of the bound schema version whose triggers are known.
+pub(super) fn state_of_question(cookie: &str) -> String {
+    state_columns("NULL", cookie)
 }
 
 /// Changes after `?1`, at most `?3` (a sum, so that it is not planned anew each time: see `Binder::rows`), each with the CI as it is now and its neighbours; and one row with the state, whose
@@ -72,7 +80,7 @@ pub(super) fn poll() -> &'static str {
                     UNION ALL SELECT t.from_id FROM ci_relation AS t WHERE t.tenant_id = r.tenant_id AND t.to_id = r.id \
                     LIMIT {most}) AS n) END, \
                 NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM r",
-            state = state_columns(),
+            state = state_columns("?1", "?2"),
             most = NEIGHBOURS + 1,
             image = image("c", &documents_of("c")),
         )
@@ -90,7 +98,7 @@ pub(super) fn tenants() -> &'static str {
                 NULL, NULL, NULL \
              FROM (SELECT max(seq) AS seq, tenant_id FROM ci_change WHERE seq > ?1 AND entity <> 's' \
                 GROUP BY tenant_id LIMIT ?3 + 0) AS r",
-            state = state_columns(),
+            state = state_columns("?1", "?2"),
         )
     })
 }

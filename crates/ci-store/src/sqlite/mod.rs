@@ -5,7 +5,9 @@ mod examine;
 mod feed;
 mod feed_schema;
 mod feed_sql;
+mod known;
 mod migrate;
+mod once;
 mod read;
 mod retain;
 mod write;
@@ -14,13 +16,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ci_model::{CiOutcome, CiRecord, CiRef, Rejection, RelationOutcome, RelationRecord, TenantId};
+use ci_model::{CiOutcome, CiRecord, CiRef, Question, Rejection, RelationOutcome, RelationRecord, TenantId};
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
 
 use self::feed::SqliteFeed;
-use crate::{Connections, Feed, Result, Snapshot, Store, WriteOptions, connections};
+use self::known::Known;
+use crate::{Answers, Connections, Feed, Result, Snapshot, Store, WriteOptions, connections};
 
 pub(crate) use self::examine::examine;
 
@@ -34,6 +37,7 @@ pub struct SqliteStore {
     /// What feeds open the file by; they only read.
     access: SqliteConnectOptions,
     statement_timeout: Duration,
+    known: Arc<Known>,
     /// Of a database in memory: removed with the store.
     folder: Option<Arc<TempDir>>,
 }
@@ -49,6 +53,10 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
         Ok(Box::new(read::begin(self).await?))
+    }
+
+    async fn ask_all(&self, tenant: &TenantId, questions: &[Question]) -> Result<Answers> {
+        once::ask_all(self, tenant, questions).await
     }
 
     async fn upsert_cis(

@@ -16,7 +16,8 @@ use sqlx::{Arguments as _, AssertSqlSafe, Row as _, Sqlite, SqliteConnection, Sq
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::{SqliteStore, feed};
+use super::SqliteStore;
+use super::known::Known;
 use crate::decode::corrupt;
 use crate::source::{Cells, Source};
 use crate::sql::{Argument, Dialect, Statement};
@@ -34,6 +35,7 @@ pub(super) struct SqliteSnapshot {
     deadline: Arc<Deadline>,
     timeout: Duration,
     statements: u32,
+    known: Arc<Known>,
     /// Keeps a database in memory until its last reader is done.
     _folder: Option<Arc<TempDir>>,
 }
@@ -47,29 +49,39 @@ impl fmt::Debug for SqliteSnapshot {
 }
 
 /// When the running statement must end; shared with the engine, which asks while it works.
-struct Deadline {
+pub(super) struct Deadline {
     start: Instant,
     /// Microseconds after `start`; 0 once nobody waits for the statement.
     at: AtomicU64,
 }
 
 impl Deadline {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             start: Instant::now(),
             at: AtomicU64::new(u64::MAX),
         }
     }
 
-    fn set(&self, timeout: Duration) {
+    pub(super) fn set(&self, timeout: Duration) {
         self.at.store(
             micros(self.start.elapsed().saturating_add(timeout)),
             Ordering::Relaxed,
         );
     }
 
-    fn abandon(&self) {
+    pub(super) fn abandon(&self) {
         self.at.store(0, Ordering::Relaxed);
+    }
+
+    /// Lets the engine ask, from now on, whether what runs on a connection goes on.
+    pub(super) async fn watch(self: &Arc<Self>, connection: &mut SqliteConnection) -> Result<()> {
+        let asked = Arc::clone(self);
+        connection
+            .lock_handle()
+            .await?
+            .set_progress_handler(OPERATIONS, move || asked.goes_on());
+        Ok(())
     }
 
     fn goes_on(&self) -> bool {
@@ -92,28 +104,27 @@ impl Drop for SqliteSnapshot {
 /// In a task of its own: when the caller goes away in the middle, the task still ends with a transaction that is begun
 /// or not, and dropping its result cleans up.
 pub(super) async fn begin(store: &SqliteStore) -> Result<SqliteSnapshot> {
-    let (pool, folder, timeout) = (store.read.clone(), store.folder.clone(), store.statement_timeout);
-    let begun = tokio::spawn(async move { begin_on(pool, folder, timeout).await }).await;
+    let (pool, folder, known) = (store.read.clone(), store.folder.clone(), Arc::clone(&store.known));
+    let timeout = store.statement_timeout;
+    let begun = tokio::spawn(async move { begin_on(pool, folder, known, timeout).await }).await;
     begun.unwrap_or_else(|_| Err(Error::Unavailable("the connection's task ended".into())))
 }
 
 async fn begin_on(
     pool: SqlitePool,
     folder: Option<Arc<TempDir>>,
+    known: Arc<Known>,
     timeout: Duration,
 ) -> Result<SqliteSnapshot> {
     let mut transaction = pool.begin_with(BEGIN).await?;
     let deadline = Arc::new(Deadline::new());
-    let asked = Arc::clone(&deadline);
-    transaction
-        .lock_handle()
-        .await?
-        .set_progress_handler(OPERATIONS, move || asked.goes_on());
+    deadline.watch(&mut transaction).await?;
     Ok(SqliteSnapshot {
         transaction,
         deadline,
         timeout,
         statements: 0,
+        known,
         _folder: folder,
     })
 }
@@ -146,10 +157,10 @@ impl Source for SqliteSnapshot {
     }
 }
 
-/// The connection of a transaction that writes, to read on it as a snapshot does.
-pub(super) struct Writing<'c>(pub(super) &'c mut SqliteConnection);
+/// A connection to read on as a snapshot does: that of a transaction that writes, or of one statement.
+pub(super) struct Connected<'c>(pub(super) &'c mut SqliteConnection);
 
-impl Source for Writing<'_> {
+impl Source for Connected<'_> {
     const DIALECT: Dialect = Dialect::Sqlite;
     type Row = SqliteRow;
 
@@ -267,7 +278,7 @@ impl Snapshot for SqliteSnapshot {
 
     async fn version(&mut self) -> Result<Option<(Epoch, Version)>> {
         self.deadline.set(self.timeout);
-        feed::version(&mut self.transaction).await
+        self.known.version(&mut self.transaction).await
     }
 
     fn statements(&self) -> u32 {

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::rows;
-use crate::postgres::read::Writing;
+use crate::postgres::read::Connected;
 use crate::postgres::{PostgresStore, connect};
 use crate::write::cis::{self, Change, Planned};
 use crate::write::existing::{Existing, Known};
@@ -165,7 +165,7 @@ async fn try_upsert(
         let targets = records
             .iter()
             .map(|record| (&record.tenant, expected::target(record)));
-        expected::require(&mut Writing(&mut transaction), targets, precondition).await?;
+        expected::require(&mut Connected(&mut transaction), targets, precondition).await?;
     }
     let plan = loop {
         match cis::plan(records, &known) {
@@ -225,7 +225,7 @@ async fn try_delete(
         // Which row has a code may be another by now.
         known = find_targets(&mut transaction, tenant, targets).await?;
         let targets = targets.iter().map(|target| (tenant, target.clone()));
-        expected::require(&mut Writing(&mut transaction), targets, precondition).await?;
+        expected::require(&mut Connected(&mut transaction), targets, precondition).await?;
     }
     let deletion = cis::plan_deletion(tenant, targets, &known);
     if !deletion.ids.is_empty() {

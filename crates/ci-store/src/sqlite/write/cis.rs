@@ -7,7 +7,7 @@ use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
 
 use super::rows::{documents_json, json, rows_json};
 use crate::sqlite::SqliteStore;
-use crate::sqlite::read::Writing;
+use crate::sqlite::read::Connected;
 use crate::write::cis::{self, Change, Planned};
 use crate::write::existing::{Existing, Known};
 use crate::write::{Failure, checked, detached, expected, moment};
@@ -89,7 +89,7 @@ pub(in super::super) async fn delete_cis(
         let mut transaction = pool.begin_with(BEGIN).await?;
         if let Some(precondition) = &options.only_if {
             let targets = targets.iter().map(|target| (&tenant, target.clone()));
-            expected::require(&mut Writing(&mut transaction), targets, precondition).await?;
+            expected::require(&mut Connected(&mut transaction), targets, precondition).await?;
         }
         let mut known = Known::default();
         let ids = targets.iter().filter_map(|target| match target {
@@ -128,7 +128,7 @@ async fn try_upsert(
         let targets = records
             .iter()
             .map(|record| (&record.tenant, expected::target(record)));
-        expected::require(&mut Writing(&mut transaction), targets, precondition).await?;
+        expected::require(&mut Connected(&mut transaction), targets, precondition).await?;
     }
     let mut known = find(&mut transaction, records, careful).await?;
     let plan = loop {
