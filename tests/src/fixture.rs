@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use ci_runner::{Runner, RunnerBuilder};
 use ci_store::{Store, StoreOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
@@ -178,6 +179,12 @@ impl Fixture {
             administer(server, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
         }
     }
+}
+
+/// A runner's settings, but for a poll's time-out: as long as may be, because on a machine that stalls for a second a reader would give the poll
+/// up and load past the cache, where a test counts hits and statements.
+pub fn patient(store: Arc<dyn Store>) -> RunnerBuilder {
+    Runner::builder(store).poll_timeout(std::time::Duration::from_secs(60))
 }
 
 /// Runs a case on a fresh database of each kind, SQLite first.

@@ -39,6 +39,7 @@ pub struct Control {
     polls: Mutex<VecDeque<Poll>>,
     /// Polls that wait with what they saw, or did.
     polls_held: AtomicU64,
+    polls_lost: AtomicU64,
     /// The store records no changes, and knows no versions.
     feedless: AtomicBool,
     /// The first poll after a resumption skips what was committed since its bookmark, and says nothing of it.
@@ -49,6 +50,8 @@ pub struct Control {
 #[derive(Debug)]
 enum Poll {
     Fails(Error),
+    /// It reads, and nobody hears what.
+    Lost,
     /// It reads, then waits, then says what it read; or that some was missed.
     Held(oneshot::Receiver<()>, bool),
 }
@@ -80,6 +83,7 @@ impl Control {
             gate: Semaphore::new(OPEN as usize),
             polls: Mutex::new(VecDeque::new()),
             polls_held: AtomicU64::new(0),
+            polls_lost: AtomicU64::new(0),
             feedless: AtomicBool::new(false),
             skips: AtomicBool::new(false),
         }
@@ -106,6 +110,16 @@ impl Control {
         let (release, held) = oneshot::channel();
         self.next_poll(Poll::Held(held, gap));
         release
+    }
+
+    /// Has the next poll read, and its answer get lost: whoever asked hears that it failed.
+    pub fn lose_poll(&self) {
+        self.next_poll(Poll::Lost);
+    }
+
+    /// The number of polls whose answers were lost.
+    pub fn polls_lost(&self) -> u64 {
+        self.polls_lost.load(SeqCst)
     }
 
     /// Plants a defect: what was committed between a bookmark and the first poll after its resumption is not told.
@@ -401,6 +415,11 @@ impl Feed for ObservedFeed {
         match next {
             None => self.inner.poll().await,
             Some(Poll::Fails(error)) => Err(error),
+            Some(Poll::Lost) => {
+                self.inner.poll().await?;
+                self.control.polls_lost.fetch_add(1, SeqCst);
+                Err(Error::Unavailable("injected: the answer is lost".into()))
+            }
             Some(Poll::Held(held, gap)) => {
                 let mut polled = self.inner.poll().await?;
                 let at = if gap {

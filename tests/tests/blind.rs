@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ci_model::{CiDraft, Search, TenantId};
-use ci_runner::{FeedState, Level, Runner, SearchMode, Source};
+use ci_runner::{FeedState, Level, SearchMode, Source};
 use ci_tests::fixture::Fixture;
 use ci_tests::history::audit::{Raw, dropped, feed_triggers};
 use ci_tests::observed::Observed;
@@ -26,7 +26,7 @@ fn question() -> Search {
 async fn steps_of_a_search_are_not_mixed_from_states_without_a_version() {
     let fixture = Fixture::sqlite();
     let (store, control) = Observed::around(fixture.open().await);
-    let runner = Runner::builder(store).build().unwrap();
+    let runner = ci_tests::fixture::patient(store).build().unwrap();
     let tenant = runner.tenant(TenantId::new("acme").unwrap());
     let other = CiDraft::new("app-0", "Other", "SW");
     tenant.upsert_cis(vec![other]).await.unwrap();
@@ -69,7 +69,7 @@ async fn steps_of_a_search_are_not_mixed_from_states_without_a_version() {
 async fn a_reader_does_not_join_a_load_from_before_this_runners_write() {
     let fixture = Fixture::sqlite();
     let (store, control) = Observed::around(fixture.open().await);
-    let runner = Runner::builder(store).build().unwrap();
+    let runner = ci_tests::fixture::patient(store).build().unwrap();
     let patient = Level::Cached {
         max_lag: Duration::from_secs(3_600),
     };

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ci_model::{CiCode, CiDraft, CiRef, Direction, Expand, Filter, RelationDraft, TenantId, View};
-use ci_runner::{Level, Runner, Tenant};
+use ci_runner::{Level, Tenant};
 use ci_tests::fixture::{Fixture, on_both};
 
 /// Longer than the test: the feed is polled when the runner asks for it, and then has several transactions at once.
@@ -38,7 +38,7 @@ async fn agrees(tenant: &Tenant, expand: &Expand, when: &str) {
 async fn a_filtered_graph_hears_of_a_ci_that_comes_to_pass_while_its_documents_change() {
     on_both(async |fixture| {
         let store = fixture.open().await;
-        let runner = Runner::builder(store)
+        let runner = ci_tests::fixture::patient(store)
             .poll_every(LONG)
             .poll_idle(LONG)
             .build()

@@ -149,7 +149,7 @@ struct World {
 impl World {
     async fn new(fixture: &Fixture, entries: usize, writing: Writing) -> Arc<Self> {
         let store = fixture.open().await;
-        let runner = Runner::builder(Arc::clone(&store))
+        let runner = ci_tests::fixture::patient(Arc::clone(&store))
             .max_entries(entries)
             .build()
             .unwrap();

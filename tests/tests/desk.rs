@@ -13,7 +13,7 @@ use ci_tests::store_contract::{World, questions, reference};
 async fn filled(fixture: &Fixture, world: &World) -> (Runner, Tenant, Arc<dyn Store>) {
     let store = fixture.open().await;
     fixture.execute(&world.sql(fixture.is_sqlite())).await;
-    let runner = Runner::builder(Arc::clone(&store)).build().unwrap();
+    let runner = ci_tests::fixture::patient(Arc::clone(&store)).build().unwrap();
     let tenant = runner.tenant(tenant());
     (runner, tenant, store)
 }
@@ -213,7 +213,7 @@ async fn an_expansion_primes_the_gets_of_its_cis_where_it_is_told_to() {
     let world = World::random(47, 120, 400);
     on_both(async |fixture| {
         let (plain, other, store) = filled(fixture, &world).await;
-        let runner = Runner::builder(store).prime(true).build().unwrap();
+        let runner = ci_tests::fixture::patient(store).prime(true).build().unwrap();
         let tenant = runner.tenant(tenant());
         let mut random = seeded(47);
         for _ in 0..25 {

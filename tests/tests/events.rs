@@ -24,7 +24,7 @@ async fn observed(
     set: impl FnOnce(RunnerBuilder) -> RunnerBuilder,
 ) -> (Runner, Tenant, Arc<Control>) {
     let (store, control) = Observed::around(fixture.open().await);
-    let runner = set(Runner::builder(store)).build().unwrap();
+    let runner = set(ci_tests::fixture::patient(store)).build().unwrap();
     let tenant = runner.tenant(TenantId::new("acme").unwrap());
     (runner, tenant, control)
 }
@@ -163,7 +163,7 @@ async fn drops_beyond_what_is_remembered_are_counted() {
 async fn without_a_feed_a_write_of_the_runner_drops_and_tells() {
     on_both(async |fixture| {
         let (store, _) = Observed::without_feed(fixture.open().await);
-        let runner = Runner::builder(store).build().unwrap();
+        let runner = ci_tests::fixture::patient(store).build().unwrap();
         let tenant = runner.tenant(TenantId::new("acme").unwrap());
         let mut events = runner.events();
         write(&tenant, "erp-1").await;

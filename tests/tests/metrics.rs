@@ -83,7 +83,7 @@ async fn a_recorder_is_given_everything_that_was_counted() {
     let _guard = metrics::set_default_local_recorder(&recorder);
     let fixture = Fixture::sqlite();
     let (store, control) = Observed::around(fixture.open().await);
-    let runner = Runner::builder(store)
+    let runner = ci_tests::fixture::patient(store)
         .name("desk")
         .tenants_apart(1)
         .build()

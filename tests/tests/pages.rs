@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ci_model::{CiCode, CiDraft, CiRef, Expand, Get, List, Question, QuestionKind, TenantId, View};
-use ci_runner::{Reply, Runner, Tenant};
+use ci_runner::{Reply, Tenant};
 use ci_tests::fixture::Fixture;
 use ci_tests::observed::Observed;
 
@@ -26,7 +26,7 @@ fn name(reply: &Reply) -> String {
 async fn feedless_page_is_one_state_while_an_own_write_returns() {
     let fixture = Fixture::sqlite();
     let (store, control) = Observed::without_feed(fixture.open().await);
-    let runner = Runner::builder(store).build().unwrap();
+    let runner = ci_tests::fixture::patient(store).build().unwrap();
     let tenant = runner.tenant(TenantId::new("acme").unwrap());
     tenant
         .upsert_cis(vec![draft("a", "v1"), draft("b", "v1")])
@@ -57,7 +57,7 @@ async fn feedless_page_is_one_state_while_an_own_write_returns() {
 async fn blob_documents_are_read_together_as_alone() {
     let fixture = Fixture::sqlite();
     let store = fixture.open().await;
-    let runner = Runner::builder(Arc::clone(&store)).build().unwrap();
+    let runner = ci_tests::fixture::patient(Arc::clone(&store)).build().unwrap();
     let tenant = runner.tenant(TenantId::new("acme").unwrap());
     tenant.upsert_cis(vec![draft("a", "v1")]).await.unwrap();
     fixture
@@ -66,7 +66,7 @@ async fn blob_documents_are_read_together_as_alone() {
         )
         .await;
     let _tenant = tenant.strong();
-    let runner = Runner::builder(store).build().unwrap();
+    let runner = ci_tests::fixture::patient(store).build().unwrap();
     let tenant = runner.tenant(TenantId::new("acme").unwrap());
     let list = Question::from(List::builder().build().unwrap());
     tenant.page(vec![get("a"), list]).await.unwrap();
@@ -82,7 +82,7 @@ fn expand(code: &str) -> Expand {
 async fn blob_relation_types_are_read_together_as_alone() {
     let fixture = Fixture::sqlite();
     let store = fixture.open().await;
-    let runner = Runner::builder(Arc::clone(&store)).build().unwrap();
+    let runner = ci_tests::fixture::patient(Arc::clone(&store)).build().unwrap();
     let tenant = runner.tenant(TenantId::new("acme").unwrap());
     tenant
         .upsert_cis(vec![draft("a", "v1"), draft("b", "v1")])
@@ -103,7 +103,7 @@ async fn blob_relation_types_are_read_together_as_alone() {
 async fn a_traversal_keeps_no_answer_of_a_kind_that_is_not_cached() {
     let fixture = Fixture::sqlite();
     let store = fixture.open().await;
-    let runner = Runner::builder(store)
+    let runner = ci_tests::fixture::patient(store)
         .uncached([QuestionKind::Get])
         .build()
         .unwrap();
@@ -136,7 +136,7 @@ async fn a_relation_of_a_hub_with_itself_is_told_as_that_of_any_ci() {
                  SELECT 'acme', '00000000-0000-4000-8000-000000000000', ci_id, 'USES' FROM ci;"
             ))
             .await;
-        let runner = Runner::builder(store).build().unwrap();
+        let runner = ci_tests::fixture::patient(store).build().unwrap();
         let tenant = runner.tenant(TenantId::new("acme").unwrap());
         let graph = tenant.expand(&expand("c00000")).await.unwrap().value.unwrap();
         let loops = graph.relations.iter().filter(|r| r.from_id == r.to_id).count();
@@ -149,7 +149,7 @@ async fn a_relation_of_a_hub_with_itself_is_told_as_that_of_any_ci() {
 async fn pages_that_come_together_share_a_load() {
     let fixture = Fixture::sqlite();
     let (store, control) = Observed::around(fixture.open().await);
-    let runner = Runner::builder(store).build().unwrap();
+    let runner = ci_tests::fixture::patient(store).build().unwrap();
     let tenant = runner.tenant(TenantId::new("acme").unwrap());
     tenant
         .upsert_cis(vec![draft("a", "v1"), draft("b", "v1")])

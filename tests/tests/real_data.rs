@@ -8,7 +8,7 @@
 mod estate;
 
 use ci_model::{Aggregate, CiDraft, CiRef, Expand, Filter, Get, Path, PathAnswer, Search, View};
-use ci_runner::{Runner, Source, Tenant};
+use ci_runner::{Source, Tenant};
 use ci_tests::fixture::Fixture;
 use ci_tests::store_contract::{reference, world};
 
@@ -156,7 +156,7 @@ async fn a_real_estate_is_answered_equally_by_both_databases_and_the_reference()
     let part = if is_long() { usize::MAX } else { PART };
     let (data, tenant) = (data(part), world::tenant());
     let (sqlite, postgres) = (Fixture::sqlite(), Fixture::postgres().await);
-    let runner = |store| Runner::builder(store).build().unwrap();
+    let runner = |store| ci_tests::fixture::patient(store).build().unwrap();
     let runners = [
         runner(estate::imported(&sqlite, &data).await),
         runner(estate::imported(&postgres, &data).await),

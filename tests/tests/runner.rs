@@ -50,7 +50,7 @@ async fn fill(tenant: &Tenant) {
 
 async fn observed(fixture: &Fixture) -> (Runner, Tenant, Arc<Control>) {
     let (store, control) = Observed::around(fixture.open().await);
-    let runner = Runner::builder(store).build().unwrap();
+    let runner = ci_tests::fixture::patient(store).build().unwrap();
     let tenant = runner.tenant(acme());
     fill(&tenant).await;
     (runner, tenant, control)
@@ -542,7 +542,7 @@ async fn get_many_asks_once_for_all_misses() {
 async fn answers_expire_by_their_kind() {
     let fixture = Fixture::sqlite();
     let clock = Arc::new(ManualClock::new());
-    let runner = Runner::builder(fixture.open().await)
+    let runner = ci_tests::fixture::patient(fixture.open().await)
         .clock(clock.clone())
         .build()
         .unwrap();
@@ -566,7 +566,7 @@ async fn answers_expire_by_their_kind() {
     assert_eq!(ask().await, [(Source::Hit, 300), (Source::Miss, 0)]);
     clock.advance(Duration::from_secs(300));
     assert_eq!(ask().await[0].0, Source::Miss);
-    let refused = Runner::builder(fixture.open().await)
+    let refused = ci_tests::fixture::patient(fixture.open().await)
         .max_entries(0)
         .build()
         .unwrap_err();

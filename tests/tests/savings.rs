@@ -46,7 +46,7 @@ fn counts(requests: Requests) -> [u64; 5] {
 async fn each_request_is_counted_once_by_how_it_ended() {
     on_both(async |fixture| {
         let (store, control) = Observed::around(fixture.open().await);
-        let runner = Runner::builder(store).build().unwrap();
+        let runner = ci_tests::fixture::patient(store).build().unwrap();
         let tenant = runner.tenant(acme());
         fill(&tenant).await;
         for _ in 0..3 {
@@ -112,7 +112,10 @@ async fn callers_of_one_load_are_coalesced_and_its_time_is_measured() {
     let fixture = Fixture::sqlite();
     let (store, control) = Observed::around(fixture.open().await);
     let clock = Arc::new(ManualClock::new());
-    let runner = Runner::builder(store).clock(clock.clone()).build().unwrap();
+    let runner = ci_tests::fixture::patient(store)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
     let tenant = runner.tenant(acme());
     fill(&tenant).await;
     let gate = control.close_gate();
@@ -143,7 +146,7 @@ async fn callers_of_one_load_are_coalesced_and_its_time_is_measured() {
 async fn a_kind_that_is_left_out_is_asked_of_the_database_and_counted_so() {
     on_both(async |fixture| {
         let (store, control) = Observed::around(fixture.open().await);
-        let runner = Runner::builder(store)
+        let runner = ci_tests::fixture::patient(store)
             .uncached([QuestionKind::Path, QuestionKind::Get])
             .build()
             .unwrap();

@@ -15,14 +15,14 @@ use ci_tests::store_contract::{World, questions, reference};
 async fn filled(fixture: &Fixture, world: &World) -> (Runner, Tenant) {
     let store = fixture.open().await;
     fixture.execute(&world.sql(fixture.is_sqlite())).await;
-    let runner = Runner::builder(Arc::clone(&store)).build().unwrap();
+    let runner = ci_tests::fixture::patient(Arc::clone(&store)).build().unwrap();
     let tenant = runner.tenant(tenant());
     (runner, tenant)
 }
 
 /// A runner with these CIs.
 async fn with(fixture: &Fixture, cis: &[(&str, &str)]) -> (Runner, Tenant) {
-    let runner = Runner::builder(fixture.open().await).build().unwrap();
+    let runner = ci_tests::fixture::patient(fixture.open().await).build().unwrap();
     let tenant = runner.tenant(tenant());
     let drafts = cis.iter().map(|(code, name)| CiDraft::new(*code, *name, "SW"));
     tenant.upsert_cis(drafts.collect()).await.unwrap();

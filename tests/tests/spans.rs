@@ -5,7 +5,6 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use ci_model::{CiDraft, Search, TenantId};
-use ci_runner::Runner;
 use ci_tests::fixture::Fixture;
 use serde_json::Value;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -34,7 +33,7 @@ async fn spans_tell_what_was_asked_and_how_it_was_answered() {
         .with_writer(move || writer.clone())
         .finish();
     let fixture = Fixture::sqlite();
-    let runner = Runner::builder(fixture.open().await).build().unwrap();
+    let runner = ci_tests::fixture::patient(fixture.open().await).build().unwrap();
     let tenant = runner.tenant(TenantId::new("acme").unwrap());
     let guard = tracing::subscriber::set_default(subscriber);
     tenant

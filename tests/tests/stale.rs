@@ -20,7 +20,7 @@ async fn runner(
 ) -> (Runner, Tenant, Arc<Control>, Arc<ManualClock>) {
     let (store, control) = Observed::around(fixture.open().await);
     let clock = Arc::new(ManualClock::new());
-    let builder = Runner::builder(store)
+    let builder = ci_tests::fixture::patient(store)
         .clock(Arc::clone(&clock) as _)
         // Time passes by leaps here.
         .level(Level::Cached {

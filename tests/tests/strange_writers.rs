@@ -5,7 +5,7 @@ use ci_cache_core::ci::matching::Rule;
 use ci_model::{
     Aggregate, CiCode, CiId, Direction, Expand, Filter, Get, List, Path, Question, Search, TenantId, View,
 };
-use ci_runner::{Answer, Level, Runner, Tenant};
+use ci_runner::{Answer, Level, Tenant};
 use ci_tests::fixture::{Fixture, on_both};
 use ci_tests::store_contract::world::{below, one_of, seeded};
 use rand_chacha::ChaCha8Rng;
@@ -247,7 +247,7 @@ fn settings(random: &mut ChaCha8Rng, sqlite: bool) -> String {
 
 async fn round(fixture: &Fixture, seed: u64, steps: usize) {
     let store = fixture.open().await;
-    let runner = Runner::builder(store).compare(true).build().unwrap();
+    let runner = ci_tests::fixture::patient(store).compare(true).build().unwrap();
     let (mut random, questions, sqlite) = (seeded(seed), questions(), fixture.is_sqlite());
     let (mut hits, mut refused, mut done) = (0, 0, Vec::new());
     for _ in 0..steps {

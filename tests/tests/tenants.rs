@@ -5,7 +5,7 @@ use ci_model::{
     Aggregate, CiCode, CiDraft, CiRef, Expand, Filter, Get, Key, List, Path, Question, RelationDraft, Search,
     TenantId, View,
 };
-use ci_runner::{Runner, Tenant};
+use ci_runner::Tenant;
 use ci_store::Snapshot;
 use ci_tests::fixture::on_both;
 use proptest::prelude::*;
@@ -142,7 +142,7 @@ async fn uncached(snapshot: &mut dyn Snapshot, tenant: &TenantId, question: &Que
 #[tokio::test]
 async fn the_same_question_of_two_tenants_never_shares_an_answer() {
     on_both(async |fixture| {
-        let runner_of = Runner::builder(fixture.open().await).build().unwrap();
+        let runner_of = ci_tests::fixture::patient(fixture.open().await).build().unwrap();
         let tenants: Vec<Tenant> = TENANTS
             .iter()
             .map(|name| runner_of.tenant(TenantId::new(name).unwrap()))

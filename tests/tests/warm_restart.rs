@@ -125,7 +125,7 @@ async fn check(runner: &Runner) {
 }
 
 async fn start(fixture: &Fixture, file: &FilePath) -> Runner {
-    let runner = Runner::builder(fixture.open().await)
+    let runner = ci_tests::fixture::patient(fixture.open().await)
         .warm_file(file)
         .warm_reloads(1_000)
         .build()
@@ -216,7 +216,7 @@ async fn a_warm_start_hits_as_before_and_knows_what_changed_while_it_was_down() 
         runner.validate().unwrap();
         runner.close().await;
 
-        let cold = Runner::builder(fixture.open().await).build().unwrap();
+        let cold = ci_tests::fixture::patient(fixture.open().await).build().unwrap();
         let without = stream(&cold, 2).await;
         println!("hits of {STREAM}: {before} before, {after} after a warm start, {without} after a cold one");
         assert!(without < after, "the file is what it is for");
@@ -248,7 +248,8 @@ async fn what_cannot_be_proven_is_not_used() {
             (0, Some("new epoch: gap"))
         );
         // But what was asked is asked again.
-        let all = runner.warm().reloading + runner.warm().reloaded;
+        let status = runner.warm();
+        let all = status.reloading + status.reloaded;
         assert!(all > 250, "{:?}", runner.warm());
         reloaded(&runner).await;
         assert_eq!((runner.warm().reloaded, runner.warm().restored), (all, 0));
@@ -336,7 +337,10 @@ async fn the_check_notices_a_feed_that_skips_what_happened_meanwhile() {
         meddle(fixture).await;
         let (store, control) = Observed::around(fixture.open().await);
         control.skip_downtime();
-        let runner = Runner::builder(store).warm_file(&file).build().unwrap();
+        let runner = ci_tests::fixture::patient(store)
+            .warm_file(&file)
+            .build()
+            .unwrap();
         assert!(runner.catch_up(LONG).await);
         assert!(runner.warm().restored > 250);
         let asked = runner.clone();
@@ -368,7 +372,7 @@ async fn an_answer_beyond_the_last_poll_is_not_proven_by_an_older_copy() {
             max_lag: Duration::from_secs(3_600),
         };
         let (store, control) = Observed::around(fixture.open().await);
-        let runner = Runner::builder(store)
+        let runner = ci_tests::fixture::patient(store)
             .warm_file(&file)
             .level(level)
             .build()
@@ -423,7 +427,10 @@ async fn a_first_poll_that_is_refused_refuses_the_file() {
         first_life(fixture, &file).await;
         let (store, control) = Observed::around(fixture.open().await);
         control.refuse_poll();
-        let runner = Runner::builder(store).warm_file(&file).build().unwrap();
+        let runner = ci_tests::fixture::patient(store)
+            .warm_file(&file)
+            .build()
+            .unwrap();
         assert!(runner.catch_up(LONG).await);
         let status = runner.warm();
         assert!(

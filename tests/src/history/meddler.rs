@@ -63,6 +63,7 @@ pub struct Meddling {
     pub planted: Option<Planted>,
     feed: watch::Sender<FeedMode>,
     slow_loads: AtomicU64,
+    held_loads: watch::Sender<bool>,
     failing_loads: AtomicBool,
     unknown_writes: AtomicBool,
     calls: AtomicU64,
@@ -74,10 +75,23 @@ impl Meddling {
         self.feed.send_replace(mode);
     }
 
-    /// Sets how long loads pause between the reading of their version and their rows.
+    /// Sets how long loads pause when they have read their version, before or after their rows.
     pub fn slow_loads(&self, pause: Duration) {
         self.slow_loads
             .store(u64::try_from(pause.as_millis()).unwrap_or(0), SeqCst);
+    }
+
+    /// Keeps loads that have been answered from ending, until they may.
+    pub fn hold_loads(&self, yes: bool) {
+        self.held_loads.send_replace(yes);
+    }
+
+    /// What a load waits for when it has been answered.
+    async fn answered(&self) {
+        pause(Duration::from_millis(self.slow_loads.load(SeqCst))).await;
+        // An error means that nobody sets it any more.
+        let mut held = self.held_loads.subscribe();
+        let _ended = held.wait_for(|held| !held).await;
     }
 
     /// Lets loads fail now and then.
@@ -94,6 +108,7 @@ impl Meddling {
     pub fn nothing(&self) {
         self.feed(FeedMode::On);
         self.slow_loads(Duration::ZERO);
+        self.hold_loads(false);
         self.failing_loads(false);
         self.unknown_writes(false);
     }
@@ -138,6 +153,7 @@ impl Meddler {
             planted,
             feed: watch::Sender::new(FeedMode::On),
             slow_loads: AtomicU64::new(0),
+            held_loads: watch::Sender::new(false),
             failing_loads: AtomicBool::new(false),
             unknown_writes: AtomicBool::new(false),
             calls: AtomicU64::new(0),
@@ -170,7 +186,7 @@ impl Store for Meddler {
         if self.meddling.planted.is_none() {
             self.meddling.load()?;
             let answers = self.inner.ask_all(tenant, questions).await;
-            pause(Duration::from_millis(self.meddling.slow_loads.load(SeqCst))).await;
+            self.meddling.answered().await;
             return answers;
         }
         let mut snapshot = self.snapshot().await?;

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use ci_bench::Estate;
 use ci_model::{CiDraft, TenantId};
-use ci_runner::Runner;
 use ci_server::access::{Access, NewToken, Role, Tenants, TokenFile};
 use ci_server::http::{AppState, ServerOptions, serve};
 use ci_store::{Store, WriteOptions};
@@ -36,7 +35,7 @@ impl Served {
         let fixture = Fixture::sqlite();
         let store = fixture.open().await;
         fill(&*store).await;
-        let runner = Runner::builder(store)
+        let runner = ci_tests::fixture::patient(store)
             .max_entries(1_000)
             .build()
             .expect("a runner");

@@ -20,7 +20,7 @@ use super::{program, reader, writer};
 /// A round that takes longer does not recover.
 const ROUND: Duration = Duration::from_secs(240);
 /// Changes that the runner remembers.
-const LOGGED: usize = 500;
+pub(crate) const LOGGED: usize = 500;
 /// Faults of one round, at most.
 const FAULTS: usize = 6;
 /// How often somebody looks what anybody can see.

@@ -9,6 +9,7 @@ use ci_tests::history::{FeedMode, Raw, Server};
 use ci_tests::store_contract::world::{below, one_of, seeded};
 use rand_chacha::ChaCha8Rng;
 
+use super::campaign::LOGGED;
 use super::pool::{BULK, OWNERS, TENANTS, tenant};
 use super::program;
 use super::scene::Scene;
@@ -137,14 +138,22 @@ impl Saboteur<'_> {
             Fault::LoadsSlow => {
                 meddling.slow_loads(Duration::from_millis(12));
                 scene.hold(250, Duration::from_millis(300)).await;
+                meddling.slow_loads(Duration::ZERO);
                 // More than the runner remembers, few enough to be told one by one, and told before loads end that do not see it.
-                meddling.slow_loads(Duration::from_millis(400));
+                meddling.hold_loads(true);
                 // Of a tenant in which nothing changes: a change of the tenant detaches its loads before they could be too old.
                 let (quiet, code) = (scene.runner.tenant(tenant("quiet")), below(self.random, 1 << 30));
                 let asking = tokio::spawn(async move { quiet.get_by_code(&format!("none-{code}")).await });
                 scene.hold(u64::MAX / 2, Duration::from_millis(30)).await;
+                let told = scene.runner.feed().changes;
                 self.bulk("AND ci_code < 'bulk-00600'").await;
-                self.scene.hold(u64::MAX / 2, Duration::from_millis(450)).await;
+                for _ in 0..200 {
+                    scene.hold(u64::MAX / 2, Duration::from_millis(50)).await;
+                    if scene.runner.feed().changes > told + LOGGED as u64 {
+                        break;
+                    }
+                }
+                meddling.hold_loads(false);
                 // It may as well have failed: the database may be away.
                 let _answer = asking.await;
             }

@@ -2,7 +2,6 @@
 
 use axum::body::Body;
 use axum::http::Method;
-use ci_runner::Runner;
 use ci_server::http::{AppState, ServerOptions, router};
 use ci_tests::fixture::Fixture;
 
@@ -11,7 +10,9 @@ use crate::service::Service;
 /// A service that lets everybody in, by these options.
 async fn open(options: ServerOptions) -> (Service, Fixture) {
     let fixture = Fixture::sqlite();
-    let runner = Runner::builder(fixture.open().await).build().expect("a runner");
+    let runner = ci_tests::fixture::patient(fixture.open().await)
+        .build()
+        .expect("a runner");
     (Service::of(router(AppState::new(runner, options))), fixture)
 }
 

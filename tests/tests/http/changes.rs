@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream};
 use axum::http::{Method, Request};
 use axum::response::Response;
-use ci_runner::Runner;
 use ci_server::http::{AppState, ServerOptions, router};
 use ci_tests::fixture::{Fixture, on_both};
 use ci_tests::observed::Observed;
@@ -224,7 +223,9 @@ async fn a_feed_that_hears_of_nothing_is_no_news_that_there_is_none() {
 #[tokio::test]
 async fn a_feed_whose_task_has_stopped_has_no_answer_to_who_waits_or_follows() {
     let fixture = Fixture::sqlite();
-    let runner = Runner::builder(fixture.open().await).build().expect("a runner");
+    let runner = ci_tests::fixture::patient(fixture.open().await)
+        .build()
+        .expect("a runner");
     let options = ServerOptions::default().ready_timeout(Duration::from_millis(1));
     let service = Service::of(router(AppState::new(runner.clone(), options)));
     let began = begun(&service).await;

@@ -9,7 +9,6 @@ use axum::http::Request;
 use axum::response::Response;
 use ci_bench::Estate;
 use ci_cache_core::ManualClock;
-use ci_runner::Runner;
 use ci_server::http::{AppState, Exporter, ServerOptions, TenantLimits, router};
 use ci_tests::fixture::Fixture;
 use ci_tests::observed::Observed;
@@ -34,7 +33,7 @@ async fn limited(service: &Service, limit: &str) -> String {
 async fn a_tenant_that_asks_too_often_waits_and_the_others_do_not() {
     let fixture = Fixture::sqlite();
     let clock = Arc::new(ManualClock::new());
-    let runner = Runner::builder(fixture.open().await).clock(Arc::clone(&clock) as _);
+    let runner = ci_tests::fixture::patient(fixture.open().await).clock(Arc::clone(&clock) as _);
     let runner = runner.build().expect("a runner");
     let limits = TenantLimits::none().rate(number(2), number(4));
     let options = ServerOptions::default()

@@ -190,7 +190,7 @@ async fn pages_of_other_sites_are_not_answered() {
             assert_eq!(reply.status, status, "{header}: {value}: {}", reply.text());
         }
     }
-    let runner = ci_runner::Runner::builder(fixture.open().await)
+    let runner = ci_tests::fixture::patient(fixture.open().await)
         .build()
         .expect("a runner");
     let options = ServerOptions::default().mcp_hosts(["cmdb.example.com"]);

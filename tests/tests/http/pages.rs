@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request};
-use ci_runner::Runner;
 use ci_server::access::Role;
 use ci_server::http::{self, AppState, ServerOptions};
 use ci_tests::fixture::Fixture;
@@ -368,7 +367,9 @@ async fn a_graph_says_what_it_leaves_out() {
 #[tokio::test]
 async fn those_who_watch_are_bounded_and_end_with_the_service() {
     let fixture = Fixture::sqlite();
-    let runner = Runner::builder(fixture.open().await).build().expect("a runner");
+    let runner = ci_tests::fixture::patient(fixture.open().await)
+        .build()
+        .expect("a runner");
     let state = AppState::new(runner, ServerOptions::default());
     let router = http::router(state.clone());
     let watch = async || {

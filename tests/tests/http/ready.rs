@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ci_runner::Runner;
 use ci_server::http::{AppState, ServerOptions, router, serve};
 use ci_tests::fixture::{Fixture, on_both};
 use ci_tests::observed::Observed;
@@ -95,7 +94,9 @@ async fn being_ready_costs_no_statement_and_not_being_so_tells_the_database_from
 #[tokio::test]
 async fn a_service_that_is_told_to_stop_says_so_before_it_stops() {
     let fixture = Fixture::sqlite();
-    let runner = Runner::builder(fixture.open().await).build().expect("a runner");
+    let runner = ci_tests::fixture::patient(fixture.open().await)
+        .build()
+        .expect("a runner");
     let options = ServerOptions::default().drain_delay(HOUR);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address: SocketAddr = listener.local_addr().expect("an address");

@@ -8,7 +8,6 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, header};
 use ci_bench::Estate;
 use ci_model::TenantId;
-use ci_runner::Runner;
 use ci_server::access::Access;
 use ci_server::http::{self, AppState, PROBLEM_JSON, PROMETHEUS_TEXT, ServerOptions, X_CI_TOKEN};
 use ci_store::{Store, WriteOptions};
@@ -67,7 +66,7 @@ impl Reply {
 
 impl Service {
     pub(crate) fn over(store: Arc<dyn Store>, options: ServerOptions) -> Self {
-        let runner = Runner::builder(store)
+        let runner = ci_tests::fixture::patient(store)
             .max_entries(1_000)
             .build()
             .expect("a runner");
@@ -103,7 +102,9 @@ impl Service {
 
     /// A service over an empty database that lets in whom `access` lets in.
     pub(crate) async fn guarded(fixture: &Fixture, access: Access) -> Self {
-        let runner = Runner::builder(fixture.open().await).build().expect("a runner");
+        let runner = ci_tests::fixture::patient(fixture.open().await)
+            .build()
+            .expect("a runner");
         let state = AppState::guarded(runner, ServerOptions::default(), access);
         Self {
             router: http::router(state),

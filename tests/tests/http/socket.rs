@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ci_runner::Runner;
 use ci_server::http::{AppState, ServerOptions, serve};
 use ci_tests::fixture::Fixture;
 use ci_tests::observed::Observed;
@@ -32,7 +31,7 @@ pub(crate) async fn answer(mut stream: TcpStream) -> String {
 async fn a_request_at_work_is_answered_before_the_service_stops() {
     let fixture = Fixture::sqlite();
     let (store, control) = Observed::around(fixture.open().await);
-    let runner = Runner::builder(store).build().expect("a runner");
+    let runner = ci_tests::fixture::patient(store).build().expect("a runner");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let (stop, stopped) = oneshot::channel::<()>();
@@ -67,7 +66,7 @@ async fn a_request_at_work_is_answered_before_the_service_stops() {
 async fn a_request_that_never_ends_is_cut_after_the_drain_time() {
     let fixture = Fixture::sqlite();
     let (store, control) = Observed::around(fixture.open().await);
-    let runner = Runner::builder(store).build().expect("a runner");
+    let runner = ci_tests::fixture::patient(store).build().expect("a runner");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let options = ServerOptions::default().drain_timeout(Duration::from_millis(1));
@@ -101,7 +100,9 @@ async fn begin(address: SocketAddr) -> TcpStream {
 #[tokio::test]
 async fn a_head_that_stalls_is_not_waited_for() {
     let fixture = Fixture::sqlite();
-    let runner = Runner::builder(fixture.open().await).build().expect("a runner");
+    let runner = ci_tests::fixture::patient(fixture.open().await)
+        .build()
+        .expect("a runner");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let options = ServerOptions::default().head_timeout(Duration::from_millis(1));
@@ -121,7 +122,9 @@ async fn a_head_that_stalls_is_not_waited_for() {
 #[tokio::test]
 async fn a_head_that_stalls_does_not_hold_up_the_end() {
     let fixture = Fixture::sqlite();
-    let runner = Runner::builder(fixture.open().await).build().expect("a runner");
+    let runner = ci_tests::fixture::patient(fixture.open().await)
+        .build()
+        .expect("a runner");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let hour = Duration::from_secs(3_600);
@@ -143,7 +146,9 @@ async fn a_head_that_stalls_does_not_hold_up_the_end() {
 #[tokio::test]
 async fn a_dashboard_that_is_watched_does_not_hold_up_the_end() {
     let fixture = Fixture::sqlite();
-    let runner = Runner::builder(fixture.open().await).build().expect("a runner");
+    let runner = ci_tests::fixture::patient(fixture.open().await)
+        .build()
+        .expect("a runner");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let (stop, stopped) = oneshot::channel::<()>();

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use ci_runner::Runner;
 use ci_server::access::{Access, NewToken, Role, Tenants, TokenFile};
 use ci_server::http::{AppState, Exporter, Server, ServerOptions, Tls, TlsError};
 use ci_tests::fixture::Fixture;
@@ -59,7 +58,9 @@ async fn what_goes_over_the_network_is_encrypted_and_a_new_certificate_is_taken(
     let fixture = Fixture::sqlite();
     let folder = tempfile::tempdir().expect("a folder");
     let first = certify(folder.path());
-    let runner = Runner::builder(fixture.open().await).build().expect("a runner");
+    let runner = ci_tests::fixture::patient(fixture.open().await)
+        .build()
+        .expect("a runner");
     let (main, address) = listener().await;
     let tls = Tls::by_files(folder.path().join("cert.pem"), folder.path().join("key.pem")).expect("a pair");
     let server = Server::new(main, AppState::new(runner, ServerOptions::default())).tls(tls.clone());
@@ -135,7 +136,9 @@ async fn administrators_have_a_listener_of_their_own() {
     let token = TokenFile::change(&tokens, |file| file.create(new)).expect("a token");
     let certificate = certify(folder.path());
     let tls = Tls::by_files(folder.path().join("cert.pem"), folder.path().join("key.pem")).expect("a pair");
-    let runner = Runner::builder(fixture.open().await).build().expect("a runner");
+    let runner = ci_tests::fixture::patient(fixture.open().await)
+        .build()
+        .expect("a runner");
     let ((main, public), (admin, private)) = (listener().await, listener().await);
     let options = ServerOptions::default().metrics(Exporter::new());
     let state = AppState::guarded(runner, options, Access::by_file(&tokens).expect("tokens"));
