@@ -42,6 +42,20 @@ impl RedisAside {
         })
     }
 
+    /// Bytes that the server has allocated, by its own count.
+    ///
+    /// # Errors
+    /// When the server does not answer, or tells no such figure.
+    pub async fn used_memory(&self) -> anyhow::Result<usize> {
+        let mut connection = self.connection.clone();
+        let told: String = redis::cmd("INFO")
+            .arg("memory")
+            .query_async(&mut connection)
+            .await?;
+        let used = told.lines().find_map(|line| line.strip_prefix("used_memory:"));
+        Ok(used.context("the server tells no used_memory")?.trim().parse()?)
+    }
+
     async fn cached(&self, keys: &[Vec<u8>]) -> anyhow::Result<Vec<Option<Plain>>> {
         let mut connection = self.connection.clone();
         let values: Vec<Option<Vec<u8>>> = connection.mget(keys).await?;

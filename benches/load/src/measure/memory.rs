@@ -19,8 +19,9 @@ use ci_runner::Reply;
 use serde::{Deserialize, Serialize};
 
 use super::{Bench, Name};
-use crate::arms::{Arm, CAPACITY, Cached, Shown, Ttl, names};
+use crate::arms::{Arm, CAPACITY, Cached, RedisAside, Shown, Ttl, names};
 use crate::operation::{Operation, ROWS, search};
+use crate::plain::Plain;
 use crate::run_file::Figure;
 
 /// The section's name.
@@ -40,7 +41,7 @@ struct Counted {
     rows: u64,
 }
 
-/// Counts the runner's bytes and those of a cache as services write it.
+/// Counts the runner's bytes and those of the caches as services write them.
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let program = match &bench.memory_program {
         Some(program) => program.clone(),
@@ -48,10 +49,13 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     };
     let mut figures = Vec::new();
     let many = bench.scale.pick(4_000, 2_000, 600);
-    for arm in [names::RUNNER, names::TTL] {
+    let mut arms = vec![names::RUNNER, names::TTL];
+    arms.extend(bench.servers.redis.is_some().then_some(names::REDIS));
+    for arm in arms {
         for entries in [ENTRIES, many] {
             let mut command = Command::new(&program);
             command.args([arm, &entries.to_string(), &bench.seed.to_string()]);
+            command.args(bench.servers.redis.as_slice());
             let counted: Counted = serde_json::from_str(&sibling::output(&mut command)?)?;
             let at = format!("{entries} entries");
             let name = Name {
@@ -72,13 +76,15 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Fills a cache and counts, by `allocated`; the arguments are the arm, the number of entries and the seed. Gives JSON.
+/// Fills a cache and counts, by `allocated`; the arguments are the arm, the number of entries, the seed, and where the Redis server is. Gives JSON.
 ///
 /// # Errors
 /// For other arguments, or when the database fails.
 pub async fn count_memory(arguments: &[String], allocated: impl Fn() -> usize) -> anyhow::Result<String> {
-    let [arm, entries, seed] = arguments else {
-        anyhow::bail!("arguments: ARM ENTRIES SEED");
+    let (arm, entries, seed, redis) = match arguments {
+        [arm, entries, seed] => (arm, entries, seed, None),
+        [arm, entries, seed, redis] => (arm, entries, seed, Some(redis)),
+        _ => anyhow::bail!("arguments: ARM ENTRIES SEED [REDIS]"),
     };
     let (entries, seed): (usize, u64) = (entries.parse()?, seed.parse()?);
     let place = ci_benches::sqlite(CIS)
@@ -105,22 +111,40 @@ pub async fn count_memory(arguments: &[String], allocated: impl Fn() -> usize) -
         "the estate has only {} searches of ten rows",
         searches.len()
     );
-    let before = allocated();
-    let cache: Arc<dyn Arm> = if arm == names::RUNNER {
-        Arc::new(Cached::new(Arc::clone(&place.store), CAPACITY)?)
-    } else {
-        let minute = Duration::from_secs(60);
-        Arc::new(Ttl::new(names::TTL, Arc::clone(&place.store), minute, CAPACITY))
+    let aside = match redis.filter(|_| arm == names::REDIS) {
+        Some(address) => Some(RedisAside::connect(address, Arc::clone(&place.store), 3_600).await?),
+        None => None,
+    };
+    if let Some(aside) = &aside {
+        aside.forget().await?;
+    }
+    let aside = aside.map(Arc::new);
+    // Redis's memory is the server's, which nobody else uses now.
+    let used = async |aside: Option<&RedisAside>| match aside {
+        Some(aside) => aside.used_memory().await,
+        None => Ok(allocated()),
+    };
+    let before = used(aside.as_deref()).await?;
+    let minute = Duration::from_secs(60);
+    let cache: Arc<dyn Arm> = match &aside {
+        Some(aside) => Arc::clone(aside) as _,
+        None if arm == names::RUNNER => Arc::new(Cached::new(Arc::clone(&place.store), CAPACITY)?),
+        None => Arc::new(Ttl::new(names::TTL, Arc::clone(&place.store), minute, CAPACITY)),
     };
     for asked in &searches {
         let outcome = cache.run(&tenant(), asked).await?;
-        let Shown::Replies(replies) = &outcome.shown else {
-            anyhow::bail!("a search is answered with rows");
+        let is_whole = match &outcome.shown {
+            Shown::Replies(replies) => {
+                matches!(&replies[..], [Reply::Rows(rows)] if rows.len() == ROWS as usize)
+            }
+            Shown::Plain(replies) => {
+                matches!(&replies[..], [Plain::Rows(rows)] if rows.len() == ROWS as usize)
+            }
+            Shown::Traversal(..) => false,
         };
-        let is_whole = matches!(&replies[..], [Reply::Rows(rows)] if rows.len() == ROWS as usize);
         ensure!(is_whole, "an answer has other rows than before");
     }
-    let bytes = allocated().saturating_sub(before);
+    let bytes = used(aside.as_deref()).await?.saturating_sub(before);
     for asked in &searches {
         let outcome = cache.run(&tenant(), asked).await?;
         ensure!(

@@ -242,7 +242,7 @@ const REPLAY: &str = "A desk's day is recorded by the runner's own recorder (`Ru
 
 const THREADS: &str = "Warm gets of 1,000 CIs through one runner, as many as there is time for; medians of rounds. Threads need processors to themselves: where other work runs beside them (see the note above) this says little.";
 
-const MEMORY: &str = "Bytes asked of Rust's allocator, in a process of its own. Rows are not shared between answers. The runner's entry has what it depends on and the index by which changes find it; the other's has neither.";
+const MEMORY: &str = "Bytes asked of Rust's allocator, in a process of its own. Rows are not shared between answers. The runner's entry has what it depends on and the index by which changes find it; the others' have neither. Redis's are what its server says it has allocated more, for rows as JSON. The predecessor and the store keep nothing.";
 
 const SIZES: &str = "Generated estates. \"Cold\" is the runner with nothing cached; the databases have their pages in memory.";
 
