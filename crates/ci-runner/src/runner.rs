@@ -21,6 +21,7 @@ use crate::record::Recorder;
 use crate::savings::Costs;
 use crate::tally::Tallies;
 use crate::through::Through;
+use crate::tier::{Job, Shared, TierStats};
 use crate::warm::{Warm, WarmStatus};
 use crate::{Error, Level, Result, Tenant};
 
@@ -81,6 +82,8 @@ pub(crate) struct Inner {
     pub(crate) warm: Arc<Warm>,
     /// What writes down what is asked.
     pub(crate) recorder: Option<Recorder>,
+    /// What the fleet shares.
+    pub(crate) tier: Option<Arc<Shared>>,
 }
 
 /// The history of a store that records no changes: the writes through this runner, numbered.
@@ -164,6 +167,8 @@ pub struct Stats {
     /// How often somebody waited for another caller's load, could not use it (it had begun too early, or was lost), and looked up
     /// again.
     pub again: u64,
+    /// What was done with the shared tier; none without one.
+    pub tier: Option<TierStats>,
 }
 
 impl Runner {
@@ -206,6 +211,7 @@ impl Runner {
             statements: self.inner.statements.load(Ordering::Relaxed),
             through: self.inner.through.count(),
             again: self.inner.again.load(Ordering::Relaxed),
+            tier: self.inner.tier.as_ref().map(|shared| shared.stats()),
         }
     }
 
@@ -289,6 +295,22 @@ impl Runner {
             self.inner.warm.finished(self.inner.follow.pace.patience).await;
         }
         self.inner.store.close().await;
+    }
+
+    /// Waits until what was to be written to the shared tier is written, or dropped; with `refresh` also confirms now what is used
+    /// most. For tests, and for the end of a process that wants to leave what it has.
+    #[doc(hidden)]
+    pub async fn settle_tier(&self, refresh: bool) {
+        let Some(shared) = &self.inner.tier else { return };
+        let (done, settled) = tokio::sync::oneshot::channel();
+        for job in [refresh.then_some(Job::Refresh), Some(Job::Done(done))] {
+            if let Some(job) = job
+                && shared.jobs().send(job).await.is_err()
+            {
+                return;
+            }
+        }
+        let _lost = settled.await;
     }
 
     /// Checks the cache's internal structures while nobody else uses it; for tests.
