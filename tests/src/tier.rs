@@ -1,6 +1,7 @@
-//! A shared tier in memory that does to its values whatever a test asks for.
+//! Shared tiers for tests: one in memory that does to its values whatever a test asks for, and servers.
 
 use std::collections::HashMap;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ci_runner::tier::{Life, Tier, TierError, TierKey, TierValue};
 use parking_lot::Mutex;
+use tempfile::TempDir;
 
 /// All values at one moment.
 pub type Values = HashMap<TierKey, Vec<u8>>;
@@ -19,10 +21,20 @@ pub struct Faults {
     pub loses_deletes: bool,
     /// Writes are acknowledged and lost.
     pub loses_puts: bool,
+    /// Whether calls are answered at all.
+    pub down: Down,
+}
+
+/// How a tier is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Down {
+    /// It is not.
+    #[default]
+    No,
     /// Every call fails.
-    pub fails: bool,
+    Fails,
     /// No call ends.
-    pub hangs: bool,
+    Hangs,
 }
 
 /// A tier in memory. Times to live never end.
@@ -31,7 +43,7 @@ pub struct MemoryTier {
     values: Mutex<Values>,
     leases: Mutex<Vec<TierKey>>,
     faults: Mutex<Faults>,
-    calls: AtomicU64,
+    asked: AtomicU64,
 }
 
 impl MemoryTier {
@@ -75,26 +87,21 @@ impl MemoryTier {
     /// Whether a node has left a bookmark of its feed.
     pub fn has_bookmark(&self) -> bool {
         let values = self.values.lock();
-        values.keys().any(|key| key.name.starts_with("feed:"))
+        values.keys().any(|key| key.name.starts_with("feed-"))
     }
 
-    /// How often it was called for values of tenants.
-    pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::SeqCst)
+    /// How often it was asked for values of tenants.
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
     }
 
-    async fn called(&self, key: Option<&TierKey>) -> Result<Faults, TierError> {
-        if key.is_some_and(|key| key.tenant.is_some()) {
-            self.calls.fetch_add(1, Ordering::SeqCst);
-        }
+    async fn called(&self) -> Result<Faults, TierError> {
         let faults = *self.faults.lock();
-        if faults.hangs {
-            std::future::pending::<()>().await;
+        match faults.down {
+            Down::No => Ok(faults),
+            Down::Fails => Err(TierError::new("it fails")),
+            Down::Hangs => std::future::pending().await,
         }
-        if faults.fails {
-            return Err(TierError::new("it fails"));
-        }
-        Ok(faults)
     }
 }
 
@@ -105,17 +112,16 @@ impl Tier for MemoryTier {
     }
 
     async fn get(&self, keys: &[TierKey]) -> Result<Vec<Option<Vec<u8>>>, TierError> {
-        self.called(keys.first()).await?;
+        if keys.iter().any(|key| key.tenant.is_some()) {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+        }
+        self.called().await?;
         let values = self.values.lock();
         Ok(keys.iter().map(|key| values.get(key).cloned()).collect())
     }
 
     async fn put(&self, values: &[TierValue]) -> Result<(), TierError> {
-        if self
-            .called(values.first().map(|value| &value.key))
-            .await?
-            .loses_puts
-        {
+        if self.called().await?.loses_puts {
             return Ok(());
         }
         let mut all = self.values.lock();
@@ -128,15 +134,16 @@ impl Tier for MemoryTier {
     }
 
     async fn delete(&self, keys: &[TierKey]) -> Result<(), TierError> {
-        if !self.called(keys.first()).await?.loses_deletes {
+        if !self.called().await?.loses_deletes {
             let mut all = self.values.lock();
             keys.iter().for_each(|key| drop(all.remove(key)));
+            self.leases.lock().retain(|lease| !keys.contains(lease));
         }
         Ok(())
     }
 
     async fn lease(&self, key: &TierKey, _length: Duration) -> Result<bool, TierError> {
-        self.called(Some(key)).await?;
+        self.called().await?;
         let mut leases = self.leases.lock();
         let free = !leases.contains(key);
         if free {
@@ -157,4 +164,72 @@ pub fn redis() -> &'static str {
             "CI_CACHE_TEST_REDIS is not set; run `cargo xtask test`, or `cargo xtask redis -- COMMAND` for one command",
         )
     })
+}
+
+/// A server of a test's own, to be stopped and broken. It ends with the value.
+#[derive(Debug)]
+pub struct PrivateRedis {
+    process: Child,
+    folder: TempDir,
+}
+
+impl PrivateRedis {
+    /// Starts one and waits until it accepts connections.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let process = run_redis(&folder).await;
+        Self { process, folder }
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("redis+unix://{}/socket", self.folder.path().display())
+    }
+
+    /// Kills it: what it had is gone.
+    pub fn kill(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+
+    /// Starts it again at the same address.
+    pub async fn restart(&mut self) {
+        self.kill();
+        drop(std::fs::remove_file(self.folder.path().join("socket")));
+        self.process = run_redis(&self.folder).await;
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+impl Drop for PrivateRedis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn run_redis(folder: &TempDir) -> Child {
+    let program = std::env::var("CI_CACHE_TEST_REDIS_PROGRAM").expect(
+        "CI_CACHE_TEST_REDIS_PROGRAM is not set; run `cargo xtask test`, or `cargo xtask redis -- COMMAND` for one command",
+    );
+    let socket = folder.path().join("socket");
+    let process = Command::new(program)
+        .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
+        .arg(&socket)
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the server starts");
+    while tokio::net::UnixStream::connect(&socket).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    process
 }

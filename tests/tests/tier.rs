@@ -11,7 +11,7 @@ use ci_model::{
 use ci_runner::tier::{TierOptions, TierOutcome, TierRules};
 use ci_runner::{Answer, Level, Reply, Runner, RunnerBuilder, Source, Tenant};
 use ci_tests::fixture::{Fixture, on_both};
-use ci_tests::tier::{Faults, MemoryTier};
+use ci_tests::tier::{Down, Faults, MemoryTier};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -21,6 +21,7 @@ fn options() -> TierOptions {
     // No test waits for a clock, and none fails because the machine is busy.
     TierOptions::new()
         .timeout(Duration::from_secs(10))
+        .wait(Duration::ZERO)
         .refresh_every(Duration::from_secs(3_600))
 }
 
@@ -91,7 +92,7 @@ async fn close(runners: impl IntoIterator<Item = Runner>) {
 async fn what_one_runner_loads_another_need_not() {
     on_both(async |fixture| {
         let tier = MemoryTier::new();
-        let (first, second) = (runner(&fixture, &tier).await, runner(&fixture, &tier).await);
+        let (first, second) = (runner(fixture, &tier).await, runner(fixture, &tier).await);
         let drafts = (0..5).map(|at| named(&format!("erp-{at}"), "ERP orders"));
         acme(&first).upsert_cis(drafts.collect()).await.unwrap();
         let relation = RelationDraft::new("erp-0", "USES", "erp-1");
@@ -141,7 +142,7 @@ async fn what_one_runner_loads_another_need_not() {
 async fn batches_ask_the_tier_once() {
     on_both(async |fixture| {
         let tier = MemoryTier::new();
-        let (first, second) = (runner(&fixture, &tier).await, runner(&fixture, &tier).await);
+        let (first, second) = (runner(fixture, &tier).await, runner(fixture, &tier).await);
         let drafts = (0..6).map(|at| named(&format!("erp-{at}"), "ERP"));
         acme(&first).upsert_cis(drafts.collect()).await.unwrap();
         let get = |at: usize| Get::new(reference(&format!("erp-{at}")));
@@ -151,7 +152,7 @@ async fn batches_ask_the_tier_once() {
         }
         first.settle_tier(false).await;
         assert!(second.catch_up(LONG).await);
-        let (before, calls) = (second.stats().statements, tier.calls());
+        let (before, calls) = (second.stats().statements, tier.asked());
         let all: Vec<Get> = (0..6).map(get).collect();
         let answers = acme(&second).get_many(&all).await.unwrap();
         let sources: Vec<Source> = answers.iter().map(|answer| answer.source).collect();
@@ -166,7 +167,7 @@ async fn batches_ask_the_tier_once() {
             "one statement for the rest"
         );
         second.settle_tier(false).await;
-        assert_eq!(tier.calls() - calls, 2, "one read, and one write of the rest");
+        assert_eq!(tier.asked() - calls, 1, "one round trip");
 
         let reads = second.stats().tier.unwrap().reads;
         let page = acme(&second).page(vec![search("erp").into()]).await.unwrap();
@@ -212,7 +213,7 @@ async fn after_a_roll_back(fixture: &Fixture, rules: TierRules) -> (Vec<String>,
 #[tokio::test]
 async fn values_from_before_a_change_are_refused() {
     on_both(async |fixture| {
-        let got = after_a_roll_back(&fixture, TierRules::Kept).await;
+        let got = after_a_roll_back(fixture, TierRules::Kept).await;
         assert_eq!(got, (vec!["ERP new".to_owned()], Source::Miss));
     })
     .await;
@@ -221,7 +222,7 @@ async fn values_from_before_a_change_are_refused() {
 #[tokio::test]
 async fn without_the_proof_they_would_be_served() {
     on_both(async |fixture| {
-        let got = after_a_roll_back(&fixture, TierRules::TrustsValues).await;
+        let got = after_a_roll_back(fixture, TierRules::TrustsValues).await;
         assert_eq!(got, (vec!["ERP old".to_owned()], Source::Tier));
     })
     .await;
@@ -303,7 +304,7 @@ async fn another_history_is_never_believed() {
         } else {
             Fixture::postgres().await
         };
-        let got = with_another_history([&fixture, &others], TierRules::Kept).await;
+        let got = with_another_history([fixture, &others], TierRules::Kept).await;
         assert_eq!(got, (vec!["ERP here".to_owned()], Source::Miss));
         others.finish().await;
     })
@@ -317,6 +318,8 @@ async fn another_history_is_never_believed() {
     );
 }
 
+type Damage = fn(&mut Vec<u8>);
+
 #[tokio::test]
 async fn damage_of_any_kind_is_a_miss_with_its_reason() {
     let (fixture, tier) = (Fixture::sqlite(), MemoryTier::new());
@@ -325,7 +328,6 @@ async fn damage_of_any_kind_is_a_miss_with_its_reason() {
         .upsert_cis(vec![named("erp-1", "ERP")])
         .await
         .unwrap();
-    type Damage = fn(&mut Vec<u8>);
     let damages: [(Damage, TierOutcome); 5] = [
         (|bytes| bytes.clear(), TierOutcome::Corrupt),
         (|bytes| bytes.truncate(bytes.len() - 1), TierOutcome::Corrupt),
@@ -363,14 +365,14 @@ async fn a_tier_that_is_down_or_slow_is_left_alone() {
     let faults = [
         (
             Faults {
-                fails: true,
+                down: Down::Fails,
                 ..Faults::default()
             },
             TierOutcome::Failed,
         ),
         (
             Faults {
-                hangs: true,
+                down: Down::Hangs,
                 ..Faults::default()
             },
             TierOutcome::TimedOut,
@@ -419,7 +421,7 @@ async fn every_level_keeps_its_promise() {
             loses_deletes: true,
             ..Faults::default()
         });
-        let (first, second) = (runner(&fixture, &tier).await, runner(&fixture, &tier).await);
+        let (first, second) = (runner(fixture, &tier).await, runner(fixture, &tier).await);
         for round in 0..20 {
             let name = format!("ERP {round}");
             let written = acme(&first)
@@ -443,13 +445,13 @@ async fn every_level_keeps_its_promise() {
             let as_of = answer.as_of.unwrap();
             assert!(as_of.epoch == token.epoch && as_of.version.includes(&token.version));
             second.settle_tier(false).await;
-            let calls = tier.calls();
+            let calls = tier.asked();
             let passed = acme(&first)
                 .at(Level::Bypass)
                 .search_strict(&search("erp"))
                 .await
                 .unwrap();
-            assert_eq!((passed.source, tier.calls()), (Source::Bypass, calls));
+            assert_eq!((passed.source, tier.asked()), (Source::Bypass, calls));
             // The answer of this round is in the tier, by the second runner.
             let shared = acme(&first).search_strict(&search("erp")).await.unwrap();
             assert_eq!(
@@ -469,7 +471,7 @@ async fn every_level_keeps_its_promise() {
 async fn a_runner_that_starts_can_use_the_tier_at_once() {
     on_both(async |fixture| {
         let tier = MemoryTier::new();
-        let first = runner(&fixture, &tier).await;
+        let first = runner(fixture, &tier).await;
         while !tier.has_bookmark() {
             assert!(first.catch_up(LONG).await);
         }
@@ -500,7 +502,7 @@ async fn a_runner_that_starts_can_use_the_tier_at_once() {
         );
 
         tier.restore(tier.dump());
-        let warm = runner(&fixture, &tier).await;
+        let warm = runner(fixture, &tier).await;
         assert_eq!(
             found(&acme(&warm), "erp").await,
             (vec!["erp-1".to_owned()], Source::Tier)
@@ -519,8 +521,8 @@ async fn a_runner_that_starts_can_use_the_tier_at_once() {
 async fn what_is_used_is_confirmed_anew() {
     on_both(async |fixture| {
         let tier = MemoryTier::new();
-        let first = runner(&fixture, &tier).await;
-        let second = builder(&fixture, &tier).await.log_changes(4).build().unwrap();
+        let first = runner(fixture, &tier).await;
+        let second = builder(fixture, &tier).await.log_changes(4).build().unwrap();
         acme(&first)
             .upsert_cis(["erp-1", "crm-1"].map(|code| named(code, code)).to_vec())
             .await
@@ -554,6 +556,36 @@ async fn what_is_used_is_confirmed_anew() {
     .await;
 }
 
+type Forget = fn(&Runner);
+
+/// Whoever forgets by hand does not trust what is there.
+#[tokio::test]
+async fn what_was_forgotten_by_hand_does_not_come_back() {
+    on_both(async |fixture| {
+        let tier = MemoryTier::new();
+        let runner = runner(fixture, &tier).await;
+        acme(&runner)
+            .upsert_cis(vec![named("erp-1", "ERP")])
+            .await
+            .unwrap();
+        let ways: [Forget; 4] = [
+            |runner| runner.clear(),
+            |runner| assert_eq!(acme(runner).invalidate(), 1),
+            |runner| assert_eq!(acme(runner).invalidate_ci(&reference("erp-1")), 1),
+            |runner| assert_eq!(runner.drop_tenant(acme(runner).id()), 1),
+        ];
+        found(&acme(&runner), "erp").await;
+        for (round, forget) in ways.into_iter().enumerate() {
+            runner.settle_tier(false).await;
+            forget(&runner);
+            assert_eq!(found(&acme(&runner), "erp").await.1, Source::Miss);
+            assert_eq!(reads(&runner, TierOutcome::Forgotten), round as u64 + 1);
+        }
+        close([runner]).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_is_too_much_is_dropped_and_counted() {
     let (fixture, tier) = (Fixture::sqlite(), MemoryTier::new());
@@ -581,6 +613,75 @@ async fn what_is_too_much_is_dropped_and_counted() {
         .tier(tier.clone(), options().queue(0))
         .build();
     assert!(refused.unwrap_err().to_string().contains("tier_queue"));
+    fixture.finish().await;
+}
+
+/// Ten nodes miss the same answers at once: one loads, the others wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_runners_load_once() {
+    on_both(async |fixture| {
+        let tier = MemoryTier::new();
+        let mut runners = Vec::new();
+        for _ in 0..10 {
+            let build = builder(fixture, &tier)
+                .await
+                .tier(tier.clone(), options().wait(Duration::from_secs(10)));
+            runners.push(build.build().unwrap());
+        }
+        acme(&runners[0])
+            .upsert_cis(vec![named("erp-1", "ERP")])
+            .await
+            .unwrap();
+        for runner in &runners {
+            assert!(runner.catch_up(LONG).await);
+        }
+        let questions: [Question; 2] = [search("erp").into(), Get::new(reference("erp-1")).into()];
+        for question in questions {
+            let asking = runners.iter().map(|runner| {
+                let (tenant, question) = (acme(runner), question.clone());
+                tokio::spawn(async move { ask(&tenant, &question).await })
+            });
+            let mut sources = Vec::new();
+            for asked in asking.collect::<Vec<_>>() {
+                sources.push(asked.await.unwrap().1);
+            }
+            let count = |of: Source| sources.iter().filter(|source| **source == of).count();
+            assert_eq!((count(Source::Miss), count(Source::Tier)), (1, 9), "{question:?}");
+        }
+        close(runners).await;
+    })
+    .await;
+}
+
+/// Who has the lease never answers: the others wait as long as they may, and load.
+#[tokio::test]
+async fn a_lease_holds_nobody_up_for_long() {
+    let (fixture, tier) = (Fixture::sqlite(), MemoryTier::new());
+    tier.set(Faults {
+        loses_puts: true,
+        loses_deletes: true,
+        ..Faults::default()
+    });
+    let mut runners = Vec::new();
+    for _ in 0..3 {
+        let build = builder(&fixture, &tier)
+            .await
+            .tier(tier.clone(), options().wait(Duration::from_millis(5)));
+        runners.push(build.build().unwrap());
+    }
+    acme(&runners[0])
+        .upsert_cis(vec![named("erp-1", "ERP")])
+        .await
+        .unwrap();
+    for runner in &runners {
+        assert!(runner.catch_up(LONG).await);
+        assert_eq!(
+            found(&acme(runner), "erp").await,
+            (vec!["ERP".to_owned()], Source::Miss)
+        );
+    }
+    assert!(tier.asked() > 3, "the others looked again: {}", tier.asked());
+    close(runners).await;
     fixture.finish().await;
 }
 
@@ -631,7 +732,7 @@ async fn campaign(fixture: &Fixture, rules: TierRules, seed: u64) -> (usize, u64
 #[tokio::test]
 async fn no_answer_of_a_campaign_is_wrong() {
     on_both(async |fixture| {
-        let (wrong, shared) = campaign(&fixture, TierRules::Kept, 8).await;
+        let (wrong, shared) = campaign(fixture, TierRules::Kept, 8).await;
         assert_eq!(wrong, 0);
         assert!(shared > 20, "the tier answered {shared} times");
     })

@@ -121,6 +121,13 @@ impl Inner {
         self.follow.recent.restart(epoch, position);
     }
 
+    /// Somebody has answers forgotten by hand: what the shared tier has from before is not to come back.
+    pub(crate) fn forget_shared(&self) {
+        if let Some(shared) = &self.tier {
+            shared.forget(self.cache.mark().as_ref());
+        }
+    }
+
     /// How long ago a mark was true.
     pub(crate) fn lag(&self, mark: &Mark<Version>) -> Duration {
         self.cache.now().saturating_since(mark.polled_at())
@@ -252,11 +259,13 @@ impl Runner {
     /// Forgets a tenant that is gone: its answers, its loads under way (they are answered, not kept) and its statistics. Says how many live
     /// answers went. Walks the tenant's answers; the database is not asked. It may come back at any time.
     pub fn drop_tenant(&self, tenant: &TenantId) -> usize {
+        self.inner.forget_shared();
         self.inner.cache.drop_tenant(tenant)
     }
 
-    /// Forgets every cached answer of every tenant.
+    /// Forgets every cached answer of every tenant; nothing that was loaded before comes back from the shared tier either.
     pub fn clear(&self) {
+        self.inner.forget_shared();
         self.inner.cache.clear();
     }
 

@@ -34,8 +34,7 @@ impl RedisTier {
         })
     }
 
-    /// The name in the server. Tenants are told from what is the fleet's, and the last part of a tenant's names has no colon, so no two keys have
-    /// one name.
+    /// The name in the server. Tenants are told from what is the fleet's, and the last part has no colon, so no two keys have one name.
     fn name(&self, key: &TierKey) -> String {
         match &key.tenant {
             Some(tenant) => format!("{}:t:{}:{}", self.prefix, tenant.as_str(), key.name),
@@ -156,7 +155,7 @@ mod tests {
             ))
         };
         assert_eq!(name(Some("acme"), "0f"), "p:t:acme:0f");
-        assert_eq!(name(None, "feed:1"), "p:f:feed:1");
+        assert_eq!(name(None, "feed-1"), "p:f:feed-1");
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! Numbers and texts as bytes, little-endian. Nothing is allocated by a length that was read.
 
+/// Room is made for as many items as a list says that it has: what the fuzzer has to notice.
+#[cfg(fuzzing)]
+pub(crate) static TRUSTS_COUNTS: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
 /// What is left to be read. Everything gives nothing once the bytes do not fit.
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
@@ -48,8 +52,13 @@ impl<'a> Reader<'a> {
 
     /// A list whose items take a byte at least: a wrong length ends with the bytes.
     pub(crate) fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = u32::from_le_bytes(self.array()?);
         let mut items = Vec::new();
-        for _ in 0..u32::from_le_bytes(self.array()?) {
+        #[cfg(fuzzing)]
+        if TRUSTS_COUNTS.load(std::sync::atomic::Ordering::Relaxed) {
+            items.reserve(count as usize);
+        }
+        for _ in 0..count {
             items.push(item(self)?);
         }
         Some(items)

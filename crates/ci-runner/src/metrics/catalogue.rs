@@ -129,7 +129,7 @@ catalogue! {
     FEED_EPOCHS = "ci_cache_feed_epochs_total", Counter, Count, [],
         "Times that everything was forgotten because the history had a gap or ended.";
     TIER_READS = "ci_cache_tier_reads_total", Counter, Count, ["outcome"],
-        "Values asked of the shared tier by how that ended: hit, absent, failed, timed_out, skipped, corrupt, format, key, epoch, floor, overtaken, no_mark, unfiled.";
+        "Values asked of the shared tier by how that ended: hit, absent, failed, timed_out, skipped, corrupt, format, key, epoch, floor, overtaken, forgotten, no_mark, unfiled.";
     TIER_WRITES = "ci_cache_tier_writes_total", Counter, Count, ["result"],
         "Answers for the shared tier by what became of them: written, refreshed, deleted, dropped, over_budget, failed.";
     TIER_LEFT_ALONE = "ci_cache_tier_left_alone", Gauge, Count, [],

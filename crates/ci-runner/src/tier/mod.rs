@@ -36,13 +36,17 @@
 //! What is slow or down is skipped: each call has a time budget, and after a few failures in a row nothing is asked for a while
 //! (`breaker.rs`). Nobody waits for a write: they are done in the background, and those that do not fit are dropped and counted.
 //!
+//! A question that the tier does not have is loaded by the node that takes its lease; the others wait a little for its answer
+//! (`once.rs`). That spares loads and nothing else: whoever does not get a lease, or waits in vain, loads.
+//!
 //! - `value.rs`: the bytes of a value.
-//! - `read.rs`: the validated read.
+//! - `read.rs`: the validated read; `once.rs`: one load for the fleet.
 //! - `shared.rs`: what a runner knows of its tier; `stats.rs`: what it counts; `breaker.rs`: when to leave it alone.
 //! - `write.rs`: writing and refreshing, in the background.
 //! - `replay.rs`: how a node that starts gets a log that reaches back.
 
 mod breaker;
+mod once;
 mod options;
 mod read;
 mod replay;
@@ -58,8 +62,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ci_model::TenantId;
 
+pub(crate) use once::{read, read_one};
 pub use options::TierOptions;
-pub(crate) use read::{Tried, read, read_one};
+pub(crate) use read::Tried;
 pub(crate) use replay::{leave_bookmark, resume};
 #[cfg(feature = "planted")]
 pub use rules::TierRules;
@@ -69,6 +74,9 @@ pub(crate) use shared::Shared;
 pub use stats::{TierOutcome, TierStats};
 #[doc(hidden)]
 pub use value::inspect;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use value::plant;
 pub(crate) use write::{Job, run};
 
 /// The name of a value.
@@ -77,7 +85,7 @@ pub(crate) use write::{Job, run};
 pub struct TierKey {
     /// Whose it is; none for what belongs to the fleet as a whole.
     pub tenant: Option<TenantId>,
-    /// Its name within that: letters, digits and `:`.
+    /// Its name within that: letters, digits and `-`.
     pub name: String,
 }
 

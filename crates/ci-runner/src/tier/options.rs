@@ -15,6 +15,7 @@ pub struct TierOptions {
     pub(super) refresh_every: Duration,
     pub(super) refresh: usize,
     pub(super) replay: Duration,
+    pub(super) wait: Duration,
 }
 
 impl Default for TierOptions {
@@ -27,6 +28,7 @@ impl Default for TierOptions {
             refresh_every: Duration::from_secs(60),
             refresh: 1_000,
             replay: Duration::from_secs(300),
+            wait: Duration::from_millis(50),
         }
     }
 }
@@ -83,8 +85,18 @@ impl TierOptions {
         self
     }
 
-    /// Checks them.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Sets how long a miss waits at most for another node that loads the same answer now; 50 ms when not called, up to 10 s, 0 for not at
+    /// all.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Checks them, as the runner's builder does.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting and what is allowed.
+    pub fn check(&self) -> Result<()> {
         const SECOND: Duration = Duration::from_secs(1);
         let settings = [
             (
@@ -93,6 +105,7 @@ impl TierOptions {
                 Duration::from_millis(1),
                 SECOND * 10,
             ),
+            ("tier_wait", self.wait, Duration::ZERO, SECOND * 10),
             ("tier_ttl", self.ttl, SECOND, Duration::MAX),
             ("tier_refresh_every", self.refresh_every, SECOND, Duration::MAX),
         ];

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ci_cache_core::coherence::{Loaded, Published};
 use ci_model::{Key, Question, TenantId, Version};
 
+use super::Shared;
 use super::stats::TierOutcome as Outcome;
 use super::value::{self, Opened};
-use super::{Shared, TierRules};
 use crate::answer::{Cached, Traced};
 use crate::runner::{Entry, Inner, Lead};
 
@@ -19,26 +19,18 @@ pub(crate) enum Tried {
     Missing(Question, Lead),
 }
 
-/// Asks the tier one question.
-pub(crate) async fn read_one(inner: &Inner, tenant: &TenantId, question: Question, lead: Lead) -> Tried {
-    if inner.tier.is_none() {
-        return Tried::Missing(question, lead);
-    }
-    let mut tried = read(inner, tenant, vec![(question, lead)]).await;
-    match tried.pop() {
-        Some(tried) => tried,
-        None => unreachable!("there is one result for each question"),
-    }
-}
-
 /// Asks the tier for several answers, in one round trip; one result for each, in their order.
 ///
 /// Dropped before its end it wakes those who wait for the loads, as every load does.
-pub(crate) async fn read(inner: &Inner, tenant: &TenantId, wanted: Vec<(Question, Lead)>) -> Vec<Tried> {
-    let missing = |(question, lead)| Tried::Missing(question, lead);
-    let Some(shared) = inner.tier.as_deref() else {
-        return wanted.into_iter().map(missing).collect();
-    };
+///
+/// # Errors
+/// The questions, when it did not answer.
+pub(super) async fn look(
+    inner: &Inner,
+    shared: &Shared,
+    tenant: &TenantId,
+    wanted: Vec<(Question, Lead)>,
+) -> Result<Vec<Tried>, Vec<(Question, Lead)>> {
     let keys: Vec<Key> = wanted
         .iter()
         .map(|(question, _)| Key::new(tenant, question))
@@ -51,16 +43,16 @@ pub(crate) async fn read(inner: &Inner, tenant: &TenantId, wanted: Vec<(Question
             for _ in &wanted {
                 shared.counts.read(refused.into());
             }
-            return wanted.into_iter().map(missing).collect();
+            return Err(wanted);
         }
     };
     // A tier that gives fewer than it was asked for does not have the others.
     found.resize(keys.len(), None);
     let each = wanted.into_iter().zip(keys).zip(found);
-    each.map(|(((question, lead), key), bytes)| {
+    let tried = each.map(|(((question, lead), key), bytes)| {
         let proven = match bytes {
             None => Err(Outcome::Absent),
-            Some(bytes) => prove(inner, shared.rules, (tenant, &key, &question), &bytes),
+            Some(bytes) => prove(inner, shared, (tenant, &key, &question), &bytes),
         };
         shared
             .counts
@@ -69,17 +61,18 @@ pub(crate) async fn read(inner: &Inner, tenant: &TenantId, wanted: Vec<(Question
             Ok((answer, loaded)) => use_it(inner, tenant, (question, lead), answer, loaded),
             Err(_) => Tried::Missing(question, lead),
         }
-    })
-    .collect()
+    });
+    Ok(tried.collect())
 }
 
 /// Proves that a value is true now; says what it answers, and at which state.
 fn prove(
     inner: &Inner,
-    rules: TierRules,
+    shared: &Shared,
     (tenant, key, question): (&TenantId, &Key, &Question),
     bytes: &[u8],
 ) -> Result<(Cached, Loaded<Version>), Outcome> {
+    let rules = shared.rules;
     let opened = value::open(bytes)?;
     if opened.key != key.as_bytes() && !rules.ignores_key() {
         return Err(Outcome::Key);
@@ -88,6 +81,9 @@ fn prove(
     let mark = inner.cache.mark().ok_or(Outcome::NoMark)?;
     if opened.states.epoch != mark.epoch() && !rules.ignores_epoch() {
         return Err(Outcome::Epoch);
+    }
+    if shared.is_forgotten(&opened.states.loaded, &mark) {
+        return Err(Outcome::Forgotten);
     }
     let traced = Traced {
         value: opened.answer()?,

@@ -32,7 +32,7 @@ fn number() -> u64 {
 }
 
 fn name(number: u64) -> TierKey {
-    TierKey::new(None, format!("feed:{number}"))
+    TierKey::new(None, format!("feed-{number}"))
 }
 
 /// Leaves a bookmark of the feed in the tier, beside the polls, if it is time to.

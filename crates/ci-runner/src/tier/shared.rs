@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ci_cache_core::Clock;
-use ci_model::{Fingerprint, Key, TenantId};
+use ci_cache_core::coherence::Mark;
+use ci_model::{Fingerprint, Key, TenantId, Version};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -26,8 +27,22 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     breaker: Breaker,
     trouble: Mutex<Option<String>>,
+    /// When answers were forgotten by hand last.
+    forgotten: Mutex<Forgotten>,
     /// What is to be written in the background. Ends with the last of these.
     pub(super) jobs: mpsc::Sender<Job>,
+}
+
+/// The state up to which answers were forgotten by hand.
+#[derive(Debug, Default)]
+enum Forgotten {
+    /// None ever were.
+    #[default]
+    Never,
+    /// They were while nobody knew what is true: the next mark is the state.
+    Since,
+    /// All that was loaded at a state of this history that is not later.
+    At(u64, Version),
 }
 
 /// Why a call gave nothing.
@@ -65,6 +80,7 @@ impl Shared {
             clock,
             breaker: Breaker::default(),
             trouble: Mutex::default(),
+            forgotten: Mutex::default(),
             jobs,
         };
         (shared, to_do)
@@ -121,6 +137,25 @@ impl Shared {
     /// Where what is to be done in the background goes.
     pub(crate) fn jobs(&self) -> &mpsc::Sender<Job> {
         &self.jobs
+    }
+
+    /// Forgets what was loaded so far: it is not used any more on this node. In a database where nothing is written, what is loaded again
+    /// later cannot be told from it and is not used either.
+    pub(crate) fn forget(&self, mark: Option<&Mark<Version>>) {
+        let at = |mark: &Mark<Version>| Forgotten::At(mark.epoch(), mark.version().clone());
+        *self.forgotten.lock() = mark.map_or(Forgotten::Since, at);
+    }
+
+    /// Tells whether an answer that was loaded at a state of the mark's history was forgotten by hand.
+    pub(super) fn is_forgotten(&self, loaded: &Version, mark: &Mark<Version>) -> bool {
+        let mut forgotten = self.forgotten.lock();
+        if matches!(*forgotten, Forgotten::Since) {
+            *forgotten = Forgotten::At(mark.epoch(), mark.version().clone());
+        }
+        match &*forgotten {
+            Forgotten::Never | Forgotten::Since => false,
+            Forgotten::At(epoch, at) => *epoch == mark.epoch() && (loaded == at || !loaded.includes(at)),
+        }
     }
 
     /// What was counted.

@@ -31,6 +31,8 @@ pub enum TierOutcome {
     Floor,
     /// A change since touches it.
     Overtaken,
+    /// It was loaded before answers were forgotten by hand.
+    Forgotten,
     /// This node does not know at present what has changed.
     NoMark,
     /// What it depends on cannot be told.
@@ -39,7 +41,7 @@ pub enum TierOutcome {
 
 impl TierOutcome {
     /// Every outcome.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Hit,
         Self::Absent,
         Self::Failed,
@@ -51,6 +53,7 @@ impl TierOutcome {
         Self::Epoch,
         Self::Floor,
         Self::Overtaken,
+        Self::Forgotten,
         Self::NoMark,
         Self::Unfiled,
     ];
@@ -69,6 +72,7 @@ impl TierOutcome {
             Self::Epoch => "epoch",
             Self::Floor => "floor",
             Self::Overtaken => "overtaken",
+            Self::Forgotten => "forgotten",
             Self::NoMark => "no_mark",
             Self::Unfiled => "unfiled",
         }

@@ -160,6 +160,14 @@ pub fn inspect(bytes: &[u8]) -> bool {
     blind.is_some_and(|whole| whole) || read.is_ok()
 }
 
+/// Breaks a rule of reading by its name, for the fuzzer to notice; says whether there is one.
+#[cfg(fuzzing)]
+pub fn plant(name: &str) -> bool {
+    let known = name == "TrustsCounts";
+    crate::encoding::bytes::TRUSTS_COUNTS.store(known, std::sync::atomic::Ordering::Relaxed);
+    known
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,6 +267,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The inputs that `cargo xtask check fuzz` begins with; `CI_CACHE_REGENERATE=1` writes them anew.
+    #[test]
+    fn the_inputs_of_the_fuzzer_are_values() {
+        const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/tier.txt");
+        use std::fmt::Write as _;
+        let mut text =
+            "# Values of the shared tier in hexadecimal; crates/ci-runner/src/tier/value.rs writes them\n"
+                .to_owned();
+        for reply in [rows(1), rows(40), Reply::Ci(None)] {
+            let whole = encode(&key(), &states(), &reply).unwrap();
+            // With its header, and from the key on, as the fuzzer reads it past a checksum.
+            for input in [&whole[..], &whole[12 + PROGRAM.len()..whole.len() - 8]] {
+                assert!(inspect(input));
+                input.iter().for_each(|byte| write!(text, "{byte:02x}").unwrap());
+                text.push('\n');
+            }
+        }
+        if std::env::var_os("CI_CACHE_REGENERATE").is_some() {
+            std::fs::write(FILE, &text).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(FILE).unwrap() == text,
+            "run this test with CI_CACHE_REGENERATE=1"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::stats::add;
 use super::value::{self, States};
-use super::{Life, Shared, TierKey, TierValue};
+use super::{Life, Shared, TierKey, TierValue, once};
 use crate::runner::{Entry, Inner};
 
 /// Values that are written in one round trip at most.
@@ -103,6 +103,8 @@ impl Work {
         if puts.is_empty() {
             return;
         }
+        let leases = puts.iter().map(|(tenant, key, _, _)| once::lease(tenant, key));
+        let leases: Vec<TierKey> = leases.collect();
         let life = Life::For(shared.options.ttl);
         let mut values = encoded(puts, life).await;
         let offered = values.len();
@@ -113,6 +115,11 @@ impl Work {
             add(&shared.counts.written, values.len());
         } else {
             add(&shared.counts.unwritten, values.len());
+        }
+        if !shared.options.wait.is_zero() {
+            // Whoever misses the same answer again soon need not wait for this load. They end by themselves, too.
+            let within = shared.options.timeout * PATIENCE;
+            let _lost = shared.call(within, shared.tier.delete(&leases)).await;
         }
     }
 
