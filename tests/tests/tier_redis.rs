@@ -139,11 +139,14 @@ async fn an_account_of_its_own_is_enough() {
     good.ping().await.unwrap();
     let value = TierValue::new(key.clone(), b"one".to_vec(), Life::For(LONG));
     good.put(&[value]).await.unwrap();
-    assert_eq!(good.get(&[key.clone()]).await.unwrap(), [Some(b"one".to_vec())]);
-    good.delete(&[key.clone()]).await.unwrap();
+    assert_eq!(
+        good.get(std::slice::from_ref(&key)).await.unwrap(),
+        [Some(b"one".to_vec())]
+    );
+    good.delete(std::slice::from_ref(&key)).await.unwrap();
     assert!(good.lease(&key, LONG).await.unwrap());
     for bad in [tier("few", "hunter2"), tier("ci-cache", "hunter3")] {
-        let error = bad.get(&[key.clone()]).await.unwrap_err().to_string();
+        let error = bad.get(std::slice::from_ref(&key)).await.unwrap_err().to_string();
         assert!(!error.contains("hunter") && !error.contains("socket"), "{error}");
     }
 }
