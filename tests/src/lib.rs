@@ -6,3 +6,4 @@ pub mod matching;
 pub mod observed;
 pub mod program;
 pub mod store_contract;
+pub mod tier;

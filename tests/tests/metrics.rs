@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ci_model::{CiDraft, Search, TenantId};
 use ci_runner::metrics::{CATALOGUE, Metric};
+use ci_runner::tier::TierOptions;
 use ci_runner::{Level, Runner, Tenant};
 use ci_server::http::METRICS;
 use ci_tests::fixture::Fixture;
 use ci_tests::observed::Observed;
+use ci_tests::tier::MemoryTier;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 
 const PAGE: &str = include_str!("../../docs/metrics.md");
@@ -86,6 +88,8 @@ async fn a_recorder_is_given_everything_that_was_counted() {
     let runner = ci_tests::fixture::patient(store)
         .name("desk")
         .tenants_apart(1)
+        .tier(MemoryTier::new(), TierOptions::new())
+        .tier_anywhere()
         .build()
         .unwrap();
     // Before the first poll nobody knows how far behind the cache is: that is infinitely far.

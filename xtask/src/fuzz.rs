@@ -1,4 +1,4 @@
-//! `cargo xtask check fuzz`: the engine fuzzed by coverage.
+//! `cargo xtask check fuzz`: the engine, and what is read from a shared tier, fuzzed by coverage.
 //!
 //! That needs compiler flags that are not stable. The compiler is told to accept them (`RUSTC_BOOTSTRAP`) for this build alone, in a folder of
 //! its own; the sanitizer's runtime comes with every toolchain for Linux on x86-64. libFuzzer is compiled by a C++ compiler.
@@ -36,16 +36,22 @@ const MOST_SECONDS_TO_NOTICE: u64 = 60;
 /// The inputs that are worth committing, at most: beyond, they weigh more than they show.
 const MOST_KEPT_BYTES: usize = 4_096;
 
+/// Where the engine's tests have their inputs.
+const ENGINE: &str = "crates/ci-cache-core/tests/fuzz/corpus";
+
 /// A fuzz target.
 struct Target {
     name: &'static str,
+    /// The folder of its committed inputs.
+    folder: &'static str,
     /// Rules that it must notice to be broken.
     defects: &'static [&'static str],
 }
 
-const TARGETS: [Target; 2] = [
+const TARGETS: [Target; 3] = [
     Target {
         name: "operations",
+        folder: ENGINE,
         defects: &[
             "JoinsOlderFlights",
             "RemovalForgetsFlights",
@@ -56,17 +62,20 @@ const TARGETS: [Target; 2] = [
     },
     Target {
         name: "snapshot",
+        folder: ENGINE,
         defects: &["ReadsDamagedSnapshots", "TrustsCounts"],
+    },
+    Target {
+        name: "tier",
+        folder: "tests/fuzz/corpus",
+        defects: &["TrustsCounts"],
     },
 ];
 
 impl Target {
     /// The committed inputs, which the ordinary tests replay.
     fn committed(&self, root: &Path) -> PathBuf {
-        root.join(format!(
-            "crates/ci-cache-core/tests/fuzz/corpus/{}.txt",
-            self.name
-        ))
+        root.join(format!("{}/{}.txt", self.folder, self.name))
     }
 
     /// The program.
@@ -139,7 +148,8 @@ pub(crate) fn fuzz(root: &Path, seconds: u64, keep: bool, counts: &mut Counts) -
     for target in &TARGETS {
         explore(root, &dir, target, (seconds / TARGETS.len() as u64).max(1))?;
         counts.passed += 1;
-        if keep {
+        // The others are written by the tests beside what they are about.
+        if keep && target.folder == ENGINE {
             write_corpus(root, &dir, target)?;
         }
     }

@@ -1,4 +1,4 @@
-//! Project commands: `cargo xtask test`, `check`, `tidy`, `demo`, `doc`, `bench`, `postgres`, `schemathesis`.
+//! Project commands: `cargo xtask test`, `check`, `tidy`, `demo`, `doc`, `bench`, `postgres`, `redis`, `schemathesis`.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -78,6 +78,14 @@ enum Task {
         #[arg(last = true)]
         command: Vec<OsString>,
     },
+    /// Start a private Redis (or Valkey): until Ctrl-C, or for as long as the command after `--` runs
+    ///
+    /// Example: cargo xtask redis -- cargo xtask postgres -- cargo test -p ci-tests --test tier_redis
+    Redis {
+        /// A command to run with CI_CACHE_TEST_REDIS and CI_CACHE_TEST_REDIS_PROGRAM set
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -105,6 +113,7 @@ fn run(task: Task) -> anyhow::Result<u8> {
         Task::Bench(options) => bench::command(&root, &options),
         Task::Schemathesis(options) => schemathesis::command(&root, &options),
         Task::Postgres { command } => postgres::command(&root, &command),
+        Task::Redis { command } => redis::command(&root, &command),
     }
 }
 

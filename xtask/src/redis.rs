@@ -1,11 +1,12 @@
 //! A private Redis (or Valkey): a throwaway server on a socket in a temporary folder, without a port and without files.
 //!
-//! Only one arm of a benchmark wants it, so where it is not to be had that arm is left out and nothing fails. It ends with the value
+//! One arm of a benchmark wants it, and is left out where it is not to be had; the tests of the shared tier need it. It ends with the value
 //! that started it.
 
+use std::ffi::OsString;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,10 @@ use crate::interrupt;
 use crate::packages::{self, Package};
 use crate::process::{self, Interrupted};
 
-/// Where the benchmark finds the server.
+/// Where benchmark and tests find the server.
 pub(crate) const ENV: &str = "CI_CACHE_TEST_REDIS";
+/// Where tests find the program, for servers that they stop and break.
+pub(crate) const PROGRAM_ENV: &str = "CI_CACHE_TEST_REDIS_PROGRAM";
 
 const PACKAGE: Package = Package {
     what: "Redis",
@@ -40,6 +43,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Server {
     process: Child,
+    program: PathBuf,
     /// Removed after our own drop: the server is gone before its folder is.
     folder: TempDir,
 }
@@ -53,7 +57,7 @@ impl Server {
             .tempdir()
             .context("cannot create a temporary folder")?;
         let socket = folder.path().join("socket");
-        let mut command = Command::new(program);
+        let mut command = Command::new(&program);
         command
             .args([
                 "--port",
@@ -73,7 +77,11 @@ impl Server {
             .stderr(Stdio::null())
             .process_group(0);
         let process = command.spawn().context("cannot start Redis")?;
-        let mut server = Self { process, folder };
+        let mut server = Self {
+            process,
+            program,
+            folder,
+        };
         let start = Instant::now();
         while start.elapsed() < START_LIMIT {
             if UnixStream::connect(&socket).is_ok() {
@@ -94,6 +102,39 @@ impl Server {
     pub(crate) fn url(&self) -> String {
         format!("redis+unix://{}/socket", self.folder.path().display())
     }
+
+    /// The variables by which tests find it.
+    pub(crate) fn variables(&self) -> [(&'static str, OsString); 2] {
+        [
+            (ENV, self.url().into()),
+            (PROGRAM_ENV, self.program.clone().into()),
+        ]
+    }
+}
+
+/// `cargo xtask redis`: a server for as long as the command runs, or until Ctrl-C.
+pub(crate) fn command(root: &Path, exec: &[OsString]) -> anyhow::Result<u8> {
+    let server = Server::start()?;
+    let Some((program, arguments)) = exec.split_first() else {
+        println!("Redis is ready; Ctrl-C stops it.");
+        for (name, value) in server.variables() {
+            println!("export {name}={}", value.display());
+        }
+        while interrupt::requested().is_none() {
+            process::pause();
+        }
+        return Ok(0);
+    };
+    let folder = std::env::current_dir().unwrap_or_else(|_| root.to_path_buf());
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .envs(server.variables());
+    process::forget_ourselves(&mut command);
+    let status = process::run_interactive(&mut command)?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.unwrap_or(1))
 }
 
 fn find() -> Option<PathBuf> {

@@ -10,7 +10,7 @@ use anyhow::{bail, ensure};
 use crate::check::{self, Tool};
 use crate::counts::Counts;
 use crate::postgres::{self, Server};
-use crate::{chromium, curl, process, promtool, tidy};
+use crate::{chromium, curl, process, promtool, redis, tidy};
 
 /// What `--long` tells the tests: ours look for the first variable, property tests without a number of their own obey the
 /// second.
@@ -157,6 +157,7 @@ impl Run<'_> {
         curl::find_or_install()?;
         let chromium = chromium::find_or_install()?;
         let server = Server::start()?;
+        let redis = redis::Server::start()?;
         println!("private PostgreSQL {} at {}", server.major(), server.url());
         let mut command = process::cargo(self.root);
         // The peers of the engine's benchmark would take longer to build than everything else.
@@ -166,6 +167,7 @@ impl Run<'_> {
             .arg("--")
             .args(&self.options.filter)
             .env(postgres::ENV, server.url())
+            .envs(redis.variables())
             .env(promtool::ENV, promtool)
             .env(chromium::ENV, chromium);
         if self.options.long {

@@ -17,6 +17,8 @@ use crate::size;
 pub enum Source {
     /// The cache of this process; no database was asked.
     Hit,
+    /// The tier that the nodes of a fleet [share](crate::tier), and nothing that has changed since touches it; no database was asked.
+    Tier,
     /// A load that another caller was already running.
     Coalesced,
     /// A load by this call.
@@ -26,17 +28,18 @@ pub enum Source {
 }
 
 impl Source {
-    /// Where the value was: `l1` (this process's memory), `load` (the database, by this call or one that it waited for) or `bypass`
+    /// Where the value was: `l1` (this process's memory), `l2` (the shared tier), `load` (the database, by this call or one that it waited for) or `bypass`
     /// (the database, past the cache).
     pub fn place(self) -> &'static str {
         match self {
             Self::Hit => "l1",
+            Self::Tier => "l2",
             Self::Coalesced | Self::Miss => "load",
             Self::Bypass => "bypass",
         }
     }
 
-    /// Tells whether the cache answered.
+    /// Tells whether this process's cache answered.
     pub fn is_hit(self) -> bool {
         self == Self::Hit
     }
@@ -47,6 +50,7 @@ impl Source {
             (Self::Bypass, _) | (_, Self::Bypass) => Self::Bypass,
             (Self::Miss, _) | (_, Self::Miss) => Self::Miss,
             (Self::Coalesced, _) | (_, Self::Coalesced) => Self::Coalesced,
+            (Self::Tier, _) | (_, Self::Tier) => Self::Tier,
             (Self::Hit, Self::Hit) => Self::Hit,
         }
     }
@@ -89,6 +93,14 @@ impl<T> Answer<T> {
     /// The same, past its time to live.
     pub(crate) fn stale(self) -> Self {
         Self { stale: true, ..self }
+    }
+
+    /// The same, from the shared tier.
+    pub(crate) fn shared(self) -> Self {
+        Self {
+            source: Source::Tier,
+            ..self
+        }
     }
 
     /// The same, by a load that somebody else ran.

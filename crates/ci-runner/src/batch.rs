@@ -93,7 +93,12 @@ impl Tenant {
                 Place::Answered(answer) => answer,
                 Place::Leads(at) => {
                     let got = loads.get(at).ok_or(Error::TaskLost)?;
-                    inner.got(&mark, got, begun)
+                    if got.serves(&mark) {
+                        inner.got(&mark, got, begun)
+                    } else {
+                        // Another history began meanwhile.
+                        self.uncounted(&Question::Get(get.clone())).await?
+                    }
                 }
                 Place::Waits(waiter) => self.wait(&mark, waiter, get).await?,
             };

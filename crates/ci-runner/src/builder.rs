@@ -20,6 +20,7 @@ use crate::runner::{Inner, OwnHistory};
 use crate::savings::Costs;
 use crate::tally::Tallies;
 use crate::through::Through;
+use crate::tier::{self, Shared, Tier, TierOptions, TierRules};
 use crate::warm::{Warm, WarmOptions};
 use crate::writer::Following;
 use crate::{Error, Level, Result, Runner};
@@ -52,6 +53,9 @@ pub struct RunnerBuilder {
     slow_load: Duration,
     warm: WarmOptions,
     recorder: Option<Recorder>,
+    tier: Option<(Arc<dyn Tier>, TierOptions)>,
+    tier_rules: TierRules,
+    tier_anywhere: bool,
 }
 
 impl RunnerBuilder {
@@ -80,6 +84,9 @@ impl RunnerBuilder {
             slow_load: SLOW_LOAD,
             warm: WarmOptions::default(),
             recorder: None,
+            tier: None,
+            tier_rules: TierRules::Kept,
+            tier_anywhere: false,
         }
     }
 
@@ -293,6 +300,31 @@ impl RunnerBuilder {
         self
     }
 
+    /// Shares answers with the other runners of a fleet through a [tier](crate::tier): what one has loaded the others need not, and a runner
+    /// that starts is warm at once. None when not called.
+    ///
+    /// Whoever can write to the tier can make every runner say anything: protect it like the database. Only for PostgreSQL: a SQLite file
+    /// that is replaced by an older copy uses its numbers again.
+    pub fn tier(mut self, tier: Arc<dyn Tier>, options: TierOptions) -> Self {
+        self.tier = Some((tier, options));
+        self
+    }
+
+    /// Lets any store have a tier: for tests that replace no files.
+    #[doc(hidden)]
+    pub fn tier_anywhere(mut self) -> Self {
+        self.tier_anywhere = true;
+        self
+    }
+
+    /// Breaks a rule of the tier, for the tests of the tests.
+    #[cfg(feature = "planted")]
+    #[doc(hidden)]
+    pub fn tier_rules(mut self, rules: TierRules) -> Self {
+        self.tier_rules = rules;
+        self
+    }
+
     /// Sets whether an expansion that is loaded primes the gets of its CIs: it reads all their columns, in the same statement, and keeps each
     /// as the answer to a get by its id. No when not called, since it reads more; [`Tenant::traverse`](crate::Tenant::traverse) always does.
     pub fn prime(mut self, yes: bool) -> Self {
@@ -326,7 +358,15 @@ impl RunnerBuilder {
             Arc::clone(&follow),
             Arc::clone(&own),
         );
+        let rules = self.tier_rules;
+        let shared = self
+            .tier
+            .map(|(tier, options)| Shared::new(tier, options, rules, Arc::clone(&clock)));
+        let (shared, jobs) = shared.map_or((None, None), |(shared, jobs)| {
+            (Some(Arc::new(shared)), Some(jobs))
+        });
         let inner = Arc::new(Inner {
+            tier: shared,
             store: self.store,
             name: self.name,
             slow_load: self.slow_load,
@@ -356,12 +396,27 @@ impl RunnerBuilder {
                 })?;
                 let follow = Arc::clone(&inner.follow);
                 runtime.spawn(coherence::run(Arc::downgrade(&inner), follow, feed));
+                if let Some(jobs) = jobs {
+                    runtime.spawn(tier::run(Arc::downgrade(&inner), jobs));
+                }
             }
             None => inner
                 .cache
                 .reset(OwnHistory::EPOCH.0, inner.own.now(), inner.cache.now()),
         }
         Ok(Runner::new(inner))
+    }
+
+    /// States of one epoch are to be those of one history, whoever compares them.
+    fn check_tier(&self) -> Result<()> {
+        if self.tier_anywhere || self.store.backend() == "postgres" {
+            return Ok(());
+        }
+        Err(Error::Config {
+            field: "tier",
+            reason: "a shared tier needs PostgreSQL: other stores may use the numbers of their changes again"
+                .into(),
+        })
     }
 
     fn check(&self) -> Result<()> {
@@ -380,6 +435,10 @@ impl RunnerBuilder {
                 Duration::MAX,
             ),
         ];
+        if let Some((_, options)) = &self.tier {
+            options.check()?;
+            self.check_tier()?;
+        }
         if self.warm.reloads > 1_000 {
             return Err(Error::Config {
                 field: "warm_reloads",

@@ -29,6 +29,7 @@ use crate::changes::Recent;
 use crate::events::{Bus, Event};
 use crate::polls::Polls;
 use crate::runner::Inner;
+use crate::tier;
 use crate::warm::{self, Warm};
 
 /// How the change feed does.
@@ -297,6 +298,7 @@ pub(crate) async fn run(inner: Weak<Inner>, follow: Arc<Follow>, feed: Box<dyn F
         failed: 0,
         brought: false,
         retained: Tick::default(),
+        bookmark: None,
     };
     task.resume().await;
     while task.round().await {
@@ -336,6 +338,8 @@ struct Task {
     /// Whether the last poll brought changes.
     brought: bool,
     retained: Tick,
+    /// The bookmark that was left in the shared tier last.
+    bookmark: Option<u64>,
 }
 
 impl Task {
@@ -344,6 +348,11 @@ impl Task {
     async fn resume(&mut self) {
         if let Some(inner) = self.inner.upgrade() {
             self.started = warm::restore(&inner, &mut *self.feed).await;
+            if !self.started && tier::resume(&inner, &mut *self.feed).await {
+                self.started = true;
+                // The file's questions are asked again, if its answers were refused.
+                self.ask_again(&inner, "its answers were refused");
+            }
         }
     }
 
@@ -382,6 +391,7 @@ impl Task {
         self.follow.polls.end(number, good);
         if good {
             self.retain(&inner, polled_at);
+            tier::leave_bookmark(&inner, &*self.feed, &mut self.bookmark);
         }
         true
     }
@@ -416,6 +426,9 @@ impl Task {
                     polled_at,
                 });
                 self.follow.bus.tell_drops(&inner.cache);
+                if let Some(shared) = inner.tier.as_ref().filter(|_| applied.dropped > 0) {
+                    shared.dropped();
+                }
                 if matches!(applied.course, Course::Gap | Course::OtherEpoch) {
                     // An answer of the feed was lost, or the feed contradicts itself: that must not become a wrong answer.
                     return self.start(inner, number, polled_at).await;

@@ -23,6 +23,7 @@ use tracing::Instrument;
 
 use crate::load::{Got, failed};
 use crate::runner::{Inner, Lead};
+use crate::tier::{self, Tried};
 use crate::watch::Asked;
 use crate::{Error, Result, reading};
 
@@ -155,17 +156,38 @@ async fn answer(inner: Arc<Inner>, tenant: TenantId, wanted: Vec<Wanted>) {
     }
 }
 
-/// Loads gets in one statement, and keeps what can be kept. One result for each, in their order; the database's error for each that has
+/// Loads gets, what the shared tier does not have in one statement, and keeps what can be kept. One result for each, in their order; the database's error for each that has
 /// nothing to fall back on.
 pub(crate) async fn load_all(
     inner: &Inner,
     tenant: &TenantId,
     missing: Vec<(Get, Lead)>,
 ) -> Vec<Result<Got>> {
-    let (gets, leaders): (Vec<Question>, Vec<Lead>) = missing
+    let mut all: Vec<Option<Result<Got>>> = Vec::with_capacity(missing.len());
+    let mut rest = Vec::with_capacity(missing.len());
+    let wanted = missing
         .into_iter()
-        .map(|(get, leader)| (Question::Get(get), leader))
-        .unzip();
+        .map(|(get, leader)| (Question::Get(get), leader));
+    for tried in tier::read(inner, tenant, wanted.collect()).await {
+        match tried {
+            Tried::Used(entry) => all.push(Some(Ok(Got::Shared(entry)))),
+            Tried::Missing(get, leader) => {
+                all.push(None);
+                rest.push((get, leader));
+            }
+        }
+    }
+    let mut loaded = load_rest(inner, tenant, rest).await.into_iter();
+    let each = all.into_iter().map(|got| got.or_else(|| loaded.next()));
+    each.map(|got| got.unwrap_or(Err(Error::TaskLost))).collect()
+}
+
+/// The same for those that the shared tier does not have.
+async fn load_rest(inner: &Inner, tenant: &TenantId, missing: Vec<(Question, Lead)>) -> Vec<Result<Got>> {
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    let (gets, leaders): (Vec<Question>, Vec<Lead>) = missing.into_iter().unzip();
     match reading::ask_all(inner, tenant, Asked::Gets(&gets), &gets).await {
         Ok((found, loaded)) => {
             let publish = |((leader, get), found): ((Lead, Question), Found)| {

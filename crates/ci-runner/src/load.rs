@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ci_cache_core::coherence::{Loaded, Mark};
+use ci_cache_core::ci::CiPublication;
+use ci_cache_core::coherence::{Loaded, Mark, Published};
 use ci_cache_core::{Lookup, Outcome, Tick};
 use ci_model::{Epoch, Key, Question, TenantId, Version};
 use tracing::Instrument;
@@ -18,6 +19,7 @@ use tracing::Instrument;
 use crate::answer::{Answer, Cached, Source, Traced};
 use crate::runner::{Entry, Inner, Lead};
 use crate::through::{Passed, PassedLead};
+use crate::tier::{self, Tried};
 use crate::watch::Asked;
 use crate::{Error, Level, Result, Tenant};
 use crate::{gather, latency, reading, record, traverse};
@@ -66,7 +68,11 @@ impl Tenant {
                 Lookup::Lead(leader) => {
                     let begun = inner.cache.now();
                     let got = Box::pin(inner.lead(self.id(), question.clone(), leader)).await?;
-                    return Ok(inner.got(&mark, &got, begun));
+                    if got.serves(&mark) {
+                        return Ok(inner.got(&mark, &got, begun));
+                    }
+                    // Another history began meanwhile.
+                    inner.again.fetch_add(1, Ordering::Relaxed);
                 }
                 Lookup::Wait(waiter) => match waiter.await {
                     // The load may have begun long ago: what it saw must include what this caller may expect.
@@ -190,6 +196,7 @@ impl Inner {
     pub(crate) fn got(&self, mark: &Mark<Version>, got: &Got, begun: Tick) -> Answer<Cached> {
         match got {
             Got::Loaded(entry) => self.loaded_now(entry, Source::Miss, begun),
+            Got::Shared(entry) => self.hit(mark, entry, Duration::ZERO).shared(),
             // It was there after the mark was read, so no change up to the mark affects it.
             Got::Fallback(entry) => self.hit(mark, entry, Duration::ZERO).stale(),
         }
@@ -231,10 +238,13 @@ impl Inner {
             leader.fail(Error::WrongKind);
             return Err(Error::WrongKind);
         };
-        Ok(self
-            .cache
-            .publish(leader, &question, answer.value, loaded, dependency)
-            .entry)
+        let CiPublication { entry, ending } =
+            self.cache
+                .publish(leader, &question, answer.value, loaded, dependency);
+        if let (Some(shared), Published::Kept) = (&self.tier, ending) {
+            shared.offer(Key::new(tenant, &question), tenant, &entry);
+        }
+        Ok(entry)
     }
 }
 
@@ -243,8 +253,20 @@ impl Inner {
 pub(crate) enum Got {
     /// What it read.
     Loaded(Entry),
+    /// What the shared tier had, and is true.
+    Shared(Entry),
     /// It failed, and this is the answer from before, past its time to live.
     Fallback(Entry),
+}
+
+impl Got {
+    /// Tells whether it is what somebody may be given who read this mark before the look-up.
+    pub(crate) fn serves(&self, mark: &Mark<Version>) -> bool {
+        match self {
+            Self::Loaded(_) | Self::Fallback(_) => true,
+            Self::Shared(entry) => entry.is_as_new_as(mark),
+        }
+    }
 }
 
 /// Ends a load that failed.
@@ -281,6 +303,10 @@ async fn load_in_task(
 ) -> Result<Got> {
     let (inner, tenant) = (Arc::clone(inner), tenant.clone());
     let task = async move {
+        let (question, leader) = match tier::read_one(&inner, &tenant, question, leader).await {
+            Tried::Used(entry) => return Ok(Got::Shared(entry)),
+            Tried::Missing(question, leader) => (question, leader),
+        };
         match load(&inner, &tenant, &question).await {
             Ok((answer, loaded)) => inner
                 .publish(leader, &tenant, question, answer, loaded)

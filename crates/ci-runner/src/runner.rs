@@ -21,6 +21,7 @@ use crate::record::Recorder;
 use crate::savings::Costs;
 use crate::tally::Tallies;
 use crate::through::Through;
+use crate::tier::{Job, Shared, TierStats};
 use crate::warm::{Warm, WarmStatus};
 use crate::{Error, Level, Result, Tenant};
 
@@ -81,6 +82,8 @@ pub(crate) struct Inner {
     pub(crate) warm: Arc<Warm>,
     /// What writes down what is asked.
     pub(crate) recorder: Option<Recorder>,
+    /// What the fleet shares.
+    pub(crate) tier: Option<Arc<Shared>>,
 }
 
 /// The history of a store that records no changes: the writes through this runner, numbered.
@@ -115,6 +118,13 @@ impl Inner {
         });
         // After that, so that who is told of it and asks is not answered from what was forgotten.
         self.follow.recent.restart(epoch, position);
+    }
+
+    /// Somebody has answers forgotten by hand: what the shared tier has from before is not to come back.
+    pub(crate) fn forget_shared(&self) {
+        if let Some(shared) = &self.tier {
+            shared.forget(self.cache.mark().as_ref());
+        }
     }
 
     /// How long ago a mark was true.
@@ -154,6 +164,8 @@ pub struct Stats {
     /// How often somebody waited for another caller's load, could not use it (it had begun too early, or was lost), and looked up
     /// again.
     pub again: u64,
+    /// What was done with the shared tier; none without one.
+    pub tier: Option<TierStats>,
 }
 
 impl Runner {
@@ -196,6 +208,7 @@ impl Runner {
             statements: self.inner.statements.load(Ordering::Relaxed),
             through: self.inner.through.count(),
             again: self.inner.again.load(Ordering::Relaxed),
+            tier: self.inner.tier.as_ref().map(|shared| shared.stats()),
         }
     }
 
@@ -236,11 +249,13 @@ impl Runner {
     /// Forgets a tenant that is gone: its answers, its loads under way (they are answered, not kept) and its statistics. Says how many live
     /// answers went. Walks the tenant's answers; the database is not asked. It may come back at any time.
     pub fn drop_tenant(&self, tenant: &TenantId) -> usize {
+        self.inner.forget_shared();
         self.inner.cache.drop_tenant(tenant)
     }
 
-    /// Forgets every cached answer of every tenant.
+    /// Forgets every cached answer of every tenant; nothing that was loaded before comes back from the shared tier either.
     pub fn clear(&self) {
+        self.inner.forget_shared();
         self.inner.cache.clear();
     }
 
@@ -279,6 +294,22 @@ impl Runner {
             self.inner.warm.finished(self.inner.follow.pace.patience).await;
         }
         self.inner.store.close().await;
+    }
+
+    /// Waits until what was to be written to the shared tier is written, or dropped; with `refresh` also confirms now what is used
+    /// most. For tests, and for the end of a process that wants to leave what it has.
+    #[doc(hidden)]
+    pub async fn settle_tier(&self, refresh: bool) {
+        let Some(shared) = &self.inner.tier else { return };
+        let (done, settled) = tokio::sync::oneshot::channel();
+        for job in [refresh.then_some(Job::Refresh), Some(Job::Done(done))] {
+            if let Some(job) = job
+                && shared.jobs().send(job).await.is_err()
+            {
+                return;
+            }
+        }
+        let _lost = settled.await;
     }
 
     /// Checks the cache's internal structures while nobody else uses it; for tests.

@@ -15,6 +15,8 @@ use crate::tally::KINDS;
 pub struct Requests {
     /// Answered from memory.
     pub hits: u64,
+    /// Answered from the shared tier.
+    pub tier: u64,
     /// Answered by a load that another caller had begun.
     pub coalesced: u64,
     /// Answered by a load of their own, kept or not.
@@ -28,12 +30,13 @@ pub struct Requests {
 impl Requests {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.hits + self.coalesced + self.misses + self.bypasses + self.errors
+        self.hits + self.tier + self.coalesced + self.misses + self.bypasses + self.errors
     }
 
     /// Adds others.
     pub(crate) fn add(&mut self, other: &Self) {
         self.hits += other.hits;
+        self.tier += other.tier;
         self.coalesced += other.coalesced;
         self.misses += other.misses;
         self.bypasses += other.bypasses;

@@ -14,7 +14,7 @@ use crate::savings::Requests;
 /// Kinds of questions.
 pub(crate) const KINDS: usize = QuestionKind::ALL.len();
 /// Ways for a request to end.
-const ENDINGS: usize = 5;
+const ENDINGS: usize = 6;
 /// Counters are striped so that processors do not fight over one cache line.
 const STRIPES: usize = 8;
 
@@ -22,6 +22,7 @@ const STRIPES: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
     Hit,
+    Tier,
     Coalesced,
     Miss,
     Bypass,
@@ -32,6 +33,7 @@ impl From<Source> for Ended {
     fn from(source: Source) -> Self {
         match source {
             Source::Hit => Self::Hit,
+            Source::Tier => Self::Tier,
             Source::Coalesced => Self::Coalesced,
             Source::Miss => Self::Miss,
             Source::Bypass => Self::Bypass,
@@ -77,6 +79,7 @@ impl Tally {
         };
         array::from_fn(|kind| Requests {
             hits: sum(kind, Ended::Hit),
+            tier: sum(kind, Ended::Tier),
             coalesced: sum(kind, Ended::Coalesced),
             misses: sum(kind, Ended::Miss),
             bypasses: sum(kind, Ended::Bypass),

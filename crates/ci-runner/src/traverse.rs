@@ -16,6 +16,7 @@ use crate::reading::Reading;
 use crate::record::Form;
 use crate::runner::{Entry, Inner, Lead};
 use crate::tally::Ended;
+use crate::tier::{self, Tried};
 use crate::watch::Asked;
 use crate::{Error, Page, Result, Tenant};
 
@@ -242,6 +243,11 @@ pub(crate) async fn load_primed(
 ) -> Result<Got> {
     let (inner, tenant) = (Arc::clone(inner), tenant.clone());
     let task = async move {
+        let question = Question::Expand(expand.clone());
+        let leader = match tier::read_one(&inner, &tenant, question, leader).await {
+            Tried::Used(entry) => return Ok(Got::Shared(entry)),
+            Tried::Missing(_, leader) => leader,
+        };
         match read(&inner, &tenant, &expand).await {
             Ok(((graph, details), loaded)) => {
                 let kept = keep(

@@ -7,7 +7,7 @@
 //! route is in the OpenAPI document, since both are made from one list; bodies, time and the number of requests at
 //! work are bounded, and so is what each tenant may ask. Who may ask what is decided by API tokens ([`access`]); [`http::Server`] encrypts by TLS.
 //!
-//! Feature `otel`, off by default: requests are traced to an OpenTelemetry collector. Feature `mcp`, off by default: AI assistants ask over the Model Context Protocol, by `ci-cache mcp` and at `/v1/{tenant}/mcp`.
+//! Feature `redis`, off by default: the services of a fleet share answers over Redis or Valkey. Feature `otel`, off by default: requests are traced to an OpenTelemetry collector. Feature `mcp`, off by default: AI assistants ask over the Model Context Protocol, by `ci-cache mcp` and at `/v1/{tenant}/mcp`.
 //!
 //! ```no_run
 //! use ci_server::http::{AppState, ServerOptions, router};
@@ -30,6 +30,11 @@ pub mod mcp;
 mod places;
 mod search;
 mod tenant_limits;
+#[cfg(feature = "redis")]
+mod tier;
+#[cfg(not(feature = "redis"))]
+#[path = "tier_off.rs"]
+mod tier;
 #[cfg(feature = "otel")]
 mod traces;
 #[cfg(not(feature = "otel"))]

@@ -45,6 +45,7 @@ impl Report {
             };
             let source = match read.source {
                 Source::Hit => "hit",
+                Source::Tier => "tier",
                 Source::Coalesced => "coalesced",
                 Source::Miss => "miss",
                 Source::Bypass => "bypass",

@@ -9,13 +9,21 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("ci-cache-core", &["ci-model"]),
     ("ci-store", &["ci-model"]),
     ("ci-runner", &["ci-model", "ci-cache-core", "ci-store"]),
+    ("ci-tier-redis", &["ci-runner"]),
     (
         "ci-bench",
         &["ci-model", "ci-cache-core", "ci-store", "ci-runner"],
     ),
     (
         "ci-server",
-        &["ci-model", "ci-cache-core", "ci-store", "ci-runner", "ci-bench"],
+        &[
+            "ci-model",
+            "ci-cache-core",
+            "ci-store",
+            "ci-runner",
+            "ci-tier-redis",
+            "ci-bench",
+        ],
     ),
     (
         "ci-tests",
@@ -24,6 +32,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "ci-cache-core",
             "ci-store",
             "ci-runner",
+            "ci-tier-redis",
             "ci-bench",
             "ci-server",
         ],
@@ -53,12 +62,12 @@ const FLOORS: &[(&str, &[&str])] = &[
             "ci-measure",
         ],
     ),
-    ("ci-fuzz", &["ci-cache-core"]),
+    ("ci-fuzz", &["ci-cache-core", "ci-runner"]),
     ("xtask", &[]),
 ];
 
 /// Siblings a crate may import only behind a feature: it is of use without them.
-const OPTIONAL: &[(&str, &str)] = &[("ci-cache-core", "ci-model")];
+const OPTIONAL: &[(&str, &str)] = &[("ci-cache-core", "ci-model"), ("ci-server", "ci-tier-redis")];
 
 /// Runtimes, drivers and clients: none of them below the store and the runner.
 const OUTSIDE: &[&str] = &[
@@ -88,7 +97,11 @@ const PURE: &[&str] = &["ci-model", "ci-cache-core"];
 const OUTSIDERS: &[&str] = &["ci-tests", "ci-benches", "ci-engine-bench", "ci-load-bench"];
 
 /// Drivers and the one crate that may name each.
-const OWNED: &[(&str, &str)] = &[("sqlx", "ci-store"), ("axum", "ci-server")];
+const OWNED: &[(&str, &str)] = &[
+    ("sqlx", "ci-store"),
+    ("redis", "ci-tier-redis"),
+    ("axum", "ci-server"),
+];
 
 /// The crate graph is the architecture's.
 pub(crate) fn imports(tree: &Tree, report: &mut Report) {

@@ -75,7 +75,7 @@ macro_rules! catalogue {
 
 catalogue! {
     REQUESTS = "ci_cache_requests_total", Counter, Count, ["tenant", "operation", "outcome"],
-        "Requests by how they ended: hit, coalesced, miss, bypass, error.";
+        "Requests by how they ended: hit, tier, coalesced, miss, bypass, error.";
     LOAD_SECONDS = "ci_cache_load_seconds", Histogram, Seconds, ["operation", "result"],
         "How long loads took, from asking for a connection to the answer; result: ok, error.";
     LOADED = "ci_cache_loaded_answers_total", Counter, Count, ["operation"],
@@ -128,6 +128,12 @@ catalogue! {
         "Changes that were applied.";
     FEED_EPOCHS = "ci_cache_feed_epochs_total", Counter, Count, [],
         "Times that everything was forgotten because the history had a gap or ended.";
+    TIER_READS = "ci_cache_tier_reads_total", Counter, Count, ["outcome"],
+        "Values asked of the shared tier by how that ended: hit, absent, failed, timed_out, skipped, corrupt, format, key, epoch, floor, overtaken, forgotten, no_mark, unfiled.";
+    TIER_WRITES = "ci_cache_tier_writes_total", Counter, Count, ["result"],
+        "Answers for the shared tier by what became of them: written, refreshed, deleted, dropped, over_budget, failed.";
+    TIER_LEFT_ALONE = "ci_cache_tier_left_alone", Gauge, Count, [],
+        "1 while the shared tier is not asked because it failed.";
 }
 
 /// Tells the recorder what every metric is.

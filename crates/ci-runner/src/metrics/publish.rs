@@ -23,6 +23,7 @@ pub(super) fn publish(runner: &Runner) {
     connections(runner, &series);
     coherence(runner, &series);
     feed(runner, &series);
+    tier(runner, &series);
 }
 
 /// Series of one runner.
@@ -66,9 +67,10 @@ fn requests(runner: &Runner, series: &Series) {
     }
 }
 
-fn outcomes(requests: &Requests) -> [(&'static str, u64); 5] {
+fn outcomes(requests: &Requests) -> [(&'static str, u64); 6] {
     [
         ("hit", requests.hits),
+        ("tier", requests.tier),
         ("coalesced", requests.coalesced),
         ("miss", requests.misses),
         ("bypass", requests.bypasses),
@@ -172,4 +174,23 @@ fn feed(runner: &Runner, series: &Series) {
         let lag = feed.lag.map_or(f64::INFINITY, |lag| lag.as_secs_f64());
         gauge!(name::LAG_SECONDS, "runner" => Arc::clone(&series.0)).set(lag);
     }
+}
+
+/// Nothing is published of a tier that is not there.
+fn tier(runner: &Runner, series: &Series) {
+    let Some(tier) = runner.stats().tier else { return };
+    for (outcome, count) in tier.reads {
+        series.counter_of(name::TIER_READS, "outcome", outcome.as_str(), count);
+    }
+    for (result, count) in [
+        ("written", tier.written),
+        ("refreshed", tier.refreshed),
+        ("deleted", tier.deleted),
+        ("dropped", tier.dropped),
+        ("over_budget", tier.over_budget),
+        ("failed", tier.unwritten),
+    ] {
+        series.counter_of(name::TIER_WRITES, "result", result, count);
+    }
+    series.gauge(name::TIER_LEFT_ALONE, tier.is_open.into());
 }

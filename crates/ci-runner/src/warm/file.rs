@@ -15,16 +15,14 @@ use std::path::{Path, PathBuf};
 
 use ci_model::{Key, Question, TenantId};
 
-use super::answer;
-use super::bytes::{Reader, Writer};
 use crate::Reply;
+use crate::encoding::bytes::{Reader, Writer};
+use crate::encoding::{PROGRAM, answer, checksum};
 
 const MAGIC: &[u8; 8] = b"CIWARM\x1A\n";
 /// Raised with every change of the layout, of a key's or of an answer's.
 const FORMAT: u32 = 2;
 const TRAILER: usize = 8;
-/// The file holds answers, and what a question means is the program's: another version may fold, rank or follow relations otherwise.
-const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// Why a file is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -172,18 +170,6 @@ fn private(path: &Path) -> io::Result<Handle> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
-}
-
-/// Mixes word after word by steps that can be undone, so any change within one word changes the sum for certain.
-fn checksum(bytes: &[u8]) -> u64 {
-    let mut sum = bytes.len() as u64;
-    for chunk in bytes.chunks(8) {
-        let mut word = [0; 8];
-        word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
-        sum = (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        sum ^= sum >> 32;
-    }
-    sum
 }
 
 #[cfg(test)]

@@ -15,13 +15,9 @@
 //! questions are asked again in the background, those that were to be kept longest first. So are those of a file that another version
 //! of this program wrote. A file that is damaged, of another format or of another kind of store is as good as none.
 //!
-//! - `file.rs`: the bytes of the file.
-//! - `answer.rs`: the bytes of an answer.
-//! - `bytes.rs`: numbers and texts.
+//! - `file.rs`: the bytes of the file; those of an answer are in [`crate::encoding`].
 //! - `reload.rs`: asking again.
 
-mod answer;
-mod bytes;
 mod file;
 mod reload;
 

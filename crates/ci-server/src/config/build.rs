@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ci_runner::tier::TierOptions;
 use ci_runner::{Level, Runner, RunnerBuilder};
 use ci_store::{Store, StoreOptions};
 
@@ -13,6 +14,7 @@ use super::{Config, ConfigError};
 use crate::access::{JwtKeys, JwtOptions, check_provider};
 use crate::fetch;
 use crate::http::{ServerOptions, TenantLimits, Tls, TlsError, assistants_fault, set_assistants};
+use crate::tier;
 use crate::traces::TraceOptions;
 
 /// Clocks further apart than this are to be set, not put up with.
@@ -69,6 +71,7 @@ impl Plan {
         }
         faults.extend(self.times());
         faults.extend(self.traces_fault());
+        faults.extend(self.tier_faults());
         faults.extend(assistants_fault(
             &settings.mcp_hosts.0,
             settings.mcp_answer_bytes.0,
@@ -128,6 +131,43 @@ impl Plan {
         }
         let reason = fetch::check(endpoint).err()?;
         Some(format!("`otel_endpoint` is no address of a collector: {reason}"))
+    }
+
+    /// What is wrong with the shared tier.
+    fn tier_faults(&self) -> Vec<String> {
+        let settings = &self.settings;
+        let Some(address) = &settings.tier_url else {
+            return Vec::new();
+        };
+        let mut faults = Vec::new();
+        if let Err(why) = tier::open(address, &settings.tier_prefix) {
+            faults.push(format!("`tier_url`: {why}"));
+        }
+        if !settings.database.starts_with("postgres") {
+            faults.push(
+                "`tier_url` needs a PostgreSQL `database`: a SQLite file is not shared by a fleet".into(),
+            );
+        }
+        if let Err(ci_runner::Error::Config { field, reason }) = self.tier_options().check() {
+            faults.push(format!("`{field}`: {reason}"));
+        }
+        if settings.tier_replay > settings.retention {
+            faults.push("`tier_replay` is more than `retention`: older changes are forgotten".into());
+        }
+        faults
+    }
+
+    /// How the shared tier is used.
+    fn tier_options(&self) -> TierOptions {
+        let settings = &self.settings;
+        TierOptions::new()
+            .timeout(settings.tier_timeout)
+            .wait(settings.tier_wait)
+            .ttl(settings.tier_ttl)
+            .replay(settings.tier_replay)
+            .refresh_every(settings.tier_refresh_every)
+            .refresh(settings.tier_refresh)
+            .tenant_bytes(settings.tier_tenant_bytes.0)
     }
 
     /// Times that nothing can be done in, or that a database refuses.
@@ -227,6 +267,14 @@ impl Plan {
         let mut builder = self.builder(store);
         if let Some(path) = &self.settings.warm_file {
             builder = builder.warm_file(path);
+        }
+        if let Some(address) = &self.settings.tier_url {
+            let tier =
+                tier::open(address, &self.settings.tier_prefix).map_err(|why| ci_runner::Error::Config {
+                    field: "tier_url",
+                    reason: why.into(),
+                })?;
+            builder = builder.tier(tier, self.tier_options());
         }
         builder.build()
     }

@@ -172,6 +172,17 @@ settings! {
         warm_every: Duration = "60s", "Time between two writings of the warm file, from 1 s.";
         warm_reloads: u32 = "50", "How many questions of the warm file are asked again in a second when its answers cannot be used, 0 to 1000.";
     }
+    "Shared tier" {
+        tier_url: Option<String> = "", "Share answers with the other services of the fleet over this Redis or Valkey: `redis://USER:PASSWORD@HOST:PORT/DB`, `rediss://` for TLS, or `redis+unix:///PATH`. A password is better kept in the configuration file with mode 0600. Only with PostgreSQL. Needs a program with the feature `redis`.";
+        tier_prefix: String = "ci-cache", "What every name in the server begins with: another one for each fleet that shares it.";
+        tier_timeout: Duration = "25ms", "How long a question that is not in memory waits for the tier at most, 1 ms to 10 s; a tier that is slow or down is left alone for a while.";
+        tier_wait: Duration = "50ms", "How long a miss waits at most for another service that loads the same answer now, up to 10 s; 0 for not at all.";
+        tier_ttl: Duration = "1h", "How long an answer stays in the tier after it was loaded, from 1 s.";
+        tier_replay: Duration = "5m", "How far back a service that starts reads the changes, so that it can use what the tier has; 0 for not at all. Not more than `retention`.";
+        tier_refresh_every: Duration = "60s", "Time between two rounds in which a service says anew that the answers it uses most are true, from 1 s.";
+        tier_refresh: usize = "1000", "How many answers such a round confirms at most; 0 for none.";
+        tier_tenant_bytes: Bytes = "256MiB", "How much of one tenant this service writes at most within `tier_ttl`.";
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use ci_runner::tier::TierStats;
 use ci_runner::{CoherenceStats, FeedState, FeedStatus, Reason, Why};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -59,6 +60,9 @@ pub(crate) struct CacheStats {
     drops_by_reason: BTreeMap<String, u64>,
     /// The change feed.
     feed: Feed,
+    /// The tier that the fleet shares; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tier: Option<TierBody>,
     /// How long answers to questions with keywords and without filters are kept, in seconds.
     keyword_ttl_s: u64,
     /// How long answers to questions with filters are kept, in seconds.
@@ -67,6 +71,45 @@ pub(crate) struct CacheStats {
     get_ttl_s: u64,
     /// How long everything else is kept, in seconds.
     default_ttl_s: u64,
+}
+
+/// The tier that the services of a fleet share.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TierStatus)]
+pub(crate) struct TierBody {
+    /// What kind of store it is.
+    kind: &'static str,
+    /// Values asked of it by how that ended: `hit`, `absent`, `failed`, `timed_out`, `skipped`, and why others were refused.
+    reads: BTreeMap<&'static str, u64>,
+    /// Answers that were written after a load.
+    written: u64,
+    /// Answers that were confirmed anew.
+    refreshed: u64,
+    /// Answers that were deleted because a change touched them.
+    deleted: u64,
+    /// Answers that were not written: too many waited, they were too large, their tenant has written enough, or the tier failed.
+    unwritten: u64,
+    /// Whether it is left alone now because it failed.
+    left_alone: bool,
+    /// The last trouble, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
+}
+
+impl From<TierStats> for TierBody {
+    fn from(stats: TierStats) -> Self {
+        let reads = stats.reads.iter();
+        Self {
+            kind: stats.kind,
+            reads: reads.map(|(outcome, count)| (outcome.as_str(), *count)).collect(),
+            written: stats.written,
+            refreshed: stats.refreshed,
+            deleted: stats.deleted,
+            unwritten: stats.dropped + stats.over_budget + stats.unwritten,
+            left_alone: stats.is_open,
+            trouble: stats.trouble,
+        }
+    }
 }
 
 /// The change feed.
@@ -140,6 +183,7 @@ pub(crate) async fn stats(
         dropped: stats.coherence.dropped,
         drops_by_reason: reasons.map(|(why, count)| (reason(why), count)).collect(),
         feed: feed.into(),
+        tier: stats.tier.map(TierBody::from),
         hits: cache.hits,
         misses: cache.misses,
         hit_rate: cache.hit_rate,

@@ -70,7 +70,7 @@ fn origin() -> [(&'static str, Header); 5] {
     [
         ("x-cache", header(text(), "`hit` or `miss`")),
         ("age", header(number(), "Seconds")),
-        ("x-ci-source", header(text(), "`l1`, `load` or `bypass`")),
+        ("x-ci-source", header(text(), "`l1`, `l2`, `load` or `bypass`")),
         (
             "x-ci-lag",
             header(number(), "How far behind the database at most, in milliseconds"),

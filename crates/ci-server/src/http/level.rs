@@ -14,7 +14,7 @@ use super::problem::Problem;
 pub const X_CI_TOKEN: HeaderName = HeaderName::from_static("x-ci-token");
 /// How far an answer may be behind the database, in milliseconds.
 pub const X_CI_LAG: HeaderName = HeaderName::from_static("x-ci-lag");
-/// Where an answer was: `l1`, `load` or `bypass`.
+/// Where an answer was: `l1`, `l2`, `load` or `bypass`.
 pub const X_CI_SOURCE: HeaderName = HeaderName::from_static("x-ci-source");
 
 /// The parameters of every question.

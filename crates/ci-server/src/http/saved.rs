@@ -34,6 +34,8 @@ pub(crate) struct KindBody {
     cached: bool,
     /// Requests answered from memory.
     hits: u64,
+    /// Those answered from the tier that the fleet shares.
+    tier: u64,
     /// Those that waited for another's load.
     coalesced: u64,
     /// Those that loaded.
@@ -62,6 +64,7 @@ impl From<&KindSavings> for KindBody {
             kind: kind.kind.as_str(),
             cached: kind.cached,
             hits: kind.requests.hits,
+            tier: kind.requests.tier,
             coalesced: kind.requests.coalesced,
             misses: kind.requests.misses,
             bypasses: kind.requests.bypasses,

@@ -34,6 +34,7 @@ pub(crate) fn total(savings: &Savings) -> Requests {
     let mut total = Requests::default();
     for kind in &savings.by_kind {
         total.hits += kind.requests.hits;
+        total.tier += kind.requests.tier;
         total.coalesced += kind.requests.coalesced;
         total.misses += kind.requests.misses;
         total.bypasses += kind.requests.bypasses;
@@ -84,7 +85,7 @@ fn requests(savings: &Savings) -> Markup {
         html! {
             tr {
                 th scope="row" { (name) }
-                @for number in [requests.hits, requests.coalesced, requests.misses, requests.bypasses, requests.errors] {
+                @for number in [requests.hits, requests.tier, requests.coalesced, requests.misses, requests.bypasses, requests.errors] {
                     td { (count(number)) }
                 }
                 td { (percent(requests.hits, requests.total())) }
@@ -98,7 +99,7 @@ fn requests(savings: &Savings) -> Markup {
             thead {
                 tr {
                     th scope="col" { "Question" }
-                    @for name in ["Hits", "Coalesced", "Misses", "Bypasses", "Errors", "Hit rate", "Mean load", "Saved"] {
+                    @for name in ["Hits", "Shared", "Coalesced", "Misses", "Bypasses", "Errors", "Hit rate", "Mean load", "Saved"] {
                         th scope="col" { (name) }
                     }
                 }

@@ -15,7 +15,7 @@ use crate::Reply;
 const DEEPEST: u8 = 128;
 
 /// Writes an answer.
-pub(super) fn write(to: &mut Writer, answer: &Reply) {
+pub(crate) fn write(to: &mut Writer, answer: &Reply) {
     match answer {
         Reply::Ci(ci) => {
             to.byte(0);
@@ -70,7 +70,7 @@ pub(super) fn write(to: &mut Writer, answer: &Reply) {
 }
 
 /// Reads an answer.
-pub(super) fn read(from: &mut Reader<'_>) -> Option<Reply> {
+pub(crate) fn read(from: &mut Reader<'_>) -> Option<Reply> {
     Some(match from.byte()? {
         0 => Reply::Ci(from.option(read_detail)?.map(Arc::new)),
         1 => Reply::Rows(from.list(read_summary)?.into()),

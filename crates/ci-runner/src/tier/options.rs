@@ -1,0 +1,128 @@
+//! The settings of the shared tier.
+
+use std::time::Duration;
+
+use crate::{Error, Result};
+
+/// How a runner uses its shared tier.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct TierOptions {
+    pub(super) timeout: Duration,
+    pub(super) ttl: Duration,
+    pub(super) tenant_bytes: u64,
+    pub(super) queue: usize,
+    pub(super) refresh_every: Duration,
+    pub(super) refresh: usize,
+    pub(super) replay: Duration,
+    pub(super) wait: Duration,
+}
+
+impl Default for TierOptions {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_millis(25),
+            ttl: Duration::from_secs(3_600),
+            tenant_bytes: 256 << 20,
+            queue: 4_096,
+            refresh_every: Duration::from_secs(60),
+            refresh: 1_000,
+            replay: Duration::from_secs(300),
+            wait: Duration::from_millis(50),
+        }
+    }
+}
+
+impl TierOptions {
+    /// Starts with the defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets how long a miss waits for the tier at most, from 1 ms to 10 s; 25 ms when not called. What takes longer counts as a failure, and
+    /// after a few in a row the tier is left alone for a while.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets how long an answer stays in the tier after it was loaded, from 1 s; 1 h when not called.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Sets how many bytes of one tenant this node writes at most within the time to live of a value; 256 MiB when not called. What is
+    /// more is not written, and counted.
+    pub fn tenant_bytes(mut self, bytes: u64) -> Self {
+        self.tenant_bytes = bytes;
+        self
+    }
+
+    /// Sets how many answers may wait to be written, at least 1; 4,096 when not called. What is more is not written, and counted.
+    pub fn queue(mut self, answers: usize) -> Self {
+        self.queue = answers;
+        self
+    }
+
+    /// Sets the time between two rounds in which a node of the fleet says anew of what it uses most that it is still true, from 1 s; 60 s
+    /// when not called. A node that starts can use what was confirmed within its [`replay`](Self::replay).
+    pub fn refresh_every(mut self, pause: Duration) -> Self {
+        self.refresh_every = pause;
+        self
+    }
+
+    /// Sets how many answers one such round confirms at most; 1,000 when not called, 0 for none.
+    pub fn refresh(mut self, answers: usize) -> Self {
+        self.refresh = answers;
+        self
+    }
+
+    /// Sets how far back a node that starts reads the changes, so that it can use what the tier has; 5 min when not called, 0 for not at
+    /// all. More than the [retention](crate::RunnerBuilder::retention) is of no use.
+    pub fn replay(mut self, back: Duration) -> Self {
+        self.replay = back;
+        self
+    }
+
+    /// Sets how long a miss waits at most for another node that loads the same answer now; 50 ms when not called, up to 10 s, 0 for not at
+    /// all.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Checks them, as the runner's builder does.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        const SECOND: Duration = Duration::from_secs(1);
+        let settings = [
+            (
+                "tier_timeout",
+                self.timeout,
+                Duration::from_millis(1),
+                SECOND * 10,
+            ),
+            ("tier_wait", self.wait, Duration::ZERO, SECOND * 10),
+            ("tier_ttl", self.ttl, SECOND, Duration::MAX),
+            ("tier_refresh_every", self.refresh_every, SECOND, Duration::MAX),
+        ];
+        for (field, value, least, most) in settings {
+            if value < least || value > most {
+                return Err(Error::Config {
+                    field,
+                    reason: format!("{value:?} is not from {least:?} to {most:?}").into(),
+                });
+            }
+        }
+        if self.queue == 0 {
+            return Err(Error::Config {
+                field: "tier_queue",
+                reason: "0 is not at least 1".into(),
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! The validated read; why it is right is on the module's page.
+
+use std::sync::Arc;
+
+use ci_cache_core::coherence::{Loaded, Published};
+use ci_model::{Key, Question, TenantId, Version};
+
+use super::Shared;
+use super::stats::TierOutcome as Outcome;
+use super::value::{self, Opened};
+use crate::answer::{Cached, Traced};
+use crate::runner::{Entry, Inner, Lead};
+
+/// What became of a question that the tier was asked.
+pub(crate) enum Tried {
+    /// It is answered, and those who wait have the answer: true at the entry's version.
+    Used(Entry),
+    /// It is still to be loaded.
+    Missing(Question, Lead),
+}
+
+/// Asks the tier for several answers, in one round trip; one result for each, in their order.
+///
+/// Dropped before its end it wakes those who wait for the loads, as every load does.
+///
+/// # Errors
+/// The questions, when it did not answer.
+pub(super) async fn look(
+    inner: &Inner,
+    shared: &Shared,
+    tenant: &TenantId,
+    wanted: Vec<(Question, Lead)>,
+) -> Result<Vec<Tried>, Vec<(Question, Lead)>> {
+    let keys: Vec<Key> = wanted
+        .iter()
+        .map(|(question, _)| Key::new(tenant, question))
+        .collect();
+    let names: Vec<_> = keys.iter().map(|key| Shared::name(tenant, key)).collect();
+    let found = shared.call(shared.options.timeout, shared.tier.get(&names)).await;
+    let mut found = match found {
+        Ok(found) => found,
+        Err(refused) => {
+            for _ in &wanted {
+                shared.counts.read(refused.into());
+            }
+            return Err(wanted);
+        }
+    };
+    // A tier that gives fewer than it was asked for does not have the others.
+    found.resize(keys.len(), None);
+    let each = wanted.into_iter().zip(keys).zip(found);
+    let tried = each.map(|(((question, lead), key), bytes)| {
+        let proven = match bytes {
+            None => Err(Outcome::Absent),
+            Some(bytes) => prove(inner, shared, (tenant, &key, &question), &bytes),
+        };
+        shared
+            .counts
+            .read(*proven.as_ref().err().unwrap_or(&Outcome::Hit));
+        match proven {
+            Ok((answer, loaded)) => use_it(inner, tenant, (question, lead), answer, loaded),
+            Err(_) => Tried::Missing(question, lead),
+        }
+    });
+    Ok(tried.collect())
+}
+
+/// Proves that a value is true now; says what it answers, and at which state.
+fn prove(
+    inner: &Inner,
+    shared: &Shared,
+    (tenant, key, question): (&TenantId, &Key, &Question),
+    bytes: &[u8],
+) -> Result<(Cached, Loaded<Version>), Outcome> {
+    let rules = shared.rules;
+    let opened = value::open(bytes)?;
+    if opened.key != key.as_bytes() && !rules.ignores_key() {
+        return Err(Outcome::Key);
+    }
+    // Before the check: every change up to this mark is in the log then.
+    let mark = inner.cache.mark().ok_or(Outcome::NoMark)?;
+    if opened.states.epoch != mark.epoch() && !rules.ignores_epoch() {
+        return Err(Outcome::Epoch);
+    }
+    if shared.is_forgotten(&opened.states.loaded, &mark) {
+        return Err(Outcome::Forgotten);
+    }
+    let traced = Traced {
+        value: opened.answer()?,
+        // What a path search came by is not in the value: without it more counts as a change of the answer.
+        visited: None,
+    };
+    let Opened { states, .. } = opened;
+    let valid = Loaded {
+        epoch: mark.epoch(),
+        version: states.valid,
+    };
+    if !rules.trusts_values() {
+        let dependency = traced.dependency(tenant, Arc::new(question.clone()));
+        let checked = inner.cache.check(&valid, dependency.ok_or(Outcome::Unfiled)?);
+        checked.map_err(|ending| match ending {
+            Published::Epoch => Outcome::Epoch,
+            Published::Floor => Outcome::Floor,
+            Published::Overtaken(_) => Outcome::Overtaken,
+            _ => Outcome::Unfiled,
+        })?;
+    }
+    // True at both; the later one tells readers more. Where neither includes the other it is the one that was written.
+    let at_mark = mark.version().includes(&valid.version) || rules.trusts_values();
+    let version = if at_mark {
+        mark.version().clone()
+    } else {
+        valid.version
+    };
+    Ok((
+        traced.value,
+        Loaded {
+            epoch: valid.epoch,
+            version,
+        },
+    ))
+}
+
+/// Ends the load with it. Whether the cache keeps it or not, it is true at the state that it is given with.
+fn use_it(
+    inner: &Inner,
+    tenant: &TenantId,
+    (question, lead): (Question, Lead),
+    value: Cached,
+    loaded: Loaded<Version>,
+) -> Tried {
+    let question = Arc::new(question);
+    let traced = Traced { value, visited: None };
+    match traced.dependency(tenant, Arc::clone(&question)) {
+        Some(dependency) => {
+            let publication = inner
+                .cache
+                .publish(lead, &question, traced.value, loaded, dependency);
+            Tried::Used(publication.entry)
+        }
+        // Only with the rule about keys broken.
+        None => Tried::Missing(Arc::unwrap_or_clone(question), lead),
+    }
+}

@@ -1,0 +1,178 @@
+//! What a runner knows of its shared tier.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ci_cache_core::Clock;
+use ci_cache_core::coherence::Mark;
+use ci_model::{Fingerprint, Key, TenantId, Version};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::breaker::Breaker;
+use super::stats::{Counts, TierOutcome as Outcome, add};
+use super::write::Job;
+use super::{Tier, TierError, TierKey, TierOptions, TierRules, TierStats};
+use crate::encoding::PROGRAM;
+use crate::runner::Entry;
+
+/// The tier, and what holds for asking it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(super) tier: Arc<dyn Tier>,
+    pub(super) options: TierOptions,
+    pub(super) rules: TierRules,
+    pub(super) counts: Counts,
+    clock: Arc<dyn Clock>,
+    breaker: Breaker,
+    trouble: Mutex<Option<String>>,
+    /// When answers were forgotten by hand last.
+    forgotten: Mutex<Forgotten>,
+    /// What is to be written in the background. Ends with the last of these.
+    pub(super) jobs: mpsc::Sender<Job>,
+}
+
+/// The state up to which answers were forgotten by hand.
+#[derive(Debug, Default)]
+enum Forgotten {
+    /// None ever were.
+    #[default]
+    Never,
+    /// They were while nobody knew what is true: the next mark is the state.
+    Since,
+    /// All that was loaded at a state of this history that is not later.
+    At(u64, Version),
+}
+
+/// Why a call gave nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    Failed,
+    TimedOut,
+    Skipped,
+}
+
+impl From<Refused> for Outcome {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Failed => Self::Failed,
+            Refused::TimedOut => Self::TimedOut,
+            Refused::Skipped => Self::Skipped,
+        }
+    }
+}
+
+impl Shared {
+    /// Puts it together; what is to be written comes out of the other end.
+    pub(crate) fn new(
+        tier: Arc<dyn Tier>,
+        options: TierOptions,
+        rules: TierRules,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, mpsc::Receiver<Job>) {
+        let (jobs, to_do) = mpsc::channel(options.queue);
+        let shared = Self {
+            tier,
+            options,
+            rules,
+            counts: Counts::default(),
+            clock,
+            breaker: Breaker::default(),
+            trouble: Mutex::default(),
+            forgotten: Mutex::default(),
+            jobs,
+        };
+        (shared, to_do)
+    }
+
+    /// The name of a question's value. It tells versions of this program apart, so that nodes of two do not displace each other's; and
+    /// should two questions share one, the key in the value tells.
+    pub(super) fn name(tenant: &TenantId, key: &Key) -> TierKey {
+        let mut bytes = PROGRAM.as_bytes().to_vec();
+        bytes.push(0);
+        bytes.extend_from_slice(key.as_bytes());
+        TierKey::new(Some(tenant.clone()), Fingerprint::of(&bytes).to_string())
+    }
+
+    /// Makes a call within a time, unless the tier is left alone.
+    pub(super) async fn call<T>(
+        &self,
+        within: Duration,
+        call: impl Future<Output = Result<T, TierError>>,
+    ) -> Result<T, Refused> {
+        if !self.breaker.allows(self.clock.now()) {
+            return Err(Refused::Skipped);
+        }
+        let answered = tokio::time::timeout(within, call).await;
+        self.breaker
+            .ended(matches!(answered, Ok(Ok(_))), self.clock.now());
+        match answered {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the shared tier failed");
+                *self.trouble.lock() = Some(error.to_string());
+                Err(Refused::Failed)
+            }
+            Err(_) => {
+                *self.trouble.lock() = Some("it did not answer in time".into());
+                Err(Refused::TimedOut)
+            }
+        }
+    }
+
+    /// Has a kept answer written, if there is room for it in the queue.
+    pub(crate) fn offer(&self, key: Key, tenant: &TenantId, entry: &Entry) {
+        let job = Job::Put(tenant.clone(), key, Arc::clone(entry));
+        if self.jobs.try_send(job).is_err() {
+            add(&self.counts.dropped, 1);
+        }
+    }
+
+    /// Has what changes dropped deleted, if there is room for it in the queue.
+    pub(crate) fn dropped(&self) {
+        let _too_much_to_do = self.jobs.try_send(Job::Dropped);
+    }
+
+    /// Where what is to be done in the background goes.
+    pub(crate) fn jobs(&self) -> &mpsc::Sender<Job> {
+        &self.jobs
+    }
+
+    /// Forgets what was loaded so far: it is not used any more on this node. In a database where nothing is written, what is loaded again
+    /// later cannot be told from it and is not used either.
+    pub(crate) fn forget(&self, mark: Option<&Mark<Version>>) {
+        let at = |mark: &Mark<Version>| Forgotten::At(mark.epoch(), mark.version().clone());
+        *self.forgotten.lock() = mark.map_or(Forgotten::Since, at);
+    }
+
+    /// Tells whether an answer that was loaded at a state of the mark's history was forgotten by hand.
+    pub(super) fn is_forgotten(&self, loaded: &Version, mark: &Mark<Version>) -> bool {
+        let mut forgotten = self.forgotten.lock();
+        if matches!(*forgotten, Forgotten::Since) {
+            *forgotten = Forgotten::At(mark.epoch(), mark.version().clone());
+        }
+        match &*forgotten {
+            Forgotten::Never | Forgotten::Since => false,
+            Forgotten::At(epoch, at) => *epoch == mark.epoch() && (loaded == at || !loaded.includes(at)),
+        }
+    }
+
+    /// What was counted.
+    pub(crate) fn stats(&self) -> TierStats {
+        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let counts = &self.counts;
+        TierStats {
+            kind: self.tier.kind(),
+            reads: counts.reads(),
+            written: load(&counts.written),
+            refreshed: load(&counts.refreshed),
+            dropped: load(&counts.dropped),
+            over_budget: load(&counts.over_budget),
+            unwritten: load(&counts.unwritten),
+            deleted: load(&counts.deleted),
+            is_open: self.breaker.is_open(),
+            trouble: self.trouble.lock().clone(),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Without the feature `redis` nothing is shared.
+
+use std::sync::Arc;
+
+use ci_runner::tier::Tier;
+
+const WITHOUT: &str = "this program was built without the feature `redis`";
+
+pub(crate) fn open(_address: &str, _prefix: &str) -> Result<Arc<dyn Tier>, String> {
+    Err(WITHOUT.into())
+}
+
+#[expect(clippy::unused_async, reason = "the form of its twin")]
+pub(crate) async fn ping(_address: &str, _prefix: &str) -> Result<(), String> {
+    Err(WITHOUT.into())
+}

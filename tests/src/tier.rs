@@ -1,0 +1,235 @@
+//! Shared tiers for tests: one in memory that does to its values whatever a test asks for, and servers.
+
+use std::collections::HashMap;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ci_runner::tier::{Life, Tier, TierError, TierKey, TierValue};
+use parking_lot::Mutex;
+use tempfile::TempDir;
+
+/// All values at one moment.
+pub type Values = HashMap<TierKey, Vec<u8>>;
+
+/// What goes wrong from now on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// Deletes are acknowledged and lost.
+    pub loses_deletes: bool,
+    /// Writes are acknowledged and lost.
+    pub loses_puts: bool,
+    /// Whether calls are answered at all.
+    pub down: Down,
+}
+
+/// How a tier is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Down {
+    /// It is not.
+    #[default]
+    No,
+    /// Every call fails.
+    Fails,
+    /// No call ends.
+    Hangs,
+}
+
+/// A tier in memory. Times to live never end.
+#[derive(Debug, Default)]
+pub struct MemoryTier {
+    values: Mutex<Values>,
+    leases: Mutex<Vec<TierKey>>,
+    faults: Mutex<Faults>,
+    asked: AtomicU64,
+}
+
+impl MemoryTier {
+    /// An empty one without faults.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Sets what goes wrong from now on.
+    pub fn set(&self, faults: Faults) {
+        *self.faults.lock() = faults;
+    }
+
+    /// All values that tenants have.
+    pub fn dump(&self) -> Values {
+        let values = self.values.lock();
+        let of_tenants = values.iter().filter(|(key, _)| key.tenant.is_some());
+        of_tenants
+            .map(|(key, bytes)| (key.clone(), bytes.clone()))
+            .collect()
+    }
+
+    /// Puts values back, over what is there.
+    pub fn restore(&self, values: Values) {
+        self.values.lock().extend(values);
+    }
+
+    /// Forgets everything, leases too.
+    pub fn flush(&self) {
+        self.values.lock().clear();
+        self.leases.lock().clear();
+    }
+
+    /// Does something to each value of a tenant.
+    pub fn damage(&self, mut damage: impl FnMut(&TierKey, &mut Vec<u8>)) {
+        let mut values = self.values.lock();
+        let of_tenants = values.iter_mut().filter(|(key, _)| key.tenant.is_some());
+        of_tenants.for_each(|(key, bytes)| damage(key, bytes));
+    }
+
+    /// Whether a node has left a bookmark of its feed.
+    pub fn has_bookmark(&self) -> bool {
+        let values = self.values.lock();
+        values.keys().any(|key| key.name.starts_with("feed-"))
+    }
+
+    /// How often it was asked for values of tenants.
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    async fn called(&self) -> Result<Faults, TierError> {
+        let faults = *self.faults.lock();
+        match faults.down {
+            Down::No => Ok(faults),
+            Down::Fails => Err(TierError::new("it fails")),
+            Down::Hangs => std::future::pending().await,
+        }
+    }
+}
+
+#[async_trait]
+impl Tier for MemoryTier {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn get(&self, keys: &[TierKey]) -> Result<Vec<Option<Vec<u8>>>, TierError> {
+        if keys.iter().any(|key| key.tenant.is_some()) {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+        }
+        self.called().await?;
+        let values = self.values.lock();
+        Ok(keys.iter().map(|key| values.get(key).cloned()).collect())
+    }
+
+    async fn put(&self, values: &[TierValue]) -> Result<(), TierError> {
+        if self.called().await?.loses_puts {
+            return Ok(());
+        }
+        let mut all = self.values.lock();
+        for value in values {
+            if value.life != Life::AsBefore || all.contains_key(&value.key) {
+                all.insert(value.key.clone(), value.bytes.clone());
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, keys: &[TierKey]) -> Result<(), TierError> {
+        if !self.called().await?.loses_deletes {
+            let mut all = self.values.lock();
+            keys.iter().for_each(|key| drop(all.remove(key)));
+            self.leases.lock().retain(|lease| !keys.contains(lease));
+        }
+        Ok(())
+    }
+
+    async fn lease(&self, key: &TierKey, _length: Duration) -> Result<bool, TierError> {
+        self.called().await?;
+        let mut leases = self.leases.lock();
+        let free = !leases.contains(key);
+        if free {
+            leases.push(key.clone());
+        }
+        Ok(free)
+    }
+}
+
+/// The server that `CI_CACHE_TEST_REDIS` names, as `cargo xtask test` and `cargo xtask redis` set it.
+///
+/// # Panics
+/// When it is not set: nothing is ever skipped.
+pub fn redis() -> &'static str {
+    static ADDRESS: OnceLock<String> = OnceLock::new();
+    ADDRESS.get_or_init(|| {
+        std::env::var("CI_CACHE_TEST_REDIS").expect(
+            "CI_CACHE_TEST_REDIS is not set; run `cargo xtask test`, or `cargo xtask redis -- COMMAND` for one command",
+        )
+    })
+}
+
+/// A server of a test's own, to be stopped and broken. It ends with the value.
+#[derive(Debug)]
+pub struct PrivateRedis {
+    process: Child,
+    folder: TempDir,
+}
+
+impl PrivateRedis {
+    /// Starts one and waits until it accepts connections.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let process = run_redis(&folder).await;
+        Self { process, folder }
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("redis+unix://{}/socket", self.folder.path().display())
+    }
+
+    /// Kills it: what it had is gone.
+    pub fn kill(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+
+    /// Starts it again at the same address.
+    pub async fn restart(&mut self) {
+        self.kill();
+        drop(std::fs::remove_file(self.folder.path().join("socket")));
+        self.process = run_redis(&self.folder).await;
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+impl Drop for PrivateRedis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn run_redis(folder: &TempDir) -> Child {
+    let program = std::env::var("CI_CACHE_TEST_REDIS_PROGRAM").expect(
+        "CI_CACHE_TEST_REDIS_PROGRAM is not set; run `cargo xtask test`, or `cargo xtask redis -- COMMAND` for one command",
+    );
+    let socket = folder.path().join("socket");
+    let process = Command::new(program)
+        .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
+        .arg(&socket)
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the server starts");
+    while tokio::net::UnixStream::connect(&socket).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    process
+}
