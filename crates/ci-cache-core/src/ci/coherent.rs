@@ -170,8 +170,7 @@ where
             .publish(leader, self.entry(question, answer), loaded, dependency)
     }
 
-    /// Tells whether an answer that was true at a state, and is kept elsewhere, is true now as well: the accept rule of a shared tier. See
-    /// [`Coherent::check`].
+    /// Tells whether an answer that was true at a state is true now as well; see [`Coherent::check`].
     ///
     /// # Errors
     /// How a publication of it would end.
