@@ -97,7 +97,7 @@ mod planted {
 
     impl ProtocolRules {
         /// What ships.
-        pub const SHIPPED: Self = Self::Kept;
+        pub(crate) const SHIPPED: Self = Self::Kept;
 
         pub(crate) fn skips_log(self) -> bool {
             matches!(self, Self::KeepsAlways | Self::GenerationOnly)
