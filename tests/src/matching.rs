@@ -44,6 +44,22 @@ pub fn answer(world: &World, question: &Question) -> Answer {
     }
 }
 
+/// What an answer depends on; `visited` is told of a path question alone. Nothing when the answer is not of the question's kind.
+pub fn dependency(question: &Arc<Question>, answer: &Answer, visited: Option<&[CiId]>) -> Option<Dependency> {
+    let answered = match answer {
+        Answer::Ci(ci) => Answered::Ci(ci.as_deref()),
+        Answer::Rows(rows) => Answered::Rows(rows),
+        Answer::Page(page) => Answered::Page(page),
+        Answer::Groups(groups) => Answered::Groups(groups),
+        Answer::Graph(graph) => Answered::Graph(graph.as_ref()),
+        Answer::Path(path) => Answered::Path {
+            answer: path.as_ref(),
+            visited,
+        },
+    };
+    Dependency::new(&tenant(), Arc::clone(question), answered)
+}
+
 /// A random question of a kind.
 ///
 /// # Panics
@@ -126,18 +142,8 @@ impl Judge {
             Question::Path(path) => reference::visited(world, path),
             _ => Vec::new(),
         };
-        let answered = match &answer {
-            Answer::Ci(ci) => Answered::Ci(ci.as_deref()),
-            Answer::Rows(rows) => Answered::Rows(rows),
-            Answer::Page(page) => Answered::Page(page),
-            Answer::Groups(groups) => Answered::Groups(groups),
-            Answer::Graph(graph) => Answered::Graph(graph.as_ref()),
-            Answer::Path(path) => Answered::Path {
-                answer: path.as_ref(),
-                visited: (!self.blind).then_some(&visited),
-            },
-        };
-        let dependency = Dependency::new(&tenant(), Arc::clone(&question), answered).expect("of one kind");
+        let known = (!self.blind).then_some(&*visited);
+        let dependency = dependency(&question, &answer, known).expect("of one kind");
         let (mut anchors, mut also) = (Vec::new(), Vec::new());
         self.domain.file(&dependency, &self.rarity, &mut anchors);
         self.domain.also(&dependency, &self.rarity, &mut also);

@@ -1,4 +1,4 @@
-//! Project commands: `cargo xtask test`, `check`, `tidy`, `demo`, `doc`, `bench`, `postgres`, `redis`, `schemathesis`.
+//! Project commands: `cargo xtask test`, `check`, `tidy`, `demo`, `doc`, `bench`, `scale`, `postgres`, `redis`, `schemathesis`.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -22,6 +22,7 @@ mod postgres;
 mod process;
 mod promtool;
 mod redis;
+mod scale;
 mod schemathesis;
 mod test;
 mod tidy;
@@ -70,6 +71,8 @@ enum Task {
     Bench(bench::Options),
     /// Ask a running service all that its OpenAPI document tells, and what it does not, and hold the answers against it
     Schemathesis(schemathesis::Options),
+    /// Work out what a fleet of 1 to 1,000 nodes costs, and render the tables of docs/scale.md
+    Scale,
     /// Start a private PostgreSQL: until Ctrl-C, or for as long as the command after `--` runs
     ///
     /// Example: cargo xtask postgres -- cargo test -p ci-store
@@ -111,6 +114,7 @@ fn run(task: Task) -> anyhow::Result<u8> {
         Task::Demo { arguments } => demo::command(&root, &arguments),
         Task::Doc { open } => doc::build(&root, open).map(|()| 0),
         Task::Bench(options) => bench::command(&root, &options),
+        Task::Scale => scale::command(&root),
         Task::Schemathesis(options) => schemathesis::command(&root, &options),
         Task::Postgres { command } => postgres::command(&root, &command),
         Task::Redis { command } => redis::command(&root, &command),

@@ -62,13 +62,14 @@ impl<K, V, E> Leader<K, V, E> {
         })
     }
 
-    /// Copies the key; nothing if a publication would be refused now.
+    /// Copies the key; nothing if the flight is not the key's any more. A flight whose scope was invalidated still is: nobody joins it,
+    /// and whether its value may be kept under another stamp is the caller's to find out.
     pub(crate) fn key(&self) -> Option<K>
     where
         K: Clone,
     {
         self.core.write(self.hash, |shard, _, _| {
-            shard.attached(self.hash, &self.flight).cloned()
+            shard.named(self.hash, &self.flight).cloned()
         })
     }
 

@@ -1,4 +1,5 @@
-//! The rules of the lock, of the flight protocol and of a shard that the tests break on purpose: twins with the same functions.
+//! The rules of the lock, of the flight protocol and of a shard that the tests break on purpose: twins with the same functions. Those of
+//! coherence are in [`crate::coherence`].
 //!
 //! The checkers have to notice each broken rule, or they prove nothing. A shard's rules are broken cache by cache, in any test and by the
 //! fuzzer (`--cfg fuzzing`); the lock's only in the models, process by process: see [`crate::models`].
@@ -37,9 +38,9 @@ impl LockRule {
 }
 
 #[cfg(not(any(test, fuzzing)))]
-pub(crate) use kept::{ProtocolRules, Rules};
+pub(crate) use kept::Rules;
 #[cfg(any(test, fuzzing))]
-pub(crate) use planted::{ProtocolRules, Rules};
+pub(crate) use planted::Rules;
 
 /// What ships: nothing is broken, nothing is stored.
 #[cfg(not(any(test, fuzzing)))]
@@ -91,51 +92,6 @@ mod kept {
 
         /// Nothing is allocated by a number that was read (P12).
         pub(crate) const fn trusts_counts(self) -> bool {
-            false
-        }
-    }
-
-    /// The rules of coherence.
-    #[derive(Debug, Clone, Copy)]
-    pub(crate) struct ProtocolRules;
-
-    #[expect(clippy::unused_self, reason = "the twin under test has a state")]
-    impl ProtocolRules {
-        /// What every cache starts with.
-        pub(crate) const SHIPPED: Self = Self;
-
-        /// A load is checked against the log.
-        pub(crate) const fn skips_log(self) -> bool {
-            false
-        }
-
-        /// A load from before the floor is refused.
-        pub(crate) const fn ignores_floor(self) -> bool {
-            false
-        }
-
-        /// A load is registered before it is checked.
-        pub(crate) const fn registers_after_check(self) -> bool {
-            false
-        }
-
-        /// A registration that was hit is not kept.
-        pub(crate) const fn forgets_poison(self) -> bool {
-            false
-        }
-
-        /// An entry is given to the cache under the lock under which it becomes ready.
-        pub(crate) const fn inserts_unlocked(self) -> bool {
-            false
-        }
-
-        /// The mark is raised after the drops.
-        pub(crate) const fn raises_mark_first(self) -> bool {
-            false
-        }
-
-        /// A batch has to go on from what was applied.
-        pub(crate) const fn trusts_batches(self) -> bool {
             false
         }
     }
@@ -215,63 +171,6 @@ mod planted {
 
         pub(crate) fn trusts_counts(self) -> bool {
             self == Self::TrustsCounts
-        }
-    }
-
-    /// What the protocol of coherence does wrong.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) enum ProtocolRules {
-        Kept,
-        /// Keeps whatever was loaded.
-        KeepsAlways,
-        /// Refuses a load only if its key was hit while it was known.
-        GenerationOnly,
-        /// Looks at the log before it registers, and not after.
-        RegistersAfterCheck,
-        /// Keeps what was hit while it was pending.
-        ForgetsPoison,
-        /// Keeps what is older than the log.
-        IgnoresFloor,
-        /// Gives the entry to the cache after releasing the lock.
-        InsertsUnlocked,
-        /// Raises the mark before it drops.
-        RaisesMarkFirst,
-        /// Applies a batch whatever it goes on from.
-        TrustsBatches,
-    }
-
-    impl ProtocolRules {
-        pub(crate) const SHIPPED: Self = Self::Kept;
-
-        pub(crate) fn skips_log(self) -> bool {
-            matches!(self, Self::KeepsAlways | Self::GenerationOnly)
-        }
-
-        pub(crate) fn ignores_floor(self) -> bool {
-            matches!(
-                self,
-                Self::KeepsAlways | Self::GenerationOnly | Self::IgnoresFloor
-            )
-        }
-
-        pub(crate) fn registers_after_check(self) -> bool {
-            self == Self::RegistersAfterCheck
-        }
-
-        pub(crate) fn forgets_poison(self) -> bool {
-            matches!(self, Self::KeepsAlways | Self::ForgetsPoison)
-        }
-
-        pub(crate) fn inserts_unlocked(self) -> bool {
-            self == Self::InsertsUnlocked
-        }
-
-        pub(crate) fn raises_mark_first(self) -> bool {
-            self == Self::RaisesMarkFirst
-        }
-
-        pub(crate) fn trusts_batches(self) -> bool {
-            self == Self::TrustsBatches
         }
     }
 }

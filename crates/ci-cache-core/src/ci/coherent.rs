@@ -32,6 +32,9 @@ pub type CoherentCiLeader<V, E> = CoherentLeader<Key, CiEntry<V>, CiDomain, E>;
 /// How a publication ended, with the entry that those who waited were given.
 pub type CiPublication<V> = Publication<CiEntry<V>, Version, Reason>;
 
+/// What a cache is built of.
+type Builder<V> = CacheBuilder<Key, CiShared<V>>;
+
 /// A cache of answers that goes by the changes of the database: [`Coherent`] for CI questions, with a time to live by
 /// kind of question as a backstop, and statistics by kind.
 ///
@@ -59,6 +62,30 @@ where
         options: &CoherenceOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
+        Self::build(config, clock, |builder| {
+            Coherent::new(builder, CiDomain::new(), options)
+        })
+    }
+
+    /// Builds one that breaks a rule, for the tests of the tests.
+    #[cfg(feature = "planted")]
+    #[doc(hidden)]
+    pub fn planted(
+        config: CiCacheConfig,
+        options: &CoherenceOptions,
+        clock: Arc<dyn Clock>,
+        rules: crate::coherence::ProtocolRules,
+    ) -> Result<Self, Error> {
+        Self::build(config, clock, |builder| {
+            Coherent::planted(builder, CiDomain::new(), options, rules)
+        })
+    }
+
+    fn build(
+        config: CiCacheConfig,
+        clock: Arc<dyn Clock>,
+        engine: impl FnOnce(Builder<V>) -> Result<Coherent<Key, CiEntry<V>, CiDomain, E>, Error>,
+    ) -> Result<Self, Error> {
         config.validate()?;
         let builder = CacheBuilder::new(config.capacity(), clock)
             .eviction(config.eviction)
@@ -84,7 +111,7 @@ where
         };
         let (tenancy, builder) = Tenancy::build(&config, builder);
         Ok(Self {
-            engine: Coherent::new(builder, CiDomain::new(), options)?,
+            engine: engine(builder)?,
             config,
             flights: Tenants::new(),
             tally: Tally::default(),

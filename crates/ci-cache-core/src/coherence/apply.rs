@@ -174,7 +174,8 @@ where
             polled_at,
         } = batch;
         let mut applied = Applied::default();
-        let last = feed.position.as_ref().filter(|_| feed.epoch == Some(epoch));
+        let goes_on = feed.epoch == Some(epoch) || self.inner.rules.mixes_epochs();
+        let last = feed.position.as_ref().filter(|_| goes_on);
         let (course, position) = match last {
             None => (Course::OtherEpoch, None),
             Some(last) if !last.includes(&since) && !self.inner.rules.trusts_batches() => {

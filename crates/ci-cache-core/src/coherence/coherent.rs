@@ -15,6 +15,7 @@ use super::index::Ticket;
 use super::options::CoherenceOptions;
 use super::outcome::Why;
 use super::rarity::Rarity;
+use super::rules::ProtocolRules;
 use super::state::State;
 use super::stats::CoherenceStats;
 use super::watermark::{Mark, Watermark};
@@ -24,7 +25,6 @@ use crate::clock::Tick;
 use crate::entry::LookupOptions;
 use crate::error::Error;
 use crate::leader::{Leader, Lookup};
-use crate::rules::ProtocolRules;
 use crate::shim::{Mutex, MutexGuard, lock};
 
 /// A shared entry of a coherent cache.
@@ -127,6 +127,18 @@ where
     }
 
     /// Builds one that breaks a rule, for the tests of the tests.
+    #[cfg(feature = "planted")]
+    #[doc(hidden)]
+    pub fn planted(
+        builder: CacheBuilder<K, Shared<V, D>, S>,
+        domain: D,
+        options: &CoherenceOptions,
+        rules: ProtocolRules,
+    ) -> Result<Self, Error> {
+        Self::with_rules(builder, domain, options, rules)
+    }
+
+    /// The same.
     pub(crate) fn with_rules(
         builder: CacheBuilder<K, Shared<V, D>, S>,
         domain: D,

@@ -120,6 +120,7 @@ mod outcome;
 mod posting;
 mod publish;
 mod rarity;
+mod rules;
 mod state;
 mod stats;
 #[cfg(test)]
@@ -140,5 +141,14 @@ pub use history::Dropped;
 pub use options::CoherenceOptions;
 pub use outcome::{Applied, Course, Publication, Published, Why};
 pub use rarity::Rarity;
+#[cfg(feature = "planted")]
+#[doc(hidden)]
+pub use rules::ProtocolRules;
+#[cfg(all(any(test, fuzzing), not(feature = "planted")))]
+#[cfg_attr(
+    not(any(loom, shuttle)),
+    allow(unused_imports, reason = "the models of threads name it")
+)]
+pub(crate) use rules::ProtocolRules;
 pub use stats::CoherenceStats;
 pub use watermark::Mark;

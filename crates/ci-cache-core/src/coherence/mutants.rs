@@ -5,9 +5,9 @@ use std::cell::Cell;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use super::Coherent;
+use super::rules::ProtocolRules;
 use super::toy::Compare;
 use super::world::{Laws, programs, run};
-use crate::rules::ProtocolRules;
 
 /// Programs after which a broken rule must have been noticed.
 const ENOUGH: u32 = 20_000;

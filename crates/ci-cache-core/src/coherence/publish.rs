@@ -153,7 +153,7 @@ where
         ttl: Option<Ttl>,
     ) -> Ending<D> {
         let mut state = self.inner.lock();
-        let hit = if state.epoch == Some(entry.epoch()) {
+        let hit = if state.epoch == Some(entry.epoch()) || self.inner.rules.mixes_epochs() {
             state
                 .confirm(pending.ticket, self.inner.rules)
                 .err()

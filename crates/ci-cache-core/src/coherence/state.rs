@@ -11,8 +11,8 @@ use super::log::{Log, Logged, Origin, Record};
 use super::options::CoherenceOptions;
 use super::outcome::{Published, Why};
 use super::rarity::Rarity;
+use super::rules::ProtocolRules;
 use super::stats::CoherenceStats;
-use crate::rules::ProtocolRules;
 use crate::scope::Stamp;
 use crate::scopes::Scopes;
 
@@ -309,7 +309,7 @@ impl<K: Clone, D: Domain> State<K, D> {
         loaded: &Loaded<D::Version>,
         rules: ProtocolRules,
     ) -> Result<Vec<Arc<Logged<D>>>, Published<D::Reason>> {
-        if self.epoch != Some(loaded.epoch) {
+        if self.epoch != Some(loaded.epoch) && !rules.mixes_epochs() {
             Err(Published::Epoch)
         } else if self.log.reaches(&loaded.version) || rules.ignores_floor() {
             Ok(self.log.since(&loaded.version))

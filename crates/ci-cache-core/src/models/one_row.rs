@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use super::{Fixed, planted};
 use crate::coherence::{
-    Anchor, Batch, CoherenceOptions, Coherent, CoherentLeader, Domain, Loaded, Mark, Publication, Rarity,
-    Reach, Shared, Version,
+    Anchor, Batch, CoherenceOptions, Coherent, CoherentLeader, Domain, Loaded, Mark, ProtocolRules,
+    Publication, Rarity, Reach, Shared, Version,
 };
-use crate::rules::ProtocolRules;
 use crate::shim::{AtomicU64, Mutex, Ordering, lock};
 use crate::{CacheBuilder, Eviction, Lookup, LookupOptions, ManualClock, Tick};
 

@@ -260,10 +260,12 @@ impl<K, V, E> Shard<K, V, E> {
 
     /// Gives the key of a flight that could still publish.
     pub(crate) fn attached(&self, hash: u64, flight: &Arc<Flight<V, E>>) -> Option<&K> {
-        flight
-            .is_live()
-            .then(|| self.flights.key_of(hash, flight))
-            .flatten()
+        flight.is_live().then(|| self.named(hash, flight)).flatten()
+    }
+
+    /// Gives the key of a flight that is its key's still, whether or not its scope was invalidated.
+    pub(crate) fn named(&self, hash: u64, flight: &Arc<Flight<V, E>>) -> Option<&K> {
+        self.flights.key_of(hash, flight)
     }
 
     /// Stores the value of a flight unless it was detached or its scope invalidated since it began.

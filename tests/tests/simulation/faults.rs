@@ -1,0 +1,141 @@
+//! What goes wrong in a run, and how often: each seed draws which faults are on (a swarm: few together find more than all at once).
+
+use rand_chacha::ChaCha8Rng;
+
+use ci_tests::store_contract::world::below;
+
+/// A fault that comes at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// The database crashes and recovers.
+    Crash,
+    /// It crashes, and what was acknowledged last is lost; or a standby that was behind takes over.
+    LoseCommits,
+    /// It goes back to a copy.
+    Restore,
+    BackUp,
+    /// The triggers are away for a while.
+    Blind,
+    /// Old changes are deleted.
+    Forget,
+    KillNode,
+    PauseNode,
+    /// An entry leaves a node's memory.
+    Evict,
+    FlushTier,
+    SaveTier,
+    RollBackTier,
+    SplitTier,
+    TierDown,
+    DamageTier,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 15] = [
+        Self::Crash,
+        Self::LoseCommits,
+        Self::Restore,
+        Self::BackUp,
+        Self::Blind,
+        Self::Forget,
+        Self::KillNode,
+        Self::PauseNode,
+        Self::Evict,
+        Self::FlushTier,
+        Self::SaveTier,
+        Self::RollBackTier,
+        Self::SplitTier,
+        Self::TierDown,
+        Self::DamageTier,
+    ];
+
+    /// Under which name a run counts it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Crash => "fault: database crashed",
+            Self::LoseCommits => "fault: commits lost, numbers used again",
+            Self::Restore => "fault: database restored",
+            Self::BackUp => "fault: database copied",
+            Self::Blind => "fault: triggers away",
+            Self::Forget => "fault: old changes deleted",
+            Self::KillNode => "fault: node killed",
+            Self::PauseNode => "fault: node paused",
+            Self::Evict => "fault: entry evicted",
+            Self::FlushTier => "fault: tier flushed",
+            Self::SaveTier => "fault: tier copied",
+            Self::RollBackTier => "fault: tier rolled back",
+            Self::SplitTier => "fault: tier split",
+            Self::TierDown => "fault: tier down",
+            Self::DamageTier => "fault: tier value damaged",
+        }
+    }
+}
+
+/// How often what happens, drawn for each run. Chances are per thousand.
+#[derive(Debug, Clone)]
+pub(crate) struct Rates {
+    /// Mean time between two, by fault; none where it is off.
+    pub(crate) faults: Vec<(Fault, u64)>,
+    pub(crate) nodes: usize,
+    pub(crate) has_tier: bool,
+    pub(crate) slots: usize,
+    pub(crate) log: usize,
+    pub(crate) bulk: usize,
+    pub(crate) lose_request: usize,
+    pub(crate) lose_answer: usize,
+    /// Of lost answers, such after which the feed has moved on.
+    pub(crate) moved_on: usize,
+    pub(crate) lose_put: usize,
+    pub(crate) lose_delete: usize,
+    pub(crate) slow_tier: usize,
+    pub(crate) slow_database: usize,
+    pub(crate) slow_commit: usize,
+    pub(crate) long_transaction: usize,
+    pub(crate) abort: usize,
+    pub(crate) coarse: usize,
+    pub(crate) refresh: usize,
+    pub(crate) offset: u64,
+    /// Mean time between two writes, and between two questions.
+    pub(crate) writes: u64,
+    pub(crate) reads: u64,
+}
+
+impl Rates {
+    pub(crate) fn draw(dice: &mut ChaCha8Rng, queries: usize, quiet: bool) -> Self {
+        let mut faults = Vec::new();
+        for fault in Fault::ALL {
+            let every = 20_000 + below(dice, 200_000) as u64;
+            if below(dice, 3) == 0 && !quiet {
+                faults.push((fault, every));
+            }
+        }
+        let mut chance = |of: usize, most: usize| {
+            let on = below(dice, of) == 0 && !quiet;
+            let drawn = 1 + below(dice, most);
+            if on { drawn } else { 0 }
+        };
+        Self {
+            lose_request: chance(3, 200),
+            lose_answer: chance(3, 200),
+            moved_on: chance(2, 1_000),
+            lose_put: chance(3, 500),
+            lose_delete: chance(2, 600),
+            slow_tier: chance(2, 400),
+            slow_database: chance(3, 200),
+            slow_commit: chance(2, 600),
+            long_transaction: chance(2, 300),
+            abort: chance(2, 200),
+            coarse: chance(3, 150),
+            refresh: chance(2, 600),
+            has_tier: chance(5, 2) == 0,
+            nodes: 1 + below(dice, 4),
+            slots: [2, 5, queries, queries][below(dice, 4)],
+            log: [3, 12, 60, 1_000][below(dice, 4)],
+            bulk: if below(dice, 4) == 0 { 3 } else { 1_000 },
+            offset: below(dice, 1_000_000) as u64,
+            writes: 1_500 + below(dice, 12_000) as u64,
+            reads: 500 + below(dice, 2_500) as u64,
+            faults,
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! The fleet: nodes, one database, one tier, and the queue of what happens when, in virtual time.
+//!
+//! One seed is one run: every draw comes from it, nothing runs beside it, and whoever gives the same seed sees the same run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ci_cache_core::Tick;
+use ci_model::{Token, Version};
+use ci_runner::Level;
+use ci_store::{Polled, Start};
+use ci_tests::store_contract::world::{below, seeded};
+use rand_chacha::ChaCha8Rng;
+
+use super::database::{Database, Feed};
+use super::estate::Estate;
+use super::faults::{Fault, Rates};
+use super::laws::Law;
+use super::node::{Node, Read, Session, Task, options};
+use super::tier::{Stored, Tier};
+
+/// How long faults come, in microseconds of virtual time.
+const ROUGH: u64 = 250_000;
+/// Until when what is under way has ended once no more faults come.
+const SETTLED: u64 = ROUGH + 3_000_000;
+/// Callers that pass tokens on.
+const SESSIONS: usize = 3;
+
+/// What a poll or a start of the feed brings.
+#[derive(Debug)]
+pub(crate) enum Brought {
+    Start(Start),
+    Poll(Polled),
+    Nothing,
+}
+
+/// What happens at a moment.
+pub(crate) enum Event {
+    Ask,
+    Write,
+    Commit(u64, u64),
+    /// Of an epoch a transaction becomes visible, perhaps for a write on a node.
+    Show(u64, u64, Option<(usize, u64)>),
+    Abort(u64, u64),
+    Acknowledged(u64),
+    PollDue(usize, u64, u64),
+    PollAsked(usize, u64, u64, Tick),
+    PollAnswered(usize, u64, u64, Tick, Option<Feed>, Brought),
+    TierAnswered(u64, Option<Stored>, u64),
+    TierPut(usize, Stored, Option<u64>),
+    TierDelete(usize, usize),
+    Read(u64),
+    Rows(u64),
+    Fault(Fault, u64),
+    Mend(Fault, usize),
+}
+
+pub(crate) struct Fleet<'a> {
+    pub(crate) estate: &'a Estate,
+    pub(crate) law: Law,
+    pub(crate) dice: ChaCha8Rng,
+    pub(crate) rates: Rates,
+    pub(crate) now: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    numbers: u64,
+    pub(crate) database: Database,
+    pub(crate) tier: Tier,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) tasks: BTreeMap<u64, Task>,
+    pub(crate) sessions: Vec<Session>,
+    /// No more faults.
+    pub(crate) healed: bool,
+    pub(crate) seen: BTreeMap<&'static str, u64>,
+    pub(crate) wrong: Option<String>,
+    /// What happened, if somebody wants to read it.
+    trace: Option<Vec<String>>,
+}
+
+/// What a run met.
+pub(crate) struct Outcome {
+    pub(crate) seen: BTreeMap<&'static str, u64>,
+    pub(crate) wrong: Option<String>,
+    pub(crate) trace: Vec<String>,
+}
+
+/// Runs a seed.
+pub(crate) fn run(estate: &Estate, seed: u64, law: Law, traced: bool) -> Outcome {
+    estate.forget();
+    let mut fleet = Fleet::new(estate, seed, law, traced);
+    fleet.run();
+    Outcome {
+        seen: fleet.seen,
+        wrong: fleet.wrong,
+        trace: fleet.trace.unwrap_or_default(),
+    }
+}
+
+impl<'a> Fleet<'a> {
+    fn new(estate: &'a Estate, seed: u64, law: Law, traced: bool) -> Self {
+        let mut dice = seeded(seed);
+        // Now and then nothing goes wrong.
+        let quiet = below(&mut dice, 16) == 0;
+        let mut rates = Rates::draw(&mut dice, estate.queries.len(), quiet);
+        if law == Law::TierWithoutFloor {
+            // So that no load of the node's own is older than its log: the tier alone is under test.
+            rates.log = 65_536;
+        }
+        if matches!(law, Law::StoresAlways | Law::LeasesInMemory) {
+            // The tier asks the same rules; here those of a node's own loads are under test.
+            rates.has_tier = false;
+        }
+        let mut fleet = Self {
+            estate,
+            law,
+            now: 1,
+            queue: BTreeMap::new(),
+            numbers: 0,
+            database: Database::new(law),
+            tier: Tier::new(rates.slots),
+            nodes: Vec::new(),
+            tasks: BTreeMap::new(),
+            sessions: vec![Session::default(); SESSIONS],
+            healed: false,
+            seen: BTreeMap::new(),
+            wrong: None,
+            trace: traced.then(Vec::new),
+            dice,
+            rates,
+        };
+        for number in 0..fleet.rates.nodes {
+            let node = fleet.make(number, 1);
+            fleet.nodes.push(node);
+            fleet.after(1, Event::PollDue(number, 1, 0));
+        }
+        fleet.after(1, Event::Ask);
+        fleet.after(1, Event::Write);
+        for (fault, every) in fleet.rates.faults.clone() {
+            let delay = 1 + fleet.below(every);
+            fleet.after(delay, Event::Fault(fault, every));
+        }
+        fleet
+    }
+
+    pub(crate) fn make(&self, number: usize, life: u64) -> Node {
+        let offset = self.rates.offset * number as u64;
+        Node::new(offset, life, self.law, &options(self.rates.log, self.rates.bulk))
+    }
+
+    /// A number below another.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        below(&mut self.dice, usize::try_from(limit).unwrap().max(1)) as u64
+    }
+
+    /// Says yes so often in a thousand, and never once the fleet is healed.
+    pub(crate) fn chance(&mut self, per_thousand: usize) -> bool {
+        let drawn = below(&mut self.dice, 1_000);
+        drawn < per_thousand && !self.healed
+    }
+
+    pub(crate) fn saw(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn say(&mut self, what: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>9} {}", self.now, what()));
+        }
+    }
+
+    pub(crate) fn objects(&mut self, what: String) {
+        self.say(|| format!("WRONG: {what}"));
+        self.wrong.get_or_insert(what);
+    }
+
+    pub(crate) fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    pub(crate) fn after(&mut self, delay: u64, event: Event) {
+        let number = self.number();
+        self.queue.insert((self.now + delay, number), event);
+    }
+
+    /// How long a message to the database or back takes.
+    pub(crate) fn database_delay(&mut self) -> u64 {
+        let slow = self.chance(self.rates.slow_database);
+        1 + self.below(if slow { 60_000 } else { 1_000 })
+    }
+
+    /// How long a message to the tier or back takes.
+    pub(crate) fn tier_delay(&mut self) -> u64 {
+        let slow = self.chance(self.rates.slow_tier);
+        1 + self.below(if slow { 80_000 } else { 300 })
+    }
+
+    fn run(&mut self) {
+        self.advance(ROUGH);
+        self.heal();
+        self.advance(SETTLED);
+        self.ask_everything(false);
+        self.advance(SETTLED + 1_000_000);
+        self.ask_everything(true);
+        self.advance(SETTLED + 2_000_000);
+        self.at_rest();
+    }
+
+    /// Lets everything happen that happens up to a moment.
+    fn advance(&mut self, until: u64) {
+        while self.wrong.is_none()
+            && let Some(first) = self.queue.first_entry()
+            && first.key().0 <= until
+        {
+            let ((at, _), event) = first.remove_entry();
+            self.now = self.now.max(at);
+            if let Some(ready) = self.paused(&event) {
+                self.after(ready - self.now, event);
+            } else {
+                self.happens(event);
+            }
+        }
+        self.now = self.now.max(until);
+    }
+
+    /// When a node that has to act on an event is awake again; none if it is.
+    fn paused(&self, event: &Event) -> Option<u64> {
+        let node = match event {
+            Event::PollDue(node, ..) | Event::PollAnswered(node, ..) => Some(*node),
+            Event::Acknowledged(task) | Event::TierAnswered(task, ..) | Event::Rows(task) => {
+                self.tasks.get(task).map(Task::node)
+            }
+            _ => None,
+        };
+        let until = self.nodes[node?].paused_until;
+        (until > self.now).then_some(until)
+    }
+
+    fn happens(&mut self, event: Event) {
+        match event {
+            Event::Ask => self.ask_something(),
+            Event::Write => self.write_something(),
+            Event::Commit(epoch, xid) => {
+                if epoch == self.database.epoch() && self.database.up {
+                    self.database.commit(xid);
+                }
+            }
+            Event::Show(epoch, xid, writer) => self.show(epoch, xid, writer),
+            Event::Abort(epoch, xid) => {
+                if epoch == self.database.epoch() && self.database.up {
+                    self.database.abort(xid);
+                    self.saw("rolled back");
+                }
+            }
+            Event::Acknowledged(task) => self.acknowledged(task),
+            Event::PollDue(node, life, due) => {
+                if self.nodes[node].life == life && self.nodes[node].due == due {
+                    self.begin_poll(node);
+                }
+            }
+            Event::PollAsked(node, life, number, at) => self.ask_database(node, life, number, at),
+            Event::PollAnswered(node, life, number, at, feed, brought) => {
+                if self.nodes[node].life == life {
+                    self.polled(node, (number, at), feed, brought);
+                }
+            }
+            Event::TierAnswered(task, stored, generation) => self.tier_answered(task, stored, generation),
+            Event::TierPut(node, stored, lease) => self.put(node, stored, lease),
+            Event::TierDelete(node, query) => {
+                if self.tier.up {
+                    self.tier.delete(node, query);
+                }
+            }
+            Event::Read(task) => self.read(task),
+            Event::Rows(task) => self.rows(task),
+            Event::Fault(fault, every) => self.strike(fault, every),
+            Event::Mend(fault, node) => self.mend(fault, node),
+        }
+    }
+
+    /// No more faults; what is broken is mended.
+    fn heal(&mut self) {
+        self.healed = true;
+        self.say(|| "healed".to_owned());
+        if !self.database.up {
+            self.mend(Fault::Crash, 0);
+        }
+        if !self.database.records {
+            self.mend(Fault::Blind, 0);
+        }
+        self.tier.up = true;
+        self.tier.join(0);
+        for node in 0..self.nodes.len() {
+            self.nodes[node].paused_until = 0;
+            if !self.nodes[node].alive {
+                self.mend(Fault::KillNode, node);
+            }
+        }
+    }
+
+    /// Asks every node every question; the second time memory has to have it.
+    fn ask_everything(&mut self, must_hit: bool) {
+        for node in 0..self.nodes.len() {
+            for query in 0..self.estate.queries.len() {
+                let level = Level::Cached {
+                    max_lag: Duration::from_secs(1),
+                };
+                self.ask(node, query, level, None, must_hit);
+            }
+        }
+    }
+
+    /// What must hold when nothing is under way any more.
+    fn at_rest(&mut self) {
+        if self.wrong.is_some() {
+            return;
+        }
+        if !self.tasks.is_empty() {
+            let left = self.tasks.len();
+            self.objects(format!("{left} questions or writes have no end"));
+        }
+        for node in 0..self.nodes.len() {
+            let cache = &self.nodes[node].cache;
+            let (valid, coherence, in_flight) = (cache.validate(), cache.coherence(), cache.in_flight());
+            if let Err(what) = valid {
+                self.objects(format!("node {node}: {what}"));
+            }
+            if coherence.missed > 0 || in_flight > 0 {
+                let missed = coherence.missed;
+                self.objects(format!("node {node}: {missed} not led to, {in_flight} in flight"));
+            }
+        }
+        self.saw("healed");
+    }
+
+    fn ask_something(&mut self) {
+        if self.healed {
+            return;
+        }
+        let every = self.rates.reads;
+        let delay = 1 + self.below(2 * every);
+        self.after(delay, Event::Ask);
+        let (nodes, queries) = (self.nodes.len() as u64, self.estate.queries.len() as u64);
+        let node = usize::try_from(self.below(nodes)).unwrap();
+        let query = usize::try_from(self.below(queries)).unwrap();
+        let session = usize::try_from(self.below(2 * SESSIONS as u64)).unwrap();
+        let session = (session < SESSIONS).then_some(session);
+        let token: Option<Token> = session.and_then(|session| self.sessions[session].token.clone());
+        let max_lag = Duration::from_micros(1_000 + self.below(30_000));
+        let level = match (token, self.below(10)) {
+            (Some(token), _) => Level::AtLeast(token),
+            (None, 0) => Level::Strong,
+            (None, 1) => Level::Bypass,
+            (None, _) => Level::Cached { max_lag },
+        };
+        self.ask(node, query, level, session, false);
+    }
+
+    /// Asks a node.
+    fn ask(&mut self, node: usize, query: usize, level: Level, session: Option<usize>, must_hit: bool) {
+        if !self.nodes[node].alive || self.nodes[node].paused_until > self.now {
+            return;
+        }
+        let read = Read {
+            node,
+            query,
+            level,
+            session,
+            asked_at: self.now,
+            tries: 0,
+            mark: None,
+            leader: None,
+            waiter: None,
+            begun: 0,
+            found: None,
+            lease: None,
+            must_hit,
+        };
+        let task = self.number();
+        self.tasks.insert(task, Task::Read(Box::new(read)));
+        self.footing(task);
+    }
+
+    /// Notes a node's mark: it never goes back within an epoch.
+    pub(crate) fn note_mark(&mut self, node: usize) {
+        let Some(mark) = self.nodes[node].cache.mark() else {
+            return;
+        };
+        let new: (u64, Version) = (mark.epoch(), mark.version().clone());
+        let last = self.nodes[node].mark.replace(new.clone());
+        if let Some((epoch, version)) = last
+            && epoch == new.0
+            && !new.1.includes(&version)
+        {
+            self.objects(format!(
+                "the mark of node {node} went back from {version} to {}",
+                new.1
+            ));
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What must hold of every answer.
+
+use ci_model::{Token, Version};
+use ci_runner::Level;
+use ci_tests::matching::Answer;
+
+use super::database::Database;
+use super::estate::Estate;
+use super::node::{Acknowledged, Source};
+
+/// An answer as a caller gets it.
+pub(crate) struct Answered<'a> {
+    pub(crate) query: usize,
+    pub(crate) value: &'a Answer,
+    pub(crate) epoch: u64,
+    pub(crate) version: &'a Version,
+    pub(crate) level: &'a Level,
+    pub(crate) source: Source,
+    pub(crate) asked_at: u64,
+    pub(crate) now: u64,
+    pub(crate) lag: u64,
+    pub(crate) acknowledged: &'a [Acknowledged],
+    pub(crate) session: Option<&'a Token>,
+}
+
+/// The truth, to hold answers against.
+pub(crate) struct Judge<'a> {
+    pub(crate) database: &'a Database,
+    pub(crate) estate: &'a Estate,
+}
+
+impl Judge<'_> {
+    /// Holds an answer against what it promises.
+    ///
+    /// # Errors
+    /// Says which promise is broken.
+    pub(crate) fn check(&self, answer: &Answered<'_>) -> Result<(), String> {
+        let promises: [(&str, bool); 5] = [
+            ("untrue at its own state", self.is_true(answer)),
+            ("older than its level allows", self.keeps_level(answer)),
+            (
+                "staler than its lag",
+                self.includes_all(answer, answer.now.saturating_sub(answer.lag)),
+            ),
+            ("older than the session has seen", Self::keeps_session(answer)),
+            ("older than a write that returned here", self.keeps_writes(answer)),
+        ];
+        match promises.iter().find(|(_, kept)| !kept) {
+            None => Ok(()),
+            Some((broken, _)) => Err(format!(
+                "an answer to question {} from {:?} is {broken}: level {:?}, as of {}/{}, lag {} us, asked at {}, answered at {}",
+                answer.query,
+                answer.source,
+                answer.level,
+                answer.epoch,
+                answer.version,
+                answer.lag,
+                answer.asked_at,
+                answer.now,
+            )),
+        }
+    }
+
+    fn is_true(&self, answer: &Answered<'_>) -> bool {
+        let state = self.database.state_of(answer.epoch, answer.version);
+        state.is_some_and(|table| *self.estate.ask(&table, answer.query) == *answer.value)
+    }
+
+    fn keeps_level(&self, answer: &Answered<'_>) -> bool {
+        let at = match answer.level {
+            Level::Cached { max_lag } => {
+                let lag = u64::try_from(max_lag.as_micros()).unwrap_or(u64::MAX);
+                answer.asked_at.saturating_sub(lag)
+            }
+            Level::AtLeast(token) if token.epoch.0 == answer.epoch => {
+                return answer.version.includes(&token.version);
+            }
+            // A token of another history is no use for comparing.
+            _ => answer.asked_at,
+        };
+        self.includes_all(answer, at)
+    }
+
+    /// Tells whether an answer's state includes all that was visible at a moment.
+    fn includes_all(&self, answer: &Answered<'_>, at: u64) -> bool {
+        let begun = self
+            .database
+            .histories
+            .iter()
+            .filter(|history| history.began <= at);
+        let epoch = begun.count();
+        if answer.epoch != epoch as u64 {
+            return answer.epoch > epoch as u64;
+        }
+        let done = &self.database.histories[epoch - 1].done;
+        let mut visible = done.iter().filter(|done| done.visible_at <= at);
+        visible.all(|done| self.database.includes(answer.version, done))
+    }
+
+    fn keeps_session(answer: &Answered<'_>) -> bool {
+        answer.session.is_none_or(|token| {
+            if token.epoch.0 == answer.epoch {
+                answer.version.includes(&token.version)
+            } else {
+                answer.epoch > token.epoch.0
+            }
+        })
+    }
+
+    fn keeps_writes(&self, answer: &Answered<'_>) -> bool {
+        let before = answer
+            .acknowledged
+            .iter()
+            .filter(|(.., at)| *at <= answer.asked_at);
+        before
+            .into_iter()
+            .all(|(epoch, xid, _)| match epoch.cmp(&answer.epoch) {
+                std::cmp::Ordering::Less => true,
+                std::cmp::Ordering::Greater => false,
+                std::cmp::Ordering::Equal => self.has(*epoch, *xid, answer.version),
+            })
+    }
+
+    /// Tells whether a state includes a transaction.
+    pub(crate) fn has(&self, epoch: u64, xid: u64, version: &Version) -> bool {
+        let history = &self.database.histories[usize::try_from(epoch).unwrap() - 1];
+        let mut found = history.done.iter().filter(|done| done.xid == xid);
+        found.all(|done| self.database.includes(version, done))
+    }
+}

@@ -1,0 +1,75 @@
+//! The rules that the simulation can break, one at a time: it has to notice each, or it proves nothing.
+
+use ci_cache_core::coherence::ProtocolRules;
+
+/// Which rule is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Law {
+    /// None: the protocol as it ships.
+    Kept,
+    /// Whatever was loaded is kept.
+    StoresAlways,
+    /// A load is refused only if its key was hit while it was known: a generation for each key, a lease.
+    LeasesInMemory,
+    /// Versions are positions in the database's log.
+    ComparesLogPositions,
+    /// The feed asks for numbers greater than the last.
+    AsksForGreaterNumbers,
+    /// Versions of one history are taken for versions of another.
+    MixesEpochs,
+    /// The feed's position moves before what it brought is applied, and nobody asks whether a batch is missing.
+    MovesBeforeApplying,
+    /// What the tier has is taken: cache-aside.
+    TrustsTier,
+    /// What the tier has is taken if no logged change hits it, however far back the log reaches.
+    TierWithoutFloor,
+    /// The tier refuses to store what was deleted since the miss, and what it has is taken.
+    LeasesInTier,
+    /// What is stored in the tier is said to be true up to the moment it is stored.
+    StampsWhenStored,
+    /// A value of another question is taken.
+    IgnoresTierKey,
+    /// A value of another history is taken for one of this.
+    IgnoresTierEpoch,
+    /// A token of another history counts as covered.
+    CoversForeignTokens,
+    /// What is waited for is a poll that is under way, instead of one that begins after.
+    JoinsOlderPolls,
+}
+
+impl Law {
+    /// Every broken one.
+    pub(crate) const BROKEN: [Self; 14] = [
+        Self::StoresAlways,
+        Self::LeasesInMemory,
+        Self::ComparesLogPositions,
+        Self::AsksForGreaterNumbers,
+        Self::MixesEpochs,
+        Self::MovesBeforeApplying,
+        Self::TrustsTier,
+        Self::TierWithoutFloor,
+        Self::LeasesInTier,
+        Self::StampsWhenStored,
+        Self::IgnoresTierKey,
+        Self::IgnoresTierEpoch,
+        Self::CoversForeignTokens,
+        Self::JoinsOlderPolls,
+    ];
+
+    /// What of it is broken in the engine.
+    pub(crate) fn engine(self) -> ProtocolRules {
+        match self {
+            Self::StoresAlways => ProtocolRules::KeepsAlways,
+            Self::LeasesInMemory => ProtocolRules::GenerationOnly,
+            Self::MixesEpochs => ProtocolRules::MixesEpochs,
+            Self::MovesBeforeApplying => ProtocolRules::TrustsBatches,
+            Self::TierWithoutFloor => ProtocolRules::IgnoresFloor,
+            _ => ProtocolRules::Kept,
+        }
+    }
+
+    /// Whether what the tier has is taken without a look at what changed since.
+    pub(crate) fn trusts_tier(self) -> bool {
+        matches!(self, Self::TrustsTier | Self::LeasesInTier)
+    }
+}

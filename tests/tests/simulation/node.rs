@@ -1,0 +1,160 @@
+//! A node: the cache as it ships, its clock, and where its feed is.
+
+use std::sync::Arc;
+
+use ci_cache_core::ci::{CiCacheConfig, CiShared, CoherentCiCache, CoherentCiLeader};
+use ci_cache_core::coherence::{CoherenceOptions, Mark};
+use ci_cache_core::{Clock as _, ManualClock, Tick, Waiter};
+use ci_model::{Token, Version};
+use ci_runner::Level;
+
+use super::database::{Feed, Found};
+use super::estate::Shown;
+use super::laws::Law;
+
+pub(crate) type Cache = CoherentCiCache<Shown, ()>;
+pub(crate) type Lead = CoherentCiLeader<Shown, ()>;
+pub(crate) type Wait = Waiter<CiShared<Shown>, ()>;
+
+/// A write that returned here: the epoch, the transaction, and when it returned.
+pub(crate) type Acknowledged = (u64, u64, u64);
+
+pub(crate) struct Node {
+    /// Counts its lives; messages to an earlier one are lost.
+    pub(crate) life: u64,
+    pub(crate) alive: bool,
+    pub(crate) paused_until: u64,
+    clock: Arc<ManualClock>,
+    /// Its clock shows another time than others'.
+    offset: u64,
+    pub(crate) cache: Cache,
+    /// None before the first good start.
+    pub(crate) feed: Option<Feed>,
+    pub(crate) polling: bool,
+    /// Polls that have begun.
+    pub(crate) begun: u64,
+    /// The last poll that had begun when a write could not be followed.
+    pub(crate) doubt: u64,
+    /// Polls that failed in a row.
+    pub(crate) failed: u32,
+    /// Names the next poll that is due: only the latest counts.
+    pub(crate) due: u64,
+    /// Who waits for a good poll: from which number on.
+    pub(crate) pollers: Vec<(u64, u64)>,
+    /// Drops that were told to the tier.
+    pub(crate) told: u64,
+    pub(crate) acknowledged: Vec<Acknowledged>,
+    /// The last mark that was seen.
+    pub(crate) mark: Option<(u64, Version)>,
+}
+
+/// How many changes a node's log holds.
+pub(crate) fn options(log: usize, bulk: usize) -> CoherenceOptions {
+    CoherenceOptions::new().log_changes(log).bulk(bulk).compare(true)
+}
+
+impl Node {
+    pub(crate) fn new(offset: u64, life: u64, law: Law, options: &CoherenceOptions) -> Self {
+        let clock = Arc::new(ManualClock::new());
+        let config = CiCacheConfig::new().max_size(64);
+        let cache = Cache::planted(config, options, clock.clone(), law.engine()).unwrap();
+        Self {
+            life,
+            alive: true,
+            paused_until: 0,
+            clock,
+            offset,
+            cache,
+            feed: None,
+            polling: false,
+            begun: 0,
+            doubt: 0,
+            failed: 0,
+            due: 0,
+            pollers: Vec::new(),
+            told: 0,
+            acknowledged: Vec::new(),
+            mark: None,
+        }
+    }
+
+    /// The time by its own clock, when it is so late in truth.
+    pub(crate) fn tick(&self, now: u64) -> Tick {
+        self.clock.advance_to(Tick::from_micros(now + self.offset));
+        self.clock.now()
+    }
+
+    pub(crate) fn lag(&self, mark: &Mark<Version>, now: u64) -> u64 {
+        let lag = self.tick(now).saturating_since(mark.polled_at());
+        u64::try_from(lag.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Tells whether hits may be served by a mark at a level, as the runner does.
+    pub(crate) fn suffices(&self, level: &Level, mark: &Mark<Version>, now: u64, law: Law) -> bool {
+        match level {
+            Level::Cached { max_lag } => u128::from(self.lag(mark, now)) <= max_lag.as_micros(),
+            Level::AtLeast(token) if token.epoch.0 == mark.epoch() => mark.version().includes(&token.version),
+            Level::AtLeast(_) => law == Law::CoversForeignTokens,
+            _ => false,
+        }
+    }
+}
+
+/// A question under way.
+pub(crate) struct Read {
+    pub(crate) node: usize,
+    pub(crate) query: usize,
+    pub(crate) level: Level,
+    pub(crate) session: Option<usize>,
+    pub(crate) asked_at: u64,
+    pub(crate) tries: u32,
+    pub(crate) mark: Option<Mark<Version>>,
+    pub(crate) leader: Option<Lead>,
+    pub(crate) waiter: Option<Wait>,
+    /// When its own load began.
+    pub(crate) begun: u64,
+    pub(crate) found: Option<Found>,
+    /// The tier's generation at the miss.
+    pub(crate) lease: Option<u64>,
+    /// After the fleet was healed: the answer has to come from memory.
+    pub(crate) must_hit: bool,
+}
+
+/// A write under way on a node, committed and told to it.
+pub(crate) struct Written {
+    pub(crate) node: usize,
+    pub(crate) epoch: u64,
+    pub(crate) xid: u64,
+    pub(crate) session: Option<usize>,
+}
+
+/// What is under way.
+pub(crate) enum Task {
+    Read(Box<Read>),
+    Write(Written),
+}
+
+impl Task {
+    pub(crate) fn node(&self) -> usize {
+        match self {
+            Self::Read(read) => read.node,
+            Self::Write(write) => write.node,
+        }
+    }
+}
+
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Memory,
+    Coalesced,
+    Tier,
+    Load,
+    Past,
+}
+
+/// A caller that passes tokens on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Session {
+    pub(crate) token: Option<Token>,
+}

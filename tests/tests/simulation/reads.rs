@@ -1,0 +1,441 @@
+//! A question on a node, step by step as the runner does it: the mark, the look-up, the tier, the load, the publication.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use ci_cache_core::ci::CiShared;
+use ci_cache_core::ci::matching::Reason;
+use ci_cache_core::coherence::{Loaded, Published};
+use ci_cache_core::{Lookup, Outcome};
+use ci_model::{Epoch, Token, Version};
+use ci_runner::Level;
+use ci_tests::matching::{self, Answer};
+use ci_tests::store_contract::world::tenant;
+
+use super::estate::Shown;
+use super::fleet::{Event, Fleet};
+use super::judge::{Answered, Judge};
+use super::laws::Law;
+use super::node::{Read, Source, Task};
+use super::tier::Stored;
+
+/// A waiter whose answer turned out too old looks up again so often.
+const TRIES: u32 = 4;
+
+/// Where an answer is true, and how far behind it may be.
+struct AsOf<'a> {
+    epoch: u64,
+    version: &'a Version,
+    lag: u64,
+    source: Source,
+}
+
+fn name_of(ending: Published<Reason>) -> &'static str {
+    match ending {
+        Published::Kept => "published: kept",
+        Published::Epoch => "published: refused, other epoch",
+        Published::Floor => "published: refused, older than the log",
+        Published::Overtaken(_) => "published: refused, overtaken",
+        Published::Detached => "published: refused, detached",
+        _ => "published: refused otherwise",
+    }
+}
+
+impl Fleet<'_> {
+    /// Takes a question out to go on with it.
+    fn taken(&mut self, task: u64) -> Option<Box<Read>> {
+        if !matches!(self.tasks.get(&task)?, Task::Read(_)) {
+            return None;
+        }
+        match self.tasks.remove(&task)? {
+            Task::Read(read) => Some(read),
+            Task::Write(_) => None,
+        }
+    }
+
+    /// Finds the mark that hits may be served by, or waits for a poll.
+    pub(crate) fn footing(&mut self, task: u64) {
+        let Some(mut read) = self.taken(task) else {
+            return;
+        };
+        if read.level == Level::Bypass {
+            return self.load(task, read);
+        }
+        let node = &self.nodes[read.node];
+        node.tick(self.now);
+        let mark = node.cache.mark();
+        read.mark = mark.filter(|mark| node.suffices(&read.level, mark, self.now, self.law));
+        if read.mark.is_some() {
+            return self.look_up(task, read);
+        }
+        let node = read.node;
+        self.tasks.insert(task, Task::Read(read));
+        self.wait_for_poll(node, task);
+    }
+
+    /// The poll that was waited for has ended.
+    pub(crate) fn fresh(&mut self, task: u64, good: bool) {
+        let Some(mut read) = self.taken(task) else {
+            return self.written(task, good);
+        };
+        read.mark = self.nodes[read.node].cache.mark().filter(|_| good);
+        if read.mark.is_some() {
+            self.look_up(task, read);
+        } else {
+            self.saw("past the cache");
+            self.load(task, read);
+        }
+    }
+
+    fn look_up(&mut self, task: u64, mut read: Box<Read>) {
+        read.tries += 1;
+        if read.tries > TRIES {
+            return self.load(task, read);
+        }
+        let query = &self.estate.queries[read.query];
+        let cache = &self.nodes[read.node].cache;
+        match cache.lookup(&tenant(), &query.key, &query.question) {
+            Lookup::Hit(found) => {
+                self.saw("hit");
+                return self.hit(&read, &found.value, Source::Memory);
+            }
+            Lookup::Stale(..) => self.objects("no window is open".to_owned()),
+            Lookup::Wait(waiter) => {
+                read.waiter = Some(waiter);
+                self.tasks.insert(task, Task::Read(read));
+                return;
+            }
+            Lookup::Lead(leader) => read.leader = Some(leader),
+        }
+        if read.must_hit {
+            let (node, query) = (read.node, read.query);
+            self.objects(format!(
+                "healed, node {node} does not answer question {query} from memory"
+            ));
+        }
+        if self.rates.has_tier && self.tier.up {
+            let (stored, generation) = self.tier.get(read.node, read.query);
+            let delay = self.tier_delay();
+            self.tasks.insert(task, Task::Read(read));
+            return self.after(delay, Event::TierAnswered(task, stored, generation));
+        }
+        self.load(task, read);
+    }
+
+    /// What the tier has is taken only if it is true now; else it is a miss, with a reason.
+    pub(crate) fn tier_answered(&mut self, task: u64, stored: Option<Stored>, generation: u64) {
+        let Some(mut read) = self.taken(task) else {
+            return;
+        };
+        read.lease = (self.law == Law::LeasesInTier).then_some(generation);
+        let Some(stored) = stored else {
+            self.saw("tier: nothing");
+            return self.load(task, read);
+        };
+        let loaded = match self.admitted(&read, &stored) {
+            Ok(loaded) => loaded,
+            Err(why) => {
+                self.saw(why);
+                return self.load(task, read);
+            }
+        };
+        let (node, query) = (read.node, &self.estate.queries[read.query]);
+        let question = Arc::clone(&query.question);
+        let Some(leader) = read.leader.take() else {
+            return self.load(task, read);
+        };
+        self.say(|| {
+            format!(
+                "node {node} takes {} of the tier, true at {:?}",
+                read.query, stored.validated
+            )
+        });
+        let dependency = self.estate.dependency(read.query, &stored.answer);
+        let shown = Shown(Arc::clone(&stored.answer));
+        let published = self.nodes[node]
+            .cache
+            .publish(leader, &question, shown, loaded, dependency);
+        if published.ending == Published::Kept {
+            self.saw("tier: hit");
+            self.hit(&read, &published.entry, Source::Tier);
+        } else {
+            // Its flight was detached meanwhile.
+            self.load(task, read);
+        }
+        self.settle(node);
+    }
+
+    /// Tells at which state a value of the tier is true, if it may be taken.
+    fn admitted(&self, read: &Read, stored: &Stored) -> Result<Loaded<Version>, &'static str> {
+        let cache = &self.nodes[read.node].cache;
+        if stored.damaged {
+            return Err("tier: refused, damaged");
+        }
+        if stored.query != read.query && self.law != Law::IgnoresTierKey {
+            return Err("tier: refused, other key");
+        }
+        let question = &self.estate.queries[read.query].question;
+        let Some(dependency) = matching::dependency(question, &stored.answer, None) else {
+            return Err("tier: refused, other kind");
+        };
+        if self.law.trusts_tier() {
+            let mark = cache.mark().ok_or("tier: refused, nothing known")?;
+            return Ok(Loaded {
+                epoch: mark.epoch(),
+                version: mark.version().clone(),
+            });
+        }
+        let epoch = match cache.epoch() {
+            Some(epoch) if self.law == Law::IgnoresTierEpoch => epoch,
+            _ => stored.epoch,
+        };
+        let loaded = Loaded {
+            epoch,
+            version: stored.validated.clone(),
+        };
+        match cache.check(&loaded, dependency) {
+            Ok(()) => Ok(loaded),
+            Err(Published::Epoch) => Err("tier: refused, other epoch"),
+            Err(Published::Floor) => Err("tier: refused, older than the log"),
+            Err(Published::Overtaken(_)) => Err("tier: refused, overtaken"),
+            Err(_) => Err("tier: refused otherwise"),
+        }
+    }
+
+    /// Asks the database, for all who wait or for this caller alone.
+    fn load(&mut self, task: u64, mut read: Box<Read>) {
+        read.begun = self.now;
+        self.tasks.insert(task, Task::Read(read));
+        let delay = self.database_delay();
+        self.after(delay, Event::Read(task));
+    }
+
+    /// The database takes its snapshot and reads.
+    pub(crate) fn read(&mut self, task: u64) {
+        let found = self.database.up.then(|| self.database.read());
+        if let Some(Task::Read(read)) = self.tasks.get_mut(&task) {
+            read.found = found;
+            let delay = self.database_delay();
+            self.after(delay, Event::Rows(task));
+        }
+    }
+
+    /// The rows have come, or the database was down.
+    pub(crate) fn rows(&mut self, task: u64) {
+        let Some(mut read) = self.taken(task) else {
+            return;
+        };
+        let node = read.node;
+        let Some(found) = read.found.take() else {
+            self.saw("load failed");
+            if let Some(leader) = read.leader.take() {
+                drop(leader.fail(()));
+            }
+            return self.settle(node);
+        };
+        let answer = self.estate.ask(&found.table, read.query);
+        let source = match read.leader.take() {
+            Some(leader) => {
+                self.publish(&read, leader, &answer, &found);
+                Source::Load
+            }
+            None => Source::Past,
+        };
+        let as_of = AsOf {
+            epoch: found.epoch,
+            version: &found.version,
+            lag: self.now - read.begun,
+            source,
+        };
+        self.answered(&read, &answer, &as_of);
+        self.settle(node);
+    }
+
+    fn publish(
+        &mut self,
+        read: &Read,
+        leader: super::node::Lead,
+        answer: &Arc<Answer>,
+        found: &super::database::Found,
+    ) {
+        let loaded = Loaded {
+            epoch: found.epoch,
+            version: found.version.clone(),
+        };
+        let dependency = self.estate.dependency(read.query, answer);
+        let question = &self.estate.queries[read.query].question;
+        let shown = Shown(Arc::clone(answer));
+        let cache = &self.nodes[read.node].cache;
+        let ending = cache.publish(leader, question, shown, loaded, dependency).ending;
+        self.saw(name_of(ending));
+        self.say(|| {
+            let (node, query) = (read.node, read.query);
+            format!(
+                "node {node} loaded {query} at {}/{}: {ending:?}",
+                found.epoch, found.version
+            )
+        });
+        if ending == Published::Kept {
+            let stored = Stored {
+                epoch: found.epoch,
+                query: read.query,
+                validated: found.version.clone(),
+                answer: Arc::clone(answer),
+                damaged: false,
+            };
+            self.send(read.node, stored, read.lease);
+        }
+    }
+
+    /// Sends a value to the tier; it may come late or never.
+    fn send(&mut self, node: usize, stored: Stored, lease: Option<u64>) {
+        if !self.rates.has_tier {
+            return;
+        }
+        if self.chance(self.rates.lose_put) {
+            return self.saw("tier: write lost");
+        }
+        let delay = self.tier_delay();
+        self.after(delay, Event::TierPut(node, stored, lease));
+    }
+
+    /// The tier stores a value.
+    pub(crate) fn put(&mut self, node: usize, mut stored: Stored, lease: Option<u64>) {
+        if !self.tier.up {
+            return;
+        }
+        if self.law == Law::StampsWhenStored
+            && let Some(mark) = self.nodes[node]
+                .cache
+                .mark()
+                .filter(|mark| mark.epoch() == stored.epoch)
+        {
+            stored.validated = mark.version().clone();
+        }
+        self.say(|| {
+            format!(
+                "the tier stores {} of node {node}, true at {}",
+                stored.query, stored.validated
+            )
+        });
+        self.tier.put(node, stored, lease);
+    }
+
+    /// Ends the waits on a node whose flights have ended.
+    pub(crate) fn settle(&mut self, node: usize) {
+        let waits =
+            |task: &Task| matches!(task, Task::Read(read) if read.node == node && read.waiter.is_some());
+        let waiting: Vec<u64> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| waits(task))
+            .map(|(task, _)| *task)
+            .collect();
+        for task in waiting {
+            let Some(mut read) = self.taken(task) else {
+                continue;
+            };
+            let Some(mut waiter) = read.waiter.take() else {
+                continue;
+            };
+            match Pin::new(&mut waiter).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => {
+                    read.waiter = Some(waiter);
+                    self.tasks.insert(task, Task::Read(read));
+                }
+                Poll::Ready(Outcome::Loaded(entry))
+                    if read.mark.as_ref().is_some_and(|mark| entry.is_as_new_as(mark)) =>
+                {
+                    self.saw("coalesced");
+                    self.hit(&read, &entry, Source::Coalesced);
+                }
+                Poll::Ready(Outcome::Failed(())) => self.saw("load failed"),
+                Poll::Ready(_) => {
+                    self.saw("waited in vain");
+                    self.look_up(task, read);
+                }
+            }
+        }
+    }
+
+    /// An answer that was found after the mark was read.
+    fn hit(&mut self, read: &Read, entry: &CiShared<Shown>, source: Source) {
+        let Some(mark) = &read.mark else {
+            return;
+        };
+        let (epoch, version) = mark.as_of(entry);
+        let as_of = AsOf {
+            epoch,
+            version,
+            lag: self.nodes[read.node].lag(mark, self.now),
+            source,
+        };
+        let answer = &entry.value().answer().0;
+        self.answered(read, answer, &as_of);
+        if source == Source::Memory && self.law != Law::LeasesInTier && self.chance(self.rates.refresh) {
+            self.saw("tier: validity renewed");
+            let stored = Stored {
+                epoch,
+                query: read.query,
+                validated: version.clone(),
+                answer: Arc::clone(answer),
+                damaged: false,
+            };
+            self.send(read.node, stored, None);
+        }
+    }
+
+    fn answered(&mut self, read: &Read, value: &Answer, as_of: &AsOf<'_>) {
+        self.saw("answers");
+        let session = match (&read.level, read.session) {
+            (Level::AtLeast(token), Some(_)) => Some(token),
+            _ => None,
+        };
+        let answered = Answered {
+            query: read.query,
+            value,
+            epoch: as_of.epoch,
+            version: as_of.version,
+            level: &read.level,
+            source: as_of.source,
+            asked_at: read.asked_at,
+            now: self.now,
+            lag: as_of.lag,
+            acknowledged: &self.nodes[read.node].acknowledged,
+            session,
+        };
+        let judge = Judge {
+            database: &self.database,
+            estate: self.estate,
+        };
+        let verdict = judge.check(&answered);
+        self.say(|| {
+            let (node, query, source) = (read.node, read.query, as_of.source);
+            format!(
+                "node {node} answers {query} from {source:?} as of {}/{}",
+                as_of.epoch, as_of.version
+            )
+        });
+        if let Err(wrong) = verdict {
+            self.objects(wrong);
+        }
+        if let Some(session) = read.session {
+            self.sees(session, as_of.epoch, as_of.version);
+        }
+    }
+
+    /// A session has seen a state, and passes it on.
+    pub(crate) fn sees(&mut self, session: usize, epoch: u64, version: &Version) {
+        let token = &mut self.sessions[session].token;
+        let is_newer = token.as_ref().is_none_or(|token| {
+            epoch > token.epoch.0 || (epoch == token.epoch.0 && version.includes(&token.version))
+        });
+        if is_newer {
+            *token = Some(Token {
+                epoch: Epoch(epoch),
+                version: version.clone(),
+            });
+        }
+    }
+}
