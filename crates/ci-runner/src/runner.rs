@@ -13,6 +13,7 @@ use ci_model::{Epoch, Key, QuestionKind, TenantId, Token, Version};
 use ci_store::{Snapshot, Store};
 
 use crate::answer::Cached;
+use crate::audit::Audits;
 use crate::builder::RunnerBuilder;
 use crate::coherence::{FeedStatus, Follow, UNFOLLOWED};
 use crate::gather::Gathering;
@@ -81,6 +82,8 @@ pub(crate) struct Inner {
     pub(crate) warm: Arc<Warm>,
     /// What writes down what is asked.
     pub(crate) recorder: Option<Recorder>,
+    /// What audits found.
+    pub(crate) audits: Audits,
 }
 
 /// The history of a store that records no changes: the writes through this runner, numbered.

@@ -17,7 +17,7 @@ use crate::builder::CacheBuilder;
 use crate::clock::{Clock, Tick};
 use crate::coherence::{
     Applied, Batch, CoherenceOptions, CoherenceStats, Coherent, CoherentLeader, Dropped, Loaded, Mark,
-    Publication, Shared, Why,
+    Publication, Published, Shared, Why,
 };
 use crate::entry::{EntrySnapshot, Found, InsertOptions};
 use crate::error::Error;
@@ -141,6 +141,19 @@ where
     ) -> CiPublication<V> {
         self.engine
             .publish(leader, self.entry(question, answer), loaded, dependency)
+    }
+
+    /// Tells whether an answer that was true at a state is true now as well; see [`Coherent::check`].
+    ///
+    /// # Errors
+    /// How a publication of it would end.
+    pub fn check(&self, loaded: &Loaded<Version>, dependency: Dependency) -> Result<(), Published<Reason>> {
+        self.engine.check(loaded, dependency)
+    }
+
+    /// Reads a fresh entry without counting and without effect on eviction. Read the [`mark`](Self::mark) before.
+    pub fn peek(&self, key: &Key) -> Option<CiShared<V>> {
+        self.engine.cache().peek(key)
     }
 
     /// Applies what a poll of the change feed brought; see [`Coherent::apply`].

@@ -128,6 +128,10 @@ catalogue! {
         "Changes that were applied.";
     FEED_EPOCHS = "ci_cache_feed_epochs_total", Counter, Count, [],
         "Times that everything was forgotten because the history had a gap or ended.";
+    AUDITED = "ci_cache_audited_total", Counter, Count, ["result"],
+        "Cached answers that were loaded again: same, changed (a recorded change explains it), violation (the answer was wrong), unsettled.";
+    AUDITED_DROPS = "ci_cache_audited_drops_total", Counter, Count, ["result"],
+        "Dropped answers that were loaded again: changed (the drop was needed), unchanged.";
 }
 
 /// Tells the recorder what every metric is.

@@ -23,6 +23,7 @@ pub(super) fn publish(runner: &Runner) {
     connections(runner, &series);
     coherence(runner, &series);
     feed(runner, &series);
+    audits(runner, &series);
 }
 
 /// Series of one runner.
@@ -171,5 +172,23 @@ fn feed(runner: &Runner, series: &Series) {
     if feed.state != FeedState::Absent {
         let lag = feed.lag.map_or(f64::INFINITY, |lag| lag.as_secs_f64());
         gauge!(name::LAG_SECONDS, "runner" => Arc::clone(&series.0)).set(lag);
+    }
+}
+
+fn audits(runner: &Runner, series: &Series) {
+    let found = runner.audits();
+    for (result, count) in [
+        ("same", found.same),
+        ("changed", found.changed),
+        ("violation", found.violations),
+        ("unsettled", found.unsettled),
+    ] {
+        series.counter_of(name::AUDITED, "result", result, count);
+    }
+    for (result, count) in [
+        ("changed", found.drops_changed),
+        ("unchanged", found.drops.saturating_sub(found.drops_changed)),
+    ] {
+        series.counter_of(name::AUDITED_DROPS, "result", result, count);
     }
 }
