@@ -4,5 +4,6 @@ pub mod fixture;
 pub mod history;
 pub mod matching;
 pub mod observed;
+pub mod planted_service;
 pub mod program;
 pub mod store_contract;
