@@ -10,6 +10,7 @@ use ci_runner::Level;
 use ci_tests::history::{Raw, audit};
 use ci_tests::store_contract::world::{below, seeded};
 use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
 
 use super::check::{Round, Wrong};
 use super::client::{self, Reads};
@@ -75,6 +76,8 @@ pub(crate) async fn run(plan: &Plan) -> Result<Report, Wrong> {
     }
     let mut report = campaign.report;
     report.faults = campaign.seen;
+    report.commits = campaign.stage.commits.load(SeqCst);
+    report.errors = campaign.stage.errors.load(SeqCst);
     report.seconds = began.elapsed().as_secs_f64();
     Ok(report)
 }
@@ -137,6 +140,7 @@ impl Campaign<'_> {
         for other in others {
             other.await.map_err(|panic| Wrong(panic.to_string()))?;
         }
+        self.audits().await?;
         let checking = Instant::now();
         let checked = self.verify(reads).await;
         self.report.checking += checking.elapsed().as_secs_f64();
@@ -223,6 +227,25 @@ impl Campaign<'_> {
             }
         }
         Ok(began.elapsed())
+    }
+
+    /// What the nodes' own auditors have found.
+    async fn audits(&mut self) -> Result<(), Wrong> {
+        for (number, node) in self.stage.nodes.iter().enumerate() {
+            let Some(address) = node.address() else { continue };
+            let path = Request::get("/v1/cache/audit");
+            let asked =
+                tokio::time::timeout(Duration::from_secs(5), Client::default().ask(&address, path)).await;
+            let Ok(Ok(reply)) = asked else { continue };
+            let found: Value = serde_json::from_str(&reply.body).unwrap();
+            if found["violations"] != 0 {
+                return Err(Wrong(format!(
+                    "the auditor of node {number} found a violation: {found}"
+                )));
+            }
+            self.report.audited += found["checked"].as_u64().unwrap_or(0);
+        }
+        Ok(())
     }
 
     /// Checks all that was read, in each era and at each node.

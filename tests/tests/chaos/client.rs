@@ -256,7 +256,7 @@ async fn transaction(raw: &mut Raw, random: &mut ChaCha8Rng) -> Result<(), RawEr
 
 /// Notes what anybody can see, and in which epoch, until the round is over.
 pub(crate) async fn look(stage: Arc<Stage>) {
-    const LOOK: Duration = Duration::from_millis(8);
+    const LOOK: Duration = Duration::from_millis(12);
     let mut connection: Option<(usize, Raw)> = None;
     while !stage.is_over() {
         pause(LOOK).await;
@@ -276,7 +276,7 @@ pub(crate) async fn look(stage: Arc<Stage>) {
 pub(crate) async fn watch_epochs(stage: Arc<Stage>) {
     let mut open: Option<(usize, Arc<dyn Store>)> = None;
     while !stage.is_over() {
-        pause(Duration::from_millis(20)).await;
+        pause(Duration::from_millis(40)).await;
         if !stage.is_there.load(SeqCst) {
             continue;
         }

@@ -54,7 +54,11 @@ impl Client {
         let stream = self.stream.take().filter(|_| self.address == address);
         let mut stream = match stream {
             Some(stream) => stream,
-            None => BufReader::new(TcpStream::connect(address).await?),
+            None => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                BufReader::new(stream)
+            }
         };
         address.clone_into(&mut self.address);
         let token = request.token.map(|token| format!("x-ci-token: {token}\r\n"));

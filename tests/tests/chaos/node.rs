@@ -84,9 +84,11 @@ impl Node {
             .open(self.folder.join(format!("node-{}.log", self.number)));
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--drain-timeout", "1s"])
+            // Three nodes in a debug build that poll every 3 ms would leave two cores nothing else to do.
+            .args(["--poll-every", "15ms"])
             .args(["--acquire-timeout", "1s", "--statement-timeout", "3s"])
             .args(["--request-timeout", "3s", "--max-entries", "80", "--log", "warn"])
-            .args(["--audit-rate", "600", "--warm-every", "1s", "--warm-file"])
+            .args(["--audit-rate", "120", "--warm-every", "1s", "--warm-file"])
             .arg(self.folder.join(format!("node-{}.warm", self.number)))
             .arg("--database")
             .arg(format!("postgres://postgres@127.0.0.1:{}/ci", self.proxy.port()))

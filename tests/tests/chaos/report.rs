@@ -22,6 +22,8 @@ pub(crate) struct Report {
     /// Answers of an epoch that nobody noticed, in a round with several eras.
     pub(crate) unplaced: u64,
     pub(crate) worked_out: u64,
+    /// Audits of the nodes, as they told at the end of each round since they were started.
+    pub(crate) audited: u64,
     pub(crate) writes: u64,
     pub(crate) commits: u64,
     pub(crate) errors: u64,
