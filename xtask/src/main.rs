@@ -1,4 +1,4 @@
-//! Project commands: `cargo xtask test`, `check`, `tidy`, `demo`, `doc`, `bench`, `postgres`, `schemathesis`.
+//! Project commands: `cargo xtask test`, `check`, `tidy`, `demo`, `doc`, `bench`, `postgres`, `schemathesis`, `chaos`.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -9,6 +9,7 @@ mod asan;
 mod bench;
 mod bench_engine;
 mod bench_load;
+mod chaos;
 mod check;
 mod chromium;
 mod counts;
@@ -70,6 +71,8 @@ enum Task {
     Bench(bench::Options),
     /// Ask a running service all that its OpenAPI document tells, and what it does not, and hold the answers against it
     Schemathesis(schemathesis::Options),
+    /// Let everything fail around a fleet of services, and check every answer: databases, networks, nodes
+    Chaos(chaos::Options),
     /// Start a private PostgreSQL: until Ctrl-C, or for as long as the command after `--` runs
     ///
     /// Example: cargo xtask postgres -- cargo test -p ci-store
@@ -104,6 +107,7 @@ fn run(task: Task) -> anyhow::Result<u8> {
         Task::Doc { open } => doc::build(&root, open).map(|()| 0),
         Task::Bench(options) => bench::command(&root, &options),
         Task::Schemathesis(options) => schemathesis::command(&root, &options),
+        Task::Chaos(options) => chaos::command(&root, &options),
         Task::Postgres { command } => postgres::command(&root, &command),
     }
 }

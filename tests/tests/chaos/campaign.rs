@@ -69,6 +69,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<Report, Wrong> {
         report: Report::new(plan),
         faults: Vec::new(),
         seen: BTreeMap::new(),
+        audited: vec![0; plan.nodes],
     };
     let all = |seen: &BTreeMap<Fault, u64>| plan.faults.iter().all(|fault| seen.contains_key(fault));
     while began.elapsed() < plan.time || !all(&campaign.seen) {
@@ -104,6 +105,8 @@ struct Campaign<'a> {
     /// Those to come.
     faults: Vec<Fault>,
     seen: BTreeMap<Fault, u64>,
+    /// What each node said last of its audits.
+    audited: Vec<u64>,
 }
 
 impl Campaign<'_> {
@@ -243,7 +246,10 @@ impl Campaign<'_> {
                     "the auditor of node {number} found a violation: {found}"
                 )));
             }
-            self.report.audited += found["checked"].as_u64().unwrap_or(0);
+            let checked = found["checked"].as_u64().unwrap_or(0);
+            let before = std::mem::replace(&mut self.audited[number], checked);
+            // Since it was started, which may have been since the last round.
+            self.report.audited += checked.checked_sub(before).unwrap_or(checked);
         }
         Ok(())
     }
@@ -316,6 +322,9 @@ impl Campaign<'_> {
                 .check()
                 .map_err(|wrong| Wrong(format!("era {}, node {node}: {wrong}", era.number)))?;
             self.report.worked_out += worked_out;
+            if eras.len() > 1 {
+                self.report.across += reads.len() as u64;
+            }
             self.report.checked += reads.len() as u64;
         }
         Ok(())

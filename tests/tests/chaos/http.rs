@@ -52,13 +52,12 @@ impl Client {
     /// Asks; after an error, or when it was dropped half-way, the next request has a new connection.
     pub(crate) async fn ask(&mut self, address: &str, request: Request<'_>) -> io::Result<Reply> {
         let stream = self.stream.take().filter(|_| self.address == address);
-        let mut stream = match stream {
-            Some(stream) => stream,
-            None => {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                BufReader::new(stream)
-            }
+        let mut stream = if let Some(stream) = stream {
+            stream
+        } else {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            BufReader::new(stream)
         };
         address.clone_into(&mut self.address);
         let token = request.token.map(|token| format!("x-ci-token: {token}\r\n"));

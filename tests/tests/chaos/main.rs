@@ -59,7 +59,7 @@ fn plan() -> Plan {
         seed: number("CI_CACHE_CHAOS_SEED").unwrap_or(1),
         nodes: usize::try_from(number("CI_CACHE_CHAOS_NODES").unwrap_or(3)).unwrap(),
         time: Duration::from_secs(60 * minutes),
-        readers: 6,
+        readers: number("CI_CACHE_CHAOS_READERS").unwrap_or(12),
         settings: Settings {
             set: set.lines().map(str::to_owned).collect(),
             planted: false,

@@ -21,6 +21,8 @@ pub(crate) struct Report {
     pub(crate) checked: u64,
     /// Answers of an epoch that nobody noticed, in a round with several eras.
     pub(crate) unplaced: u64,
+    /// Answers of eras that ended in their round, and of those that began in it.
+    pub(crate) across: u64,
     pub(crate) worked_out: u64,
     /// Audits of the nodes, as they told at the end of each round since they were started.
     pub(crate) audited: u64,
@@ -76,7 +78,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "{} nodes: {} checked reads, 0 wrong; seed {}; {} rounds, {:.0} s, of which {:.0} s checking; {} answers worked out; \
-             {} questions ended in an error; {} answers of unnoticed epochs left out",
+             {} questions ended in an error; {} answers in rounds with several eras, {} answers of unnoticed epochs left out; {} audits by the nodes, 0 violations",
             self.nodes,
             self.checked,
             self.seed,
@@ -85,7 +87,9 @@ impl fmt::Display for Report {
             self.checking,
             self.worked_out,
             self.errors,
-            self.unplaced
+            self.across,
+            self.unplaced,
+            self.audited
         )?;
         if !self.set.is_empty() {
             writeln!(f, "  settings: {}", self.set.join(", "))?;
