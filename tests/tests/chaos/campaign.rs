@@ -125,6 +125,8 @@ impl Campaign<'_> {
             .collect();
         let others = [
             tokio::spawn(client::write(Arc::clone(&stage), seed ^ 1)),
+            tokio::spawn(client::write(Arc::clone(&stage), seed ^ 4)),
+            tokio::spawn(client::write(Arc::clone(&stage), seed ^ 5)),
             tokio::spawn(client::program(Arc::clone(&stage), seed ^ 2)),
             tokio::spawn(client::program(Arc::clone(&stage), seed ^ 3)),
             tokio::spawn(client::look(Arc::clone(&stage))),

@@ -21,8 +21,10 @@ use super::record::{Read, Seen, Way, Write};
 use super::sql::statement;
 use super::stage::Stage;
 
-/// Longest wait for a node.
-const PATIENCE: Duration = Duration::from_millis(1_500);
+/// Longest wait of a reader for a node; and how long it then asks others.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Longest wait of a writer.
+const WRITE_PATIENCE: Duration = Duration::from_millis(1_500);
 /// Between two writes of a writer.
 const WRITE_EVERY: Duration = Duration::from_millis(25);
 /// Lags that readers allow.
@@ -37,6 +39,7 @@ pub(crate) async fn read(stage: Arc<Stage>, seed: u64) -> Reads {
         random: seeded(seed),
         clients: stage.nodes.iter().map(|_| Client::default()).collect(),
         session: None,
+        avoided: vec![None; stage.nodes.len()],
         bodies: HashMap::new(),
         stage: Arc::clone(&stage),
     };
@@ -46,7 +49,6 @@ pub(crate) async fn read(stage: Arc<Stage>, seed: u64) -> Reads {
             stage.answered.fetch_add(1, SeqCst);
             reads.push(read);
         } else {
-            stage.errors.fetch_add(1, SeqCst);
             pause(Duration::from_millis(2)).await;
         }
     }
@@ -59,6 +61,8 @@ struct Reader {
     clients: Vec<Client>,
     /// The last answer's version: this reader's session sees nothing older, at whatever node.
     session: Option<Token>,
+    /// Until when each node is not asked again: all readers would stand at the one that is away.
+    avoided: Vec<Option<Instant>>,
     /// Answers, so that equal ones are kept once.
     bodies: HashMap<(usize, String), Arc<Value>>,
 }
@@ -68,6 +72,9 @@ impl Reader {
     async fn ask(&mut self) -> Option<(usize, Read)> {
         let stage = Arc::clone(&self.stage);
         let node = below(&mut self.random, stage.nodes.len());
+        if self.avoided[node].is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
         let address = stage.nodes[node].address()?;
         let asked = stage.web.pool.draw(&mut self.random);
         let level = self.level();
@@ -83,7 +90,11 @@ impl Reader {
         };
         let began = Instant::now();
         let reply = tokio::time::timeout(PATIENCE, self.clients[node].ask(&address, request)).await;
-        let reply = reply.ok()?.ok()?;
+        let Ok(Ok(reply)) = reply else {
+            self.avoided[node] = Some(Instant::now() + PATIENCE);
+            stage.errors.fetch_add(1, SeqCst);
+            return None;
+        };
         assert!(
             matches!(reply.status, 200 | 404 | 503 | 504),
             "{path} is answered by {}: {}",
@@ -91,6 +102,7 @@ impl Reader {
             reply.body
         );
         if !matches!(reply.status, 200 | 404) {
+            stage.errors.fetch_add(1, SeqCst);
             return None;
         }
         let read = Read {
@@ -179,7 +191,7 @@ pub(crate) async fn write(stage: Arc<Stage>, seed: u64) {
             body: &body,
         };
         let began = Instant::now();
-        let reply = tokio::time::timeout(PATIENCE, clients[node].ask(&address, request)).await;
+        let reply = tokio::time::timeout(WRITE_PATIENCE, clients[node].ask(&address, request)).await;
         let Ok(Ok(reply)) = reply else { continue };
         if !matches!(reply.status, 200 | 201) {
             continue;
