@@ -170,6 +170,8 @@ impl Campaign<'_> {
             None
         };
         let both = [Some(first), second];
+        let said: Vec<String> = both.iter().flatten().map(|fault| format!("{fault:?}")).collect();
+        println!("round {}: {}", self.report.rounds, said.join(" and "));
         let at = below(&mut self.random, self.plan.nodes);
         let (mut one, mut other) = (self.random.clone(), seeded(self.report.rounds ^ at as u64));
         let (stage, cluster) = (&self.stage, &mut self.cluster);
