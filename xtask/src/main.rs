@@ -1,4 +1,4 @@
-//! Project commands: `cargo xtask test`, `check`, `tidy`, `demo`, `doc`, `bench`, `scale`, `postgres`, `redis`, `schemathesis`.
+//! Project commands: `cargo xtask test`, `check`, `tidy`, `demo`, `doc`, `bench`, `scale`, `chaos`, `postgres`, `redis`, `schemathesis`.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -9,6 +9,7 @@ mod asan;
 mod bench;
 mod bench_engine;
 mod bench_load;
+mod chaos;
 mod check;
 mod chromium;
 mod counts;
@@ -73,6 +74,8 @@ enum Task {
     Schemathesis(schemathesis::Options),
     /// Work out what a fleet of 1 to 1,000 nodes costs, and render the tables of docs/scale.md
     Scale,
+    /// Let everything fail around a fleet of services, and check every answer: databases, networks, nodes
+    Chaos(chaos::Options),
     /// Start a private PostgreSQL: until Ctrl-C, or for as long as the command after `--` runs
     ///
     /// Example: cargo xtask postgres -- cargo test -p ci-store
@@ -116,6 +119,7 @@ fn run(task: Task) -> anyhow::Result<u8> {
         Task::Bench(options) => bench::command(&root, &options),
         Task::Scale => scale::command(&root),
         Task::Schemathesis(options) => schemathesis::command(&root, &options),
+        Task::Chaos(options) => chaos::command(&root, &options),
         Task::Postgres { command } => postgres::command(&root, &command),
         Task::Redis { command } => redis::command(&root, &command),
     }

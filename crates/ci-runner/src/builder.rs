@@ -12,6 +12,7 @@ use ci_cache_core::{Clock, Eviction, SystemClock};
 use ci_model::{QuestionKind, TenantId};
 use ci_store::Store;
 
+use crate::audit::Audits;
 use crate::coherence::{self, Follow, Pace};
 use crate::gather::Gathering;
 use crate::latency::Times;
@@ -387,6 +388,7 @@ impl RunnerBuilder {
             loading: AtomicU64::new(0),
             warm,
             recorder: self.recorder,
+            audits: Audits::default(),
         });
         match feed {
             Some(feed) => {

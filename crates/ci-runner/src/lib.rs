@@ -38,6 +38,7 @@
 
 mod again;
 mod answer;
+mod audit;
 mod batch;
 mod builder;
 mod changes;
@@ -81,6 +82,7 @@ mod writer;
 
 pub use again::AskedAgain;
 pub use answer::{Answer, Reply, SearchMode, SearchResult, Source};
+pub use audit::{AuditReport, Audited, Auditor, Violation};
 pub use builder::RunnerBuilder;
 pub use changes::{Changes, Following, News, TenantChange};
 pub use ci_cache_core::ci::matching::Reason;

@@ -321,7 +321,7 @@ async fn load_in_task(
 }
 
 /// Loads past the cache, in a task of its own for the same reasons.
-async fn load_past(
+pub(crate) async fn load_past(
     inner: &Arc<Inner>,
     tenant: &TenantId,
     question: Arc<Question>,

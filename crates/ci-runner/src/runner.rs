@@ -13,6 +13,7 @@ use ci_model::{Epoch, Key, QuestionKind, TenantId, Token, Version};
 use ci_store::Store;
 
 use crate::answer::Cached;
+use crate::audit::Audits;
 use crate::builder::RunnerBuilder;
 use crate::coherence::{FeedStatus, Follow, UNFOLLOWED};
 use crate::gather::Gathering;
@@ -84,6 +85,8 @@ pub(crate) struct Inner {
     pub(crate) recorder: Option<Recorder>,
     /// What the fleet shares.
     pub(crate) tier: Option<Arc<Shared>>,
+    /// What audits found.
+    pub(crate) audits: Audits,
 }
 
 /// The history of a store that records no changes: the writes through this runner, numbered.

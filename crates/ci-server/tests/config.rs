@@ -109,6 +109,7 @@ fn everything_that_does_not_fit_is_told_at_once() {
         ),
         (&["--poll-every", "2h"], "`poll_every`"),
         (&["--warm-reloads", "1001"], "`warm_reloads`"),
+        (&["--audit-rate", "6001"], "`audit_rate`"),
         (&["--max-entries", "0"], "`max_entries`"),
         (&["--connections", "0"], "`connections`"),
         (&["--tls-cert", "c.pem"], "`tls_cert` and `tls_key`"),

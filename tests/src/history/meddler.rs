@@ -38,6 +38,8 @@ pub enum FeedMode {
 pub enum Planted {
     /// The feed loses one change in fifty.
     LosesChanges,
+    /// The feed loses every change: nothing is ever dropped.
+    LosesAll,
     /// The feed asks for what is above the last number it saw, as an outbox is read by everybody once (PostgreSQL).
     AboveLast,
     /// The feed tells its position at once, and the changes up to it with the next poll.

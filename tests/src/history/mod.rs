@@ -14,6 +14,6 @@ pub mod truth;
 
 pub use audit::{Audited, Deed, Raw};
 pub use meddler::{FeedMode, Meddler, Meddling, Planted};
-pub use server::Server;
+pub use server::{Ending, Server};
 pub use state::State;
 pub use timeline::{Place, Timeline};

@@ -94,6 +94,7 @@ impl PlantedFeed {
                 });
                 changes
             }
+            Planted::LosesAll => Vec::new(),
             Planted::AboveLast => {
                 if let Some(Version::Snapshot(last)) = before {
                     changes.retain(|change| match change.origin {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -26,7 +26,6 @@ const SETTINGS: &[&str] = &[
     "max_connections=100",
     "shared_buffers=64MB",
     "fsync=off",
-    "full_page_writes=off",
     "synchronous_commit=on",
     "autovacuum_naptime=5s",
 ];
@@ -44,14 +43,16 @@ pub enum Ending {
 #[derive(Debug)]
 pub struct Server {
     port: u16,
+    programs: Arc<Programs>,
     orders: Option<mpsc::Sender<Order>>,
     keeper: Option<std::thread::JoinHandle<()>>,
 }
 
-/// How it ends if it runs, the port it gets, and whom to tell that it was started.
-type Order = (Option<Ending>, u16, oneshot::Sender<()>);
+/// How it ends if it runs, the port that it is started at again, and whom to tell that this is done.
+type Order = (Option<Ending>, Option<u16>, oneshot::Sender<()>);
 
 /// What it takes to start it.
+#[derive(Debug)]
 struct Programs {
     bin: PathBuf,
     setpriv: Option<PathBuf>,
@@ -82,35 +83,93 @@ impl Server {
         let data = ask("SELECT setting FROM pg_settings WHERE name = 'data_directory'").await;
         let locale = ask("SELECT datcollate::text FROM pg_database WHERE datname = 'template0'").await;
         let theirs = std::fs::metadata(data).expect("the test server's data");
-        let folder = tempfile::Builder::new()
-            .prefix("ci-cache-history-")
-            .tempdir()
-            .expect("a temporary folder");
-        let ours = std::fs::metadata(folder.path()).expect("our folder").uid();
+        let ours = folder(None).path().metadata().expect("our folder").uid();
         let account = (theirs.uid() != ours).then(|| (theirs.uid(), theirs.gid()));
-        if let Some((uid, gid)) = account {
-            chown(folder.path(), Some(uid), Some(gid)).expect("a folder for the server's account");
-        }
-        let port = free_port();
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let setpriv = std::env::split_paths(&path).map(|folder| folder.join("setpriv"));
         let programs = Programs {
             bin,
-            setpriv: setpriv.into_iter().find(|file| file.is_file()),
+            setpriv: setpriv(),
             account,
-            folder,
+            folder: folder(account),
         };
         programs.init(&locale);
+        Self::run(programs).await
+    }
+
+    /// Makes a hot standby that streams from this server, and waits until it answers.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn standby(&self) -> Self {
+        let own = &self.programs;
+        let programs = Programs {
+            bin: own.bin.clone(),
+            setpriv: own.setpriv.clone(),
+            account: own.account,
+            folder: folder(own.account),
+        };
+        let url = self.url("postgres");
+        let copy = tokio::task::spawn_blocking(move || {
+            programs.copy(&url);
+            programs
+        });
+        Self::run(copy.await.expect("the copy is made")).await
+    }
+
+    async fn run(programs: Programs) -> Self {
+        let programs = Arc::new(programs);
         let (orders, ordered) = mpsc::channel();
+        let port = free_port();
         // The server is told to end when the thread ends that started it: so that one has to stay.
-        let keeper = std::thread::spawn(move || keep(&programs, &ordered));
+        let keeper = std::thread::spawn({
+            let programs = Arc::clone(&programs);
+            move || keep(&programs, &ordered)
+        });
         let server = Self {
             port,
+            programs,
             orders: Some(orders),
             keeper: Some(keeper),
         };
         server.order(None, port).await;
         server
+    }
+
+    /// Makes a primary of a standby; it takes writes when this returns.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn promote(&self) {
+        let mut connection = PgConnection::connect(&self.url("postgres"))
+            .await
+            .expect("the standby answers");
+        let query = sqlx::query_scalar("SELECT pg_promote(true, 60)");
+        let promoted: bool = query.fetch_one(&mut connection).await.expect("it is a standby");
+        assert!(promoted, "the standby was not promoted in time");
+        // One that crashed right after its promotion came back with a sequence's page empty (docs/campaigns/fleet.md).
+        let checkpoint = sqlx::query("CHECKPOINT").execute(&mut connection);
+        checkpoint.await.expect("the server writes down what it has");
+    }
+
+    /// Ends it; [`restart`](Self::restart) starts it again.
+    ///
+    /// # Panics
+    /// When its keeper is gone.
+    pub async fn stop(&self, ending: Ending) {
+        let (done, is_done) = oneshot::channel();
+        let orders = self.orders.as_ref().expect("it is kept");
+        orders
+            .send((Some(ending), None, done))
+            .expect("the server's keeper is there");
+        is_done.await.expect("the server ends");
+    }
+
+    /// Runs one of the server's programs, such as `pg_dump`, with arguments.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn tool(&self, program: &str, arguments: &[&str]) {
+        let mut command = self.programs.command(self.programs.bin.join(program));
+        succeed(command.args(arguments));
     }
 
     /// The address of one of its databases.
@@ -146,7 +205,7 @@ impl Server {
         let (done, is_done) = oneshot::channel();
         let orders = self.orders.as_ref().expect("it runs");
         orders
-            .send((ending, port, done))
+            .send((ending, Some(port), done))
             .expect("the server's keeper is there");
         is_done.await.expect("the server starts");
         let (start, url) = (Instant::now(), url(port, "postgres"));
@@ -173,6 +232,33 @@ fn url(port: u16, database: &str) -> String {
     format!("postgres://postgres@127.0.0.1:{port}/{database}")
 }
 
+fn setpriv() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut files = std::env::split_paths(&path).map(|folder| folder.join("setpriv"));
+    files.find(|file| file.is_file())
+}
+
+fn folder(account: Option<(u32, u32)>) -> TempDir {
+    let folder = tempfile::Builder::new()
+        .prefix("ci-cache-history-")
+        .tempdir()
+        .expect("a temporary folder");
+    if let Some((uid, gid)) = account {
+        chown(folder.path(), Some(uid), Some(gid)).expect("a folder for the server's account");
+    }
+    folder
+}
+
+/// Runs a program to its end.
+fn succeed(command: &mut Command) {
+    let output = command.output().expect("the program runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("a free port").port()
@@ -185,7 +271,7 @@ fn keep(programs: &Programs, ordered: &mpsc::Receiver<Order>) {
         if let (Some(child), Some(ending)) = (&mut running, ending) {
             programs.stop(child, ending);
         }
-        running = Some(programs.launch(port));
+        running = port.map(|port| programs.launch(port));
         // Nobody waits any more: the test is over.
         let _told = done.send(());
     }
@@ -220,12 +306,20 @@ impl Programs {
             "--no-instructions",
         ]);
         command.arg(format!("--locale={locale}"));
-        let output = command.output().expect("initdb runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        succeed(&mut command);
+    }
+
+    /// Copies a running server, to stream from it.
+    fn copy(&self, url: &str) {
+        let mut command = self.command(self.bin.join("pg_basebackup"));
+        command.arg("--pgdata").arg(self.folder.path().join("data"));
+        command.args([
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--wal-method=stream",
+            "--no-sync",
+        ]);
+        succeed(command.arg("--dbname").arg(url));
     }
 
     fn launch(&self, port: u16) -> Child {

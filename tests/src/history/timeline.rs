@@ -34,6 +34,8 @@ pub struct Timeline {
     /// Rows that are played into the base.
     played: usize,
     rows: Vec<Audited>,
+    /// The number of the last row, played or not.
+    last: i64,
     /// For each row whether it was made while the feed's triggers were gone.
     blind: Vec<bool>,
     /// PostgreSQL: transactions of the rows, each with its number of rows.
@@ -60,6 +62,7 @@ impl Timeline {
                 self.blind.push(blind);
             }
         }
+        self.last = rows.last().map_or(self.last, |row| row.n);
         self.rows.extend(rows);
         for (xid, count) in counts {
             match self.transactions.iter_mut().find(|(known, _)| *known == xid) {
@@ -71,7 +74,7 @@ impl Timeline {
 
     /// The last row's number.
     pub fn last(&self) -> i64 {
-        self.rows.last().map_or(0, |row| row.n)
+        self.last
     }
 
     /// The rows that are not played yet.

@@ -15,7 +15,7 @@ use super::fault::{Fault, cause};
 use super::pool::Pool;
 use super::report::Report;
 use super::scene::Scene;
-use super::{program, reader, writer};
+use super::{program, reader, sql, writer};
 
 /// A round that takes longer does not recover.
 const ROUND: Duration = Duration::from_secs(240);
@@ -71,8 +71,8 @@ pub(crate) async fn run(plan: &Plan, address: &str, server: Option<Arc<Server>>)
     let mut raw = Raw::connect(address).await.unwrap();
     audit::install(&mut raw, address).await.unwrap();
     let sqlite = raw.is_sqlite();
-    let beginning = program::beginning(&mut random, sqlite);
-    for sql in [beginning, program::bulk(sqlite)] {
+    let beginning = sql::beginning(&mut random, sqlite);
+    for sql in [beginning, sql::bulk(sqlite)] {
         raw.begin().await.unwrap();
         raw.run(&sql).await.unwrap();
         raw.run("COMMIT").await.unwrap();

@@ -11,8 +11,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::campaign::LOGGED;
 use super::pool::{BULK, OWNERS, TENANTS, tenant};
-use super::program;
 use super::scene::Scene;
+use super::sql;
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -246,7 +246,7 @@ impl Saboteur<'_> {
             self.insist(async |raw| raw.run(&sql).await).await;
             self.scene.hold(60, Duration::from_millis(100)).await;
         }
-        let again = program::beginning(self.random, sqlite);
+        let again = sql::beginning(self.random, sqlite);
         self.insist(async |raw| raw.run(&again).await).await;
     }
 
@@ -260,9 +260,9 @@ impl Saboteur<'_> {
         };
         self.insist(async |raw| raw.run(sql).await).await;
         self.scene.hold(100, Duration::from_millis(200)).await;
-        let again = program::beginning(self.random, sqlite);
+        let again = sql::beginning(self.random, sqlite);
         self.insist(async |raw| raw.run(&again).await).await;
-        let bulk = program::bulk(sqlite);
+        let bulk = sql::bulk(sqlite);
         self.insist(async |raw| raw.run(&bulk).await).await;
     }
 
@@ -295,16 +295,9 @@ impl Saboteur<'_> {
                 format!("{}{}", made(&found), row('-')),
             )
         } else {
-            let each = |what: &str| {
-                ["ci", "ci_ext", "ci_relation"].map(|table| {
-                    let names = ["rows", "truncate"];
-                    let triggers = names.map(|name| format!("{what} TRIGGER \"CI_change_{name}\""));
-                    format!("ALTER TABLE {table} {};\n", triggers.join(", "))
-                })
-            };
-            (each("DISABLE").concat(), each("ENABLE ALWAYS").concat())
+            (sql::triggers("DISABLE"), sql::triggers("ENABLE ALWAYS"))
         };
-        let unseen: Vec<String> = (0..4).map(|_| program::statement(self.random, sqlite)).collect();
+        let unseen: Vec<String> = (0..4).map(|_| sql::statement(self.random, sqlite)).collect();
         if in_one {
             for statement in unseen {
                 self.insist(async |raw| {
@@ -344,7 +337,7 @@ impl Saboteur<'_> {
     /// Another process writes.
     async fn second_process(&mut self) {
         let sqlite = self.scene.is_sqlite();
-        let statements: Vec<String> = (0..6).map(|_| program::statement(self.random, sqlite)).collect();
+        let statements: Vec<String> = (0..6).map(|_| sql::statement(self.random, sqlite)).collect();
         let (address, sql) = (self.scene.address.clone(), statements.join("\n"));
         let run = tokio::task::spawn_blocking(move || {
             let program = std::env::current_exe().unwrap();
@@ -379,7 +372,7 @@ impl Saboteur<'_> {
         // So many go at a time.
         while store.retain(Duration::ZERO).await.is_ok_and(|gone| gone > 0) {}
         for _ in 0..3 {
-            let sql = program::insert(self.random, 0, sqlite);
+            let sql = sql::insert(self.random, 0, sqlite);
             let sql = format!("DELETE FROM ci WHERE ci_id = '{}'; {sql}", super::pool::id(0));
             self.insist(async |raw| raw.run(&sql).await).await;
         }

@@ -17,6 +17,7 @@ mod reader;
 mod record;
 mod report;
 mod scene;
+mod sql;
 mod writer;
 
 use std::sync::Arc;
@@ -122,7 +123,7 @@ async fn a_snapshot_sees_nothing_of_a_later_truncation() {
     let fixture = Fixture::postgres().await;
     let store = fixture.open().await;
     let mut raw = Raw::connect(fixture.address()).await.unwrap();
-    raw.run(&program::insert(&mut seeded(1), 1, false)).await.unwrap();
+    raw.run(&sql::insert(&mut seeded(1), 1, false)).await.unwrap();
     let list = List::builder().build().unwrap();
     let mut totals = Vec::new();
     let mut snapshot = store.snapshot().await.unwrap();

@@ -53,6 +53,7 @@ macro_rules! mutants {
 mutants! {
     a_feed_that_loses_changes_is_caught: on_sqlite, LosesChanges, [];
     a_feed_that_loses_changes_is_caught_on_postgres: on_postgres, LosesChanges, [];
+    a_feed_that_loses_all_changes_is_caught: on_sqlite, LosesAll, [];
     a_feed_that_asks_above_the_last_number_is_caught: on_postgres, AboveLast, [];
     a_feed_that_runs_ahead_of_its_changes_is_caught: on_sqlite, RunsAhead, [];
     a_feed_that_ignores_missing_triggers_is_caught: on_sqlite, IgnoresTriggers, [TriggersGone, TriggersGoneInOne];

@@ -24,6 +24,9 @@ pub(crate) const WORDS: [&str; 6] = ["alpha", "beta", "gamma", "delta", "omega",
 /// Who owns.
 pub(crate) const OWNERS: [&str; 3] = ["ops", "dev", "sec"];
 
+/// Types of relations, of all views.
+pub(crate) const KINDS: [&str; 4] = ["DEPENDS_ON", "RUNS_ON", "COMPOSED_OF", "MENTIONS"];
+
 /// The id of a slot's CI.
 pub(crate) fn id(slot: usize) -> CiId {
     format!("00000000-0000-4000-9000-{slot:012}").parse().unwrap()
@@ -113,6 +116,11 @@ impl Pool {
         for at in (1..all.len()).rev() {
             all.swap(at, below(random, at + 1));
         }
+        Self::of(all)
+    }
+
+    /// Of these, the most popular first.
+    pub(crate) fn of(all: Vec<Asked>) -> Self {
         let mut sum = 0;
         let sums = (1..=all.len() as u64).map(|rank| {
             sum += 1_000_000 / rank;

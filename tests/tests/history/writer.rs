@@ -10,12 +10,9 @@ use ci_tests::store_contract::world::{below, one_of, seeded};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
-use super::pool::{OWNERS, SLOTS, TENANTS, WORDS, code, id, tenant};
+use super::pool::{KINDS, OWNERS, SLOTS, TENANTS, WORDS, code, id, tenant};
 use super::record::Write;
 use super::scene::Scene;
-
-/// Types of relations, of all views.
-pub(crate) const KINDS: [&str; 4] = ["DEPENDS_ON", "RUNS_ON", "COMPOSED_OF", "MENTIONS"];
 
 /// Writes until the round is over.
 pub(crate) async fn write(scene: Arc<Scene>, seed: u64) {

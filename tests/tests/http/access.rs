@@ -28,6 +28,8 @@ const ROUTES: &[(&str, &str, Option<Role>)] = {
         ("POST", "/v1/cache/clear", Some(Admin)),
         ("POST", "/v1/cache/invalidate", Some(Admin)),
         ("POST", "/v1/cache/warm", Some(Admin)),
+        ("GET", "/v1/cache/audit", Some(Admin)),
+        ("POST", "/v1/cache/audit", Some(Admin)),
         ("GET", "/v1/{tenant}/cis", Some(Read)),
         ("GET", "/v1/{tenant}/cis/{id_or_code}", Some(Read)),
         ("GET", "/v1/{tenant}/cis/{id_or_code}/graph", Some(Read)),

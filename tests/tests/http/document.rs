@@ -141,6 +141,7 @@ async fn every_documented_status_occurs() {
             "/v1/cache/drops",
             "/v1/cache/savings",
             "/v1/cache/tenants",
+            "/v1/cache/audit",
             "/openapi.json",
         ] {
             if uri != "/readyz" || concurrency > 0 {
@@ -242,6 +243,7 @@ async fn command_all(service: &Service) {
         ("clear", json!({})),
         ("invalidate", json!({"tenant": "acme"})),
         ("warm", json!({})),
+        ("audit", json!({})),
     ] {
         let uri = format!("/v1/cache/{command}");
         service.json(Method::POST, &uri, body).await;
@@ -277,6 +279,7 @@ async fn all_reads(service: &Service) {
         "/v1/cache/drops",
         "/v1/cache/savings",
         "/v1/cache/tenants",
+        "/v1/cache/audit",
         "/healthz",
         "/readyz",
         "/metrics",

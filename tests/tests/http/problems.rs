@@ -419,6 +419,7 @@ async fn requests_beyond_the_places_are_refused_at_once() {
         "/v1/cache/drops",
         "/v1/cache/savings",
         "/v1/cache/tenants",
+        "/v1/cache/audit",
         "/openapi.json",
     ]) {
         let reply = service.get(uri).await;

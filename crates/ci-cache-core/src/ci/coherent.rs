@@ -178,6 +178,11 @@ where
         self.engine.check(loaded, dependency)
     }
 
+    /// Reads a fresh entry without counting and without effect on eviction. Read the [`mark`](Self::mark) before.
+    pub fn peek(&self, key: &Key) -> Option<CiShared<V>> {
+        self.engine.cache().peek(key)
+    }
+
     /// Applies what a poll of the change feed brought; see [`Coherent::apply`].
     pub fn apply(&self, batch: Batch<CiDomain>) -> Applied {
         // Before the mark is raised: whoever reads the new mark must not join a flight from before. A flight that begins after this

@@ -134,6 +134,10 @@ catalogue! {
         "Answers for the shared tier by what became of them: written, refreshed, deleted, dropped, over_budget, failed.";
     TIER_LEFT_ALONE = "ci_cache_tier_left_alone", Gauge, Count, [],
         "1 while the shared tier is not asked because it failed.";
+    AUDITED = "ci_cache_audited_total", Counter, Count, ["result"],
+        "Cached answers that were loaded again: same, changed (a recorded change explains it), violation (the answer was wrong), unsettled.";
+    AUDITED_DROPS = "ci_cache_audited_drops_total", Counter, Count, ["result"],
+        "Dropped answers that were loaded again: changed (the drop was needed), unchanged.";
 }
 
 /// Tells the recorder what every metric is.

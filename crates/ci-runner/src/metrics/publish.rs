@@ -24,6 +24,7 @@ pub(super) fn publish(runner: &Runner) {
     coherence(runner, &series);
     feed(runner, &series);
     tier(runner, &series);
+    audits(runner, &series);
 }
 
 /// Series of one runner.
@@ -193,4 +194,22 @@ fn tier(runner: &Runner, series: &Series) {
         series.counter_of(name::TIER_WRITES, "result", result, count);
     }
     series.gauge(name::TIER_LEFT_ALONE, tier.is_open.into());
+}
+
+fn audits(runner: &Runner, series: &Series) {
+    let found = runner.audits();
+    for (result, count) in [
+        ("same", found.same),
+        ("changed", found.changed),
+        ("violation", found.violations),
+        ("unsettled", found.unsettled),
+    ] {
+        series.counter_of(name::AUDITED, "result", result, count);
+    }
+    for (result, count) in [
+        ("changed", found.drops_changed),
+        ("unchanged", found.drops.saturating_sub(found.drops_changed)),
+    ] {
+        series.counter_of(name::AUDITED_DROPS, "result", result, count);
+    }
 }

@@ -24,7 +24,8 @@ Exit codes:
   3  the database failed
   4  the CI that get, expand or path names is not there
   5  the import is done, but lines were rejected
-  6  the doctor found a failure";
+  6  the doctor found a failure
+  7  an audit found a wrong answer in the cache";
 
 /// Search and get configuration items through the cache.
 #[derive(Debug, Parser)]
@@ -95,6 +96,12 @@ pub(crate) enum Command {
     /// Asks the service for them, again and again, until Ctrl-C. A service that has tokens takes one of the role admin for all tenants: in
     /// the environment's CI_CACHE_TOKEN, or in a file.
     Top(Top),
+    /// Load cached answers again, and tell whether the cache was right
+    ///
+    /// Of a running service (--address), which samples what it would serve now; it audits by itself, too, with `audit_rate`. Or, with --database
+    /// and --tenant, of a cache of its own, which it fills with CIs and their graphs and audits for a while, as they change. A difference that no
+    /// recorded change explains is a defect: exit code 7. Each audit is a load for the database.
+    Audit(Audit),
     /// Print completions for a shell
     ///
     /// For bash: `ci-cache completions bash > /etc/bash_completion.d/ci-cache`
@@ -414,8 +421,9 @@ pub(crate) struct Migrate {
     pub(crate) settings: Same,
 }
 
+/// A running service.
 #[derive(Debug, Args)]
-pub(crate) struct Top {
+pub(crate) struct Service {
     /// Where the service is: its address, or that of its listener for administrators
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8642")]
     pub(crate) address: String,
@@ -425,6 +433,33 @@ pub(crate) struct Top {
     /// Trust the certificates of this file (PEM), and no others, when the address begins with https
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    #[command(flatten)]
+    pub(crate) service: Service,
+    /// Audit a cache of this command's own on this database instead
+    #[arg(long, value_name = "ADDRESS", requires = "tenant", conflicts_with = "address")]
+    pub(crate) database: Option<String>,
+    /// With --database: whose CIs
+    #[arg(long, requires = "database")]
+    pub(crate) tenant: Option<String>,
+    /// With --database: how long, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) seconds: u64,
+    /// Most answers to audit; with --database most answers to keep, and to audit in a second
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub(crate) reads: u64,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) service: Service,
     /// Time between two looks, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(crate) every: u64,

@@ -62,6 +62,9 @@ pub(crate) enum Failure {
     /// Something that a service needs is not as it should be; it has been told.
     #[error("find everything in order: {0} failures")]
     Unwell(usize),
+    /// An audit found wrong answers; they have been told.
+    #[error("find every cached answer right: {0} violations")]
+    Wrong(u64),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -95,6 +98,7 @@ impl Failure {
             Self::NotFound { .. } => 4,
             Self::Rejected { .. } => 5,
             Self::Unwell(_) => 6,
+            Self::Wrong(_) => 7,
             Self::Io(_) | Self::Other(_) => 1,
         }
     }

@@ -2,6 +2,7 @@
 
 mod args;
 mod ask;
+mod audit;
 mod config;
 mod demo;
 mod doctor;
@@ -17,6 +18,7 @@ mod mcp;
 mod output;
 mod reference;
 mod serve;
+mod service;
 mod shell;
 mod table;
 mod token;
@@ -68,6 +70,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(arguments) => config::config(arguments, &mut output).await,
         Command::Doctor(arguments) => doctor::doctor(&arguments, &mut output).await,
         Command::Migrate(arguments) => doctor::migrate(&arguments, &mut output).await,
+        Command::Audit(arguments) => audit::audit(&arguments, &mut output).await,
         Command::Top(arguments) => top::top(&arguments, &mut output).await,
         Command::Completions { shell } => manual::completions(shell, &mut output),
         Command::Man { command } => manual::page(&command, &mut output),

@@ -1,6 +1,5 @@
 //! `ci-cache top`: what a running service does, again and again.
 
-mod ask;
 mod frame;
 
 use std::io::IsTerminal as _;
@@ -9,26 +8,24 @@ use std::time::{Duration, Instant};
 use super::args;
 use super::failure::Failure;
 use super::output::Output;
-use ask::Service;
+use super::service::Service;
 use frame::Sample;
 
-/// The token of the service, where it has any. Never a flag: every process of a machine can read those.
-const TOKEN: &str = "CI_CACHE_TOKEN";
 /// To the first line, and the rest of the screen cleared.
 const CLEAR: &str = "\u{1b}[H\u{1b}[J";
 
 pub(crate) async fn top(arguments: &args::Top, output: &mut Output) -> Result<(), Failure> {
-    let service = Service::new(&arguments.address, token(arguments)?, arguments.ca.as_deref())?;
+    let service = Service::of(&arguments.service)?;
     let pause = Duration::from_secs(arguments.every);
     let clears = std::io::stdout().is_terminal() && !arguments.once;
     let mut before: Option<(Sample, Instant)> = None;
     loop {
         let now = Instant::now();
-        let sample = service.sample().await?;
+        let sample = sample(&service).await?;
         let since = before
             .as_ref()
             .map(|(sample, at)| (sample, now.saturating_duration_since(*at)));
-        let frame = frame::render(&arguments.address, &sample, since, output.width());
+        let frame = frame::render(&arguments.service.address, &sample, since, output.width());
         output.line(format_args!("{}{frame}", if clears { CLEAR } else { "" }))?;
         if arguments.once {
             return Ok(());
@@ -38,15 +35,11 @@ pub(crate) async fn top(arguments: &args::Top, output: &mut Output) -> Result<()
     }
 }
 
-fn token(arguments: &args::Top) -> Result<Option<String>, Failure> {
-    let text = match &arguments.token_file {
-        Some(path) => Some(
-            std::fs::read_to_string(path)
-                .map_err(|error| Failure::Input(format!("read the token in {}: {error}", path.display())))?,
-        ),
-        None => std::env::var(TOKEN).ok(),
-    };
-    Ok(text
-        .map(|text| text.trim().to_owned())
-        .filter(|text| !text.is_empty()))
+/// Everything that a frame shows.
+async fn sample(service: &Service) -> Result<Sample, Failure> {
+    Ok(Sample {
+        stats: service.get("/v1/cache/stats").await?,
+        savings: service.get("/v1/cache/savings").await?,
+        tenants: service.get("/v1/cache/tenants").await?,
+    })
 }

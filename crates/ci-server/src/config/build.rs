@@ -20,6 +20,8 @@ use crate::traces::TraceOptions;
 /// Clocks further apart than this are to be set, not put up with.
 const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
 
+/// Most audits in a minute.
+const MOST_AUDITS: u32 = 6_000;
 /// Longest time of a statement: PostgreSQL counts milliseconds in 32 bits.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(24 * 3_600);
 /// How often keys may be fetched: not so often that the provider minds, and not so seldom that a key that it has given up counts for days.
@@ -76,6 +78,9 @@ impl Plan {
             &settings.mcp_hosts.0,
             settings.mcp_answer_bytes.0,
         ));
+        if settings.audit_rate > MOST_AUDITS {
+            faults.push(format!("`audit_rate` is more than {MOST_AUDITS}"));
+        }
         if settings.connections == 0 {
             faults.push("`connections` is 0: at least one is needed".into());
         }
@@ -375,6 +380,7 @@ impl Plan {
             .body_timeout(settings.body_timeout)
             .ready_timeout(settings.ready_timeout)
             .ready_lag(settings.ready_lag)
+            .audit_rate(settings.audit_rate)
             .drain_delay(settings.drain_delay)
             .drain_timeout(settings.drain_timeout)
     }

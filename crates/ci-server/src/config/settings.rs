@@ -158,6 +158,7 @@ settings! {
         prime: bool = "false", "Let an expansion keep its CIs as answers to gets, too; it reads more.";
         slow_load: Duration = "1s", "From when on a load is logged as slow.";
         drops: usize = "256", "How many drops are remembered with their reason.";
+        audit_rate: u32 = "0", "How many cached answers are loaded again and compared in a minute, up to 6000; 0 for none. A difference that no recorded change explains is a defect, which the log, the metrics and `ci-cache audit` tell.";
     }
     "Change feed" {
         poll_every: Duration = "3ms", "Time between two polls of the change feed while somebody asks, 1 ms to 1 min.";

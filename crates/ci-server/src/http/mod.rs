@@ -2,6 +2,7 @@
 
 mod access;
 mod answer;
+mod audit;
 mod bodies;
 mod cache;
 mod changes;
@@ -47,6 +48,7 @@ pub use crate::web::pages;
 pub(crate) use access::Need;
 pub(crate) use answer::Origin;
 pub use answer::X_CACHE;
+pub(crate) use audit::json as audit_body;
 pub(crate) use cache::reason as drop_reason;
 pub(crate) use control::{Subject, Target, Warming, clear, invalidate, warm};
 pub(crate) use encoded::Part;

@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 
 use super::problem::ProblemBody;
 use super::{
-    AppState, bodies, cache, changes, common, control, desk, export, graph, health, import, metrics, read,
-    saved, words, write,
+    AppState, audit, bodies, cache, changes, common, control, desk, export, graph, health, import, metrics,
+    read, saved, words, write,
 };
 
 #[derive(OpenApi)]
@@ -80,6 +80,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(control::post_clear))
         .routes(routes!(control::post_invalidate))
         .routes(routes!(control::post_warm))
+        .routes(routes!(audit::audits, audit::post_audit))
         .routes(routes!(saved::savings))
         .routes(routes!(saved::tenants))
         .routes(routes!(health::healthz))

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::connection::{self, LAST_BYTES, Patience};
 use super::tls::Tls;
-use super::{AppState, metrics, public_router, router};
+use super::{AppState, audit, metrics, public_router, router};
 use crate::web;
 
 /// Serves one address until `shutdown` ends: [`Server`] with nothing else.
@@ -110,8 +110,9 @@ impl Server {
         };
         tokio::select! {
             _ = &mut server => {}
-            // Never ends by itself.
+            // These never end by themselves.
             () = metrics::upkeep(&app) => {}
+            () = audit::run(&app) => {}
             () = late => {
                 tracing::warn!("requests are still at work after the drain time: they are answered with 503");
                 app.cut();

@@ -52,6 +52,8 @@ pub struct ServerOptions {
     pub(crate) tenant_limits: TenantLimits,
     /// By which names it may be asked; by any.
     pub(crate) hosts: Hosts,
+    /// How many cached answers are audited in a minute; none.
+    pub(crate) audit_rate: u32,
     /// What `/metrics` tells; none.
     pub(crate) exporter: Option<Exporter>,
     /// Largest answer to an AI assistant, in bytes; 16 KiB.
@@ -79,6 +81,7 @@ impl Default for ServerOptions {
             encoded_bytes: 64 << 20,
             tenant_limits: TenantLimits::none(),
             hosts: Hosts::default(),
+            audit_rate: 0,
             exporter: None,
             #[cfg(feature = "mcp")]
             mcp_answer_bytes: crate::mcp::DEFAULT_BYTES,
@@ -89,6 +92,13 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
+    /// Sets how many cached answers are loaded again and compared in a minute, in the background; 0 for none. Only a [`Server`](super::Server)
+    /// does so. What it finds: [`Runner::audits`].
+    pub fn audit_rate(mut self, per_minute: u32) -> Self {
+        self.audit_rate = per_minute;
+        self
+    }
+
     /// Sets the largest body of a request other than an import, in bytes.
     pub fn body_bytes(mut self, bytes: usize) -> Self {
         self.body_bytes = bytes;

@@ -1,0 +1,407 @@
+//! A campaign: rounds in which everything fails, heals and has to come back, each checked when it is over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use ci_model::Token;
+use ci_runner::Level;
+use ci_tests::history::{Place, Raw, audit};
+use ci_tests::store_contract::world::{below, seeded};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+
+use super::check::{Round, Wrong};
+use super::client::{self, Reads};
+use super::fault::{self, Cluster, Fault};
+use super::http::{Client, Request};
+use super::node::{Node, Settings};
+use super::pool::BULK;
+use super::questions::Web;
+use super::record::{Ledger, Read, Write};
+use super::report::Report;
+use super::stage::{Era, Stage};
+use super::{pause, sql};
+
+/// After a fault was mended every node is ready and answers from memory again within this, without anybody's help.
+const LIVE_AGAIN: Duration = Duration::from_secs(30);
+/// Steps of a round.
+const STEPS: usize = 6;
+/// Between two steps.
+const BREATH: Duration = Duration::from_millis(400);
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) nodes: usize,
+    /// So long at least, and every fault once at least.
+    pub(crate) time: Duration,
+    pub(crate) readers: u64,
+    pub(crate) settings: Settings,
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// Runs a campaign.
+///
+/// # Errors
+/// The first promise that was not kept.
+pub(crate) async fn run(plan: &Plan) -> Result<Report, Wrong> {
+    let began = Instant::now();
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = seeded(plan.seed);
+    let cluster = Cluster::start().await;
+    prepare(&cluster.address(), &mut random).await;
+    let mut nodes = Vec::new();
+    for number in 0..plan.nodes {
+        let settings = plan.settings.clone();
+        let node = Node::new(number, cluster.upstream(), settings, folder.path().to_path_buf()).await;
+        node.start().await;
+        nodes.push(node);
+    }
+    let stage = Stage::new(Web::new(&mut random), nodes, cluster.address());
+    let mut campaign = Campaign {
+        plan,
+        stage: Arc::new(stage),
+        cluster,
+        random,
+        report: Report::new(plan),
+        faults: Vec::new(),
+        seen: BTreeMap::new(),
+        audited: vec![0; plan.nodes],
+    };
+    let all = |seen: &BTreeMap<Fault, u64>| plan.faults.iter().all(|fault| seen.contains_key(fault));
+    while began.elapsed() < plan.time || !all(&campaign.seen) {
+        campaign.round().await?;
+    }
+    let mut report = campaign.report;
+    report.faults = campaign.seen;
+    report.commits = campaign.stage.commits.load(SeqCst);
+    report.errors = campaign.stage.errors.load(SeqCst);
+    report.seconds = began.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// Tables, the test's own record, and rows to begin with.
+async fn prepare(address: &str, random: &mut ChaCha8Rng) {
+    let store = ci_store::open(address, &ci_store::StoreOptions::default()).await;
+    store.unwrap().close().await;
+    let mut raw = Raw::connect(address).await.unwrap();
+    audit::install(&mut raw, address).await.unwrap();
+    raw.run(&sql::beginning(random, false)).await.unwrap();
+    raw.run(&sql::bulk(false)).await.unwrap();
+    let few = format!("DELETE FROM ci WHERE tenant_id = '{BULK}' AND ci_code >= 'bulk-01200'");
+    raw.run(&few).await.unwrap();
+    raw.run("TRUNCATE ci_change").await.unwrap();
+}
+
+struct Campaign<'a> {
+    plan: &'a Plan,
+    stage: Arc<Stage>,
+    cluster: Cluster,
+    random: ChaCha8Rng,
+    report: Report,
+    /// Those to come.
+    faults: Vec<Fault>,
+    seen: BTreeMap<Fault, u64>,
+    /// What each node said last of its audits.
+    audited: Vec<u64>,
+}
+
+impl Campaign<'_> {
+    async fn round(&mut self) -> Result<(), Wrong> {
+        self.report.rounds += 1;
+        let seed = self.plan.seed.wrapping_mul(1_000_003) ^ (self.report.rounds << 16);
+        if self.plan.faults.contains(&Fault::FailedOver) {
+            self.cluster.complete().await;
+        }
+        self.cluster.keep_dump();
+        let stage = Arc::clone(&self.stage);
+        stage.is_over.store(false, SeqCst);
+        client::note_epoch(&stage).await;
+        let readers: Vec<_> = (0..self.plan.readers)
+            .map(|at| tokio::spawn(client::read(Arc::clone(&stage), seed ^ (at << 8))))
+            .collect();
+        let others = [
+            tokio::spawn(client::write(Arc::clone(&stage), seed ^ 1)),
+            tokio::spawn(client::write(Arc::clone(&stage), seed ^ 4)),
+            tokio::spawn(client::write(Arc::clone(&stage), seed ^ 5)),
+            tokio::spawn(client::program(Arc::clone(&stage), seed ^ 2)),
+            tokio::spawn(client::program(Arc::clone(&stage), seed ^ 3)),
+            tokio::spawn(client::look(Arc::clone(&stage))),
+            tokio::spawn(client::watch_epochs(Arc::clone(&stage))),
+        ];
+        for _ in 0..STEPS {
+            pause(BREATH).await;
+            self.step().await?;
+        }
+        pause(BREATH).await;
+        stage.is_over.store(true, SeqCst);
+        let mut reads = Vec::new();
+        for reader in readers {
+            reads.extend(reader.await.map_err(|panic| Wrong(panic.to_string()))?);
+        }
+        for other in others {
+            other.await.map_err(|panic| Wrong(panic.to_string()))?;
+        }
+        self.audits().await?;
+        let checking = Instant::now();
+        let checked = self.verify(reads).await;
+        self.report.checking += checking.elapsed().as_secs_f64();
+        let context = |wrong: Wrong| {
+            Wrong(format!(
+                "seed {}, round {}: {wrong}",
+                self.plan.seed, self.report.rounds
+            ))
+        };
+        checked.map_err(context)
+    }
+
+    /// One fault, or two at once; then everything has to come back by itself.
+    async fn step(&mut self) -> Result<(), Wrong> {
+        let Some(first) = self.draw(|_| true) else {
+            return Ok(());
+        };
+        // One of a node may come together with one that is not.
+        let second = if below(&mut self.random, 3) == 0 {
+            self.draw(|fault| fault.is_of_a_node() != first.is_of_a_node())
+        } else {
+            None
+        };
+        let both = [Some(first), second];
+        let said: Vec<String> = both.iter().flatten().map(|fault| format!("{fault:?}")).collect();
+        println!("round {}: {}", self.report.rounds, said.join(" and "));
+        let at = below(&mut self.random, self.plan.nodes);
+        let (mut one, mut other) = (self.random.clone(), seeded(self.report.rounds ^ at as u64));
+        let (stage, cluster) = (&self.stage, &mut self.cluster);
+        let node = both.into_iter().flatten().find(|fault| fault.is_of_a_node());
+        let general = both.into_iter().flatten().find(|fault| !fault.is_of_a_node());
+        tokio::join!(
+            async {
+                if let Some(fault) = node {
+                    fault::at_node(fault, stage, at, &mut other).await;
+                }
+            },
+            async {
+                if let Some(fault) = general {
+                    fault::of_all(fault, stage, cluster, &mut one).await;
+                }
+            }
+        );
+        self.random = one;
+        let took = self.live_again(&both).await?;
+        for fault in both.into_iter().flatten() {
+            *self.seen.entry(fault).or_default() += 1;
+            let worst = self.report.recovery.entry(fault).or_default();
+            *worst = took.max(*worst);
+        }
+        Ok(())
+    }
+
+    /// Takes one of those to come. All are to come again when there are none.
+    fn draw(&mut self, fits: impl Fn(Fault) -> bool) -> Option<Fault> {
+        if self.faults.is_empty() {
+            self.faults.clone_from(&self.plan.faults);
+            for at in (1..self.faults.len()).rev() {
+                self.faults.swap(at, below(&mut self.random, at + 1));
+            }
+        }
+        // An era ends once in a round at most: the standby and the dump are made between rounds.
+        let is_new = self.stage.eras.lock().unwrap().len() > 1;
+        let ends = |fault: Fault| matches!(fault, Fault::FailedOver | Fault::Restored);
+        let at = self
+            .faults
+            .iter()
+            .position(|&fault| fits(fault) && !(is_new && ends(fault)))?;
+        Some(self.faults.remove(at))
+    }
+
+    /// Waits until every node is ready and answers from memory; says how long it took.
+    async fn live_again(&self, after: &[Option<Fault>]) -> Result<Duration, Wrong> {
+        let began = Instant::now();
+        for (number, node) in self.stage.nodes.iter().enumerate() {
+            let mut client = Client::default();
+            let mut last = String::new();
+            while !is_live(node, &mut client, &mut last).await {
+                if began.elapsed() > LIVE_AGAIN {
+                    return Err(Wrong(format!(
+                        "seed {}: node {number} has not come back within {LIVE_AGAIN:?} after {after:?}: {last}",
+                        self.plan.seed
+                    )));
+                }
+                pause(Duration::from_millis(5)).await;
+            }
+        }
+        Ok(began.elapsed())
+    }
+
+    /// What the nodes' own auditors have found.
+    async fn audits(&mut self) -> Result<(), Wrong> {
+        for (number, node) in self.stage.nodes.iter().enumerate() {
+            let Some(address) = node.address() else { continue };
+            let path = Request::get("/v1/cache/audit");
+            let asked =
+                tokio::time::timeout(Duration::from_secs(5), Client::default().ask(&address, path)).await;
+            let Ok(Ok(reply)) = asked else { continue };
+            let found: Value = serde_json::from_str(&reply.body).unwrap();
+            if found["violations"] != 0 {
+                return Err(Wrong(format!(
+                    "the auditor of node {number} found a violation: {found}"
+                )));
+            }
+            let checked = found["checked"].as_u64().unwrap_or(0);
+            let before = std::mem::replace(&mut self.audited[number], checked);
+            // Since it was started, which may have been since the last round.
+            self.report.audited += checked.checked_sub(before).unwrap_or(checked);
+        }
+        Ok(())
+    }
+
+    /// Checks all that was read, in each era and at each node.
+    async fn verify(&mut self, reads: Reads) -> Result<(), Wrong> {
+        let writes = std::mem::take(&mut *self.stage.writes.lock().unwrap());
+        self.report.writes += writes.len() as u64;
+        self.report
+            .count(&self.stage.web.pool, reads.iter().map(|(_, read)| read));
+        let mut eras = std::mem::take(&mut *self.stage.eras.lock().unwrap());
+        if let Some(era) = eras.last_mut() {
+            complete(era).await;
+        }
+        let checked = self.check(&eras, reads, &writes);
+        let mut last = eras.pop();
+        let mut gone = self.stage.gone.lock().unwrap();
+        gone.extend(eras.iter().flat_map(|era| era.epochs.iter().copied()));
+        drop(gone);
+        if let Some(era) = &mut last {
+            let rows = era.line.rows().len();
+            era.line.forget(era.kept);
+            era.kept = rows - era.kept.min(rows);
+            let keep = era.floors.len().saturating_sub(1);
+            era.floors.drain(..keep);
+        }
+        self.stage.eras.lock().unwrap().extend(last);
+        checked
+    }
+
+    fn check(&mut self, eras: &[Era], reads: Reads, writes: &[(usize, Write)]) -> Result<(), Wrong> {
+        let mut parts: BTreeMap<(usize, usize), Vec<Read>> = BTreeMap::new();
+        for (node, mut read) in reads {
+            let Some(at) = self.era_of(eras, read.as_of.as_ref())? else {
+                self.report.unplaced += 1;
+                continue;
+            };
+            if let Some(next) = eras.get(at + 1) {
+                outlived(&read, next)?;
+            }
+            if let Level::AtLeast(token) = &read.level {
+                read.level = match self.era_of(eras, Some(token)) {
+                    Ok(Some(of)) if of == at => read.level,
+                    // Of another history: strong. Or of one that nobody noticed: then it proves nothing.
+                    Ok(None) => Level::Cached {
+                        max_lag: Duration::from_secs(3_600),
+                    },
+                    _ => Level::Strong,
+                };
+            }
+            parts.entry((at, node)).or_default().push(read);
+        }
+        for ((at, node), reads) in parts {
+            let era = &eras[at];
+            let own = writes.iter().filter(|(of, write)| {
+                *of == node && matches!(self.era_of(eras, write.token.as_ref()), Ok(Some(of)) if of == at)
+            });
+            let ledger = Ledger {
+                floors: era.floors.clone(),
+                writes: own.map(|(_, write)| write.clone()).collect(),
+                ..Ledger::default()
+            };
+            let round = Round {
+                pool: &self.stage.web.pool,
+                line: &era.line,
+                ledger: &ledger,
+                reads: &reads,
+            };
+            let worked_out = round
+                .check()
+                .map_err(|wrong| Wrong(format!("era {}, node {node}: {wrong}", era.number)))?;
+            self.report.worked_out += worked_out;
+            if eras.len() > 1 {
+                self.report.across += reads.len() as u64;
+            }
+            self.report.checked += reads.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// The era that a token is of, as a place in the list; none when nobody noticed its epoch while there were several.
+    fn era_of(&self, eras: &[Era], token: Option<&Token>) -> Result<Option<usize>, Wrong> {
+        let Some(token) = token else {
+            return Err(Wrong("an answer does not say as of when it is true".into()));
+        };
+        let known = eras.iter().position(|era| era.epochs.contains(&token.epoch.0));
+        if known.is_none() && self.stage.gone.lock().unwrap().contains(&token.epoch.0) {
+            return Err(Wrong(format!(
+                "an answer is of an era that is long over: {token}"
+            )));
+        }
+        Ok(known.or_else(|| (eras.len() == 1).then_some(0)))
+    }
+}
+
+/// An era that is over is no more what a reader may be told who asks for something newer.
+fn outlived(read: &Read, next: &Era) -> Result<(), Wrong> {
+    let allowed = match &read.level {
+        Level::Cached { max_lag } => *max_lag,
+        Level::AtLeast(_) => return Ok(()),
+        _ => Duration::ZERO,
+    };
+    let said = read.lag.unwrap_or_default();
+    let is_late = |lag: Duration| {
+        read.began
+            .checked_sub(lag)
+            .is_some_and(|moment| moment > next.began)
+    };
+    if is_late(allowed) || is_late(said) {
+        return Err(Wrong(format!(
+            "an answer is of an era that was over, by its level or by what it says of its lag: {read:?}"
+        )));
+    }
+    Ok(())
+}
+
+/// Reads the rest of an era's record. Nobody writes.
+async fn complete(era: &mut Era) {
+    let mut raw = Raw::connect(&era.address).await.unwrap();
+    let mut rows = raw.audited(era.line.last()).await.unwrap();
+    if era.line.is_empty()
+        && let Some((_, Place::Version(first))) = era.floors.first()
+    {
+        // What was there when it began, every answer includes: it is played for good, a part at a time.
+        let there = rows.iter().take_while(|row| first.covers(row.origin)).count();
+        let rest = rows.split_off(there);
+        for part in rows.chunks(1_000) {
+            era.line.extend(part.to_vec());
+            era.line.forget(part.len());
+        }
+        rows = rest;
+    }
+    era.line.extend(rows);
+}
+
+async fn is_live(node: &Node, client: &mut Client, last: &mut String) -> bool {
+    let Some(address) = node.address() else {
+        return false;
+    };
+    for (path, hit) in [("/readyz", false), ("/v1/quiet/list?limit=1", true)] {
+        let asked = client.ask(&address, Request::get(path));
+        match tokio::time::timeout(Duration::from_secs(2), asked).await {
+            Ok(Ok(reply)) if reply.status == 200 && (!hit || reply.header("x-cache") == Some("hit")) => {}
+            other => {
+                *last = format!("{path}: {other:?}");
+                return false;
+            }
+        }
+    }
+    true
+}
