@@ -1,6 +1,6 @@
 //! Writes of one tenant: checked, then through the store that follows them.
 
-use ci_model::{CiDraft, CiOutcome, CiRef, RelationDraft, RelationOutcome, RelationRecord, Token, limits};
+use ci_model::{CiDraft, CiOutcome, CiRef, Epoch, RelationDraft, RelationOutcome, RelationRecord, Token, limits};
 use ci_store::{Store, WriteOptions};
 
 use crate::observe::{Told, observed};
@@ -34,8 +34,9 @@ impl Tenant {
                 .into_iter()
                 .map(|draft| draft.check(self.id()))
                 .collect::<Result<_, _>>()?;
+            let begun = self.begun();
             let outcomes = all_written(self.writer().upsert_cis(records, options).await?)?;
-            Ok(self.written(outcomes).await)
+            Ok(self.written(outcomes, begun).await)
         };
         observed("upsert_cis", self.id(), write, Told::written).await
     }
@@ -60,8 +61,9 @@ impl Tenant {
     ) -> Result<Written<CiOutcome>> {
         let write = async {
             bounded("CIs to delete", targets.len())?;
+            let begun = self.begun();
             let outcomes = self.writer().delete_cis(self.id(), targets, options).await?;
-            Ok(self.written(outcomes).await)
+            Ok(self.written(outcomes, begun).await)
         };
         observed("delete_cis", self.id(), write, Told::written).await
     }
@@ -85,8 +87,9 @@ impl Tenant {
     ) -> Result<Written<RelationOutcome>> {
         let write = async {
             let records = self.checked(drafts)?;
+            let begun = self.begun();
             let outcomes = self.writer().upsert_relations(records, options).await?;
-            Ok(self.written(all_written(outcomes)?).await)
+            Ok(self.written(all_written(outcomes)?, begun).await)
         };
         observed("upsert_relations", self.id(), write, Told::written).await
     }
@@ -109,11 +112,9 @@ impl Tenant {
         options: WriteOptions,
     ) -> Result<Written<RelationOutcome>> {
         let write = async {
-            let outcomes = self
-                .writer()
-                .delete_relations(self.checked(drafts)?, options)
-                .await?;
-            Ok(self.written(outcomes).await)
+            let (begun, records) = (self.begun(), self.checked(drafts)?);
+            let outcomes = self.writer().delete_relations(records, options).await?;
+            Ok(self.written(outcomes, begun).await)
         };
         observed("delete_relations", self.id(), write, Told::written).await
     }
@@ -125,9 +126,22 @@ impl Tenant {
             .collect::<Result<_, _>>()?)
     }
 
+    /// The epoch in which a write begins, if anybody knows.
+    fn begun(&self) -> Option<u64> {
+        self.inner().cache.mark().map(|mark| mark.epoch())
+    }
+
     /// A state that includes what was committed before: the mark, which the write's own poll has raised; else one that the
-    /// database tells.
-    async fn written<T>(&self, outcomes: Vec<T>) -> Written<T> {
+    /// database tells. None if that is of another epoch than the write began in:
+    ///
+    /// ```text
+    /// writer                      database
+    ///                             a copy is made
+    /// commits
+    ///                             is replaced by the copy
+    /// polls: another epoch; its position is from before the write, or after it, or the write is in no state of it
+    /// ```
+    async fn written<T>(&self, outcomes: Vec<T>, begun: Option<u64>) -> Written<T> {
         let inner = self.inner();
         let token = match inner.cache.mark() {
             Some(mark) => Inner::token(mark.epoch(), mark.version()),
@@ -141,7 +155,11 @@ impl Tenant {
                 Err(_) => None,
             },
         };
-        Written { outcomes, token }
+        let goes_on = |token: &Token| begun.is_none_or(|epoch| Epoch(epoch) == token.epoch);
+        Written {
+            outcomes,
+            token: token.filter(goes_on),
+        }
     }
 
     /// The store whose writes are followed.
@@ -157,7 +175,8 @@ pub struct Written<T> {
     /// In the order of what was given.
     pub outcomes: Vec<T>,
     /// A state that includes the write: give it to whoever must see it, on this node or another. None where the store records
-    /// no changes, or the database did not tell it any more.
+    /// no changes, or the database did not tell it any more, or another history of the database began meanwhile (it was restarted, restored or
+    /// failed over): whether the write is part of that, nobody can tell.
     pub token: Option<Token>,
 }
 

@@ -28,6 +28,11 @@ pub struct Age {
 }
 
 impl State {
+    /// The CIs there are, deleted ones too.
+    pub fn cis(&self) -> impl Iterator<Item = &CiDetail> {
+        self.cis.values().map(|ci| &**ci)
+    }
+
     /// Plays one row of the record.
     pub fn play(&mut self, deed: &Deed) {
         self.clock += 1;

@@ -173,6 +173,11 @@ impl Timeline {
         self.rows.iter().find(|row| found(row))
     }
 
+    /// What was there before the first row.
+    pub fn base(&self) -> &State {
+        &self.base
+    }
+
     /// Begins to play from the base on.
     pub fn player(&self) -> Player<'_> {
         Player {

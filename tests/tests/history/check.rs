@@ -168,6 +168,12 @@ impl Round<'_> {
             // Whoever changes such a row later leaves the tag in it.
             first.entry(tag).or_insert(at);
         }
+        // What the record begins with was written before: by a round that is over, or before the copy was made that was restored. A row that has such
+        // a tag was only changed.
+        let known = self.line.base().cis();
+        for tag in known.filter_map(|ci| ci.summary.location.as_deref()) {
+            first.remove(tag);
+        }
         let mut own = Vec::new();
         // The token may have more: where the mark is hidden, it is what the database told after the write.
         for write in &self.ledger.writes {
