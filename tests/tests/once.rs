@@ -62,8 +62,10 @@ async fn the_answers_and_the_version_are_those_of_a_transaction() {
         let store = fixture.open().await;
         fixture.execute(&world.sql(fixture.is_sqlite())).await;
         let mut random = seeded(31);
-        let mut once = 0;
+        let (mut once, mut feed) = (0, started(&*store).await);
         for round in 0..300 {
+            // What polls tell of PostgreSQL counts until the next connection is made.
+            feed.poll().await.unwrap();
             let asked = any(&mut random, &world);
             let answers = store.ask_all(&tenant(), &asked).await.unwrap();
             let (found, version) = in_a_transaction(&*store, &asked).await;
@@ -112,6 +114,7 @@ async fn an_answer_from_before_an_unrecorded_write_is_never_of_the_epoch_after_i
         let store = fixture.open().await;
         let mut feed = started(&*store).await;
         asked(&*store).await;
+        feed.poll().await.unwrap();
         let before = asked(&*store).await;
         let (first, _) = before.version.unwrap();
         assert_eq!(
@@ -134,6 +137,7 @@ async fn an_answer_from_before_an_unrecorded_write_is_never_of_the_epoch_after_i
             panic!("an unrecorded write ends the epoch")
         };
         let after = asked(&*store).await;
+        assert_eq!(after.version_statements, 0);
         let (now, at) = after.version.unwrap();
         assert_eq!(now, epoch);
         assert_ne!(now, first);
@@ -151,6 +155,8 @@ async fn a_new_connection_makes_the_epoch_be_read_again() {
     options.connections = 1;
     let store: Arc<dyn Store> = fixture.open_with(&options).await;
     asked(&*store).await;
+    assert_eq!(asked(&*store).await.version_statements, 1, "nobody polls");
+    let mut feed = started(&*store).await;
     assert_eq!(asked(&*store).await.version_statements, 0);
     let of_ours = "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ci-cache'";
     for pid in fixture.texts(of_ours).await {
@@ -161,7 +167,10 @@ async fn a_new_connection_makes_the_epoch_be_read_again() {
     // The server says that it ends the connection, or has just ended it: neither is an error to whoever asks.
     let again = asked(&*store).await;
     assert_eq!(again.version_statements, 1);
+    feed.poll().await.unwrap();
     assert_eq!(asked(&*store).await.version_statements, 0);
+    drop(feed);
+    assert_eq!(asked(&*store).await.version_statements, 1);
     store.close().await;
     fixture.finish().await;
 }

@@ -30,7 +30,11 @@ pub(crate) fn run(root: &Path, arguments: &[OsString]) -> anyhow::Result<u8> {
         Ok(redis) => {
             command.env(redis::ENV, redis.url());
         }
-        Err(error) => println!("without Redis: {error:#}"),
+        Err(error) => {
+            // The benchmark empties its server: one that is not ours it must not find.
+            command.env_remove(redis::ENV);
+            println!("without Redis: {error:#}");
+        }
     }
     Ok(process::exit_code(process::run(&mut command)?))
 }

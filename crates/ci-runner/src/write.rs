@@ -1,6 +1,8 @@
 //! Writes of one tenant: checked, then through the store that follows them.
 
-use ci_model::{CiDraft, CiOutcome, CiRef, Epoch, RelationDraft, RelationOutcome, RelationRecord, Token, limits};
+use ci_model::{
+    CiDraft, CiOutcome, CiRef, Epoch, RelationDraft, RelationOutcome, RelationRecord, Token, limits,
+};
 use ci_store::{Store, WriteOptions};
 
 use crate::observe::{Told, observed};

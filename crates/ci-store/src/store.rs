@@ -89,7 +89,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The answers to several questions at one state, and which state that is: the same as [`snapshot`](Self::snapshot),
     /// [`version`](Snapshot::version) and [`ask_all`](Snapshot::ask_all), for callers who want nothing else of that state. The stores of this
     /// crate answer one search, list or aggregate, or any number of gets, without a transaction, by one statement that also reads its own
-    /// version: one round trip instead of three.
+    /// version: one round trip instead of three. On PostgreSQL they do so while a feed of theirs polls.
     ///
     /// # Errors
     /// As those three.
@@ -219,8 +219,8 @@ pub enum Found {
 pub struct Answers {
     /// What was found, in the order of the questions.
     pub found: Vec<Found>,
-    /// The state that all of it is true at; none where [`Snapshot::version`] gives none. On PostgreSQL the epoch may be one that has ended since this
-    /// store last read it in full, which its feed does at every poll: such an answer is true, and refused by a cache that knows of the end.
+    /// The state that all of it is true at; none where [`Snapshot::version`] gives none. While a feed of this PostgreSQL store polls, the
+    /// epoch may be one that has ended since its last poll: such an answer is true, and refused by a cache that knows of the end.
     pub version: Option<(Epoch, Version)>,
     /// Statements that it took, as [`Snapshot::statements`] counts them.
     pub statements: u32,

@@ -42,7 +42,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let data = Data::Estate(bench.scale.pick(20_000, 10_000, 300));
     let mut figures = Vec::new();
     for place in bench.servers.fill(data).await? {
-        let subjects = Subjects::draw(&place.plain, &*place.store, bench.seed, ENTRIES + 100, 4).await?;
+        let subjects = Subjects::draw(&place.plain, &*place.store, bench.seed, 2 * ENTRIES, 4).await?;
         let steps = Steps { bench, place: &place };
         if figures.is_empty() {
             figures.extend(steps.hit(&subjects).await?);

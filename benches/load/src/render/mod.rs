@@ -36,11 +36,19 @@ const END: &str = "<!-- rendered by `cargo xtask bench render`: end -->\n";
 /// # Errors
 /// When a file cannot be written, or the README has lost its marks.
 pub fn into(run: &RunFile, root: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !run.quick
+            && crate::measure::SECTIONS
+                .iter()
+                .all(|part| run.figures.iter().any(|figure| figure.section == *part)),
+        "the documentation shows whole runs only, and this one is quick or lacks a part: nothing was written"
+    );
     let runs = root.join(RUNS);
-    for old in kept(root)? {
-        fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
-    }
+    let before = kept(root)?;
     let path = run.write(&runs)?;
+    for old in before.iter().filter(|old| **old != path) {
+        fs::remove_file(old).with_context(|| format!("cannot remove {}", old.display()))?;
+    }
     let name = path
         .file_name()
         .context("a run file has a name")?
@@ -213,15 +221,16 @@ this page and its charts of it, and a test compares the two. `cargo xtask bench`
 tells what changed between two runs beyond noise. What was measured by criterion or by hand is in [measurements.md](measurements.md), the engine against other engines in \
 [engine-benchmarks.md](engine-benchmarks.md). Machines differ and are noisy: ratios within the run count, absolute times less.\n";
 
-const GOALS: &str = "The goals are the issue's, and were set before anything was measured; how each is measured was settled while the benchmark was written, and two choices were made with first figures at hand: that each operation of a mix has been asked \
-once before (see there), and the second line on memory.";
+const GOALS: &str = "The goals are the issue's, and were set before anything was measured; how each is measured was settled while the benchmark was written, and these choices were made with first figures at hand: that each operation of a mix has been asked \
+once before (see there), the second line on memory, and what a miss is compared with: the faster of the store's two ways to answer one question, where it had been a transaction without a version, because the store learned the other way after that.";
 
-const SCENARIOS: &str = "One operation after the other; all arms in turns over the same data and the same operations. Cold: nothing of it is cached. Warm: it was asked before. \
+const SCENARIOS: &str = "One operation after the other; all arms in turns over the same data and the same operations: the real graph of Debian's packages where it lies beside the repository, else a generated estate of 60,000 CIs. The predecessor's traversal brings CIs without the relations between them, and which CIs come first is \
+chance; ours brings every relation, and the first CIs by code. Its SQLite has the driver's settings, our store's 16 MiB of cache and a mapped file. Cold: nothing of it is cached. Warm: it was asked before. \
 \"predecessor\" is its way over a pool of connections, which it did not have, with one statement a step and a sequential scan of five columns; \"connecting\" opens a connection for each statement, \
 as it did. Its graph database is played by the relations' table with its indexes. \"store\" is our store without a cache; \"moka\" and \"redis\" are caches with times to live over our store, so what they gain cold over the \
 predecessor is the store's. Server and client share one machine: over a network each statement costs a round trip besides.";
 
-const MIXES: &str = "200 operations a second (the predecessor: 20, because it could not keep up), at random moments that are fixed before (Poisson); latencies are from the moment at which an operation was to begin, so that waiting counts (no \
+const MIXES: &str = "10,000 generated CIs, rounds of some seconds: a cache that lives for 60 s never forgets by age within one, so it hits more, and is stale less, than over an hour; the runner's hit rate is that shortly after everything was asked. 200 operations a second (the predecessor: 20, because it could not keep up), at random moments that are fixed before (Poisson); latencies are from the moment at which an operation was to begin, so that waiting counts (no \
 coordinated omission); from its beginning beside it. Of 100 operations 70 are searches, 15 gets, 5 traversals, 5 related look-ups, 5 dashboards, counts and lists, with zipf's popularity (exponent 0.99). \
 Each operation has been asked once before: this is a cache in the middle of its day. The choice matters and was made after a first quick run, whose shorter warm-up had not asked for everything; there the runner missed the goal for \
 statements, because what nobody has asked before costs a load whoever caches (the recorded day below begins empty). The predecessor's figures are of the first tenth of the operations, so its statements an operation vary more. An answer is stale if a write was acknowledged before its question began and the answer does not include it. In `desk` the service that answers writes, \
@@ -230,7 +239,7 @@ milliseconds. Statements are those of questions; the runner also reads the versi
 a database server.";
 
 const STEPS: &str = "Single thread, everything in memory; medians of many batches. What a search through the runner takes more than its key and its look-up is the mark of the change feed, the level's check, counters, the span and the answer itself. \
-For a miss the floor is a round trip. The store has two ways to answer one question: in a transaction, for those who want several of one state, and as one statement that also reads its own version; a miss is compared with the second, which is the faster.";
+For a miss the floor is a round trip. The store has two ways to answer one question: in a transaction, for those who want several of one state, and as one statement that also reads its own version; a miss is compared with the faster.";
 
 const METHODS: &str = "The predecessor's figures were measured on it, once, on another machine, and are constants here; ours are of the engine's CI face in this run. Pattern invalidation drops what has a keyword.";
 
@@ -244,7 +253,7 @@ const THREADS: &str = "Warm gets of 1,000 CIs through one runner, as many as the
 
 const MEMORY: &str = "Bytes asked of Rust's allocator, in a process of its own. Rows are not shared between answers. The runner's entry has what it depends on and the index by which changes find it; the others' have neither. Redis's are what its server says it has allocated more, for rows as JSON. The predecessor and the store keep nothing.";
 
-const SIZES: &str = "Generated estates. \"Cold\" is the runner with nothing cached; the databases have their pages in memory.";
+const SIZES: &str = "Generated estates, without relations. \"Cold\" is the runner with nothing cached; the databases have their pages in memory.";
 
 #[cfg(test)]
 mod tests;

@@ -92,6 +92,12 @@ pub(super) struct Seen {
     marked: bool,
 }
 
+impl Drop for PostgresFeed {
+    fn drop(&mut self) {
+        self.access.known.forget();
+    }
+}
+
 impl PostgresFeed {
     pub(super) fn new(store: &PostgresStore) -> Self {
         Self {

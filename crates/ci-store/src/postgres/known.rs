@@ -1,17 +1,17 @@
 //! What is known of the server while versions are read: the epoch, without its catalogue.
 //!
 //! An epoch is made of much (triggers, functions, tables, the server's run): to read all of it takes three times as long as a get. But every
-//! poll of the feed reads it, and so does every version that is read in full. A load may take the epoch of the last such reading, if that was of the
-//! same run of the same server, and was over before the load's snapshot began:
+//! poll of the feed reads it. A load may take the epoch of the last poll, if that was of the same run of the same server, and was over before the
+//! load's snapshot began:
 //!
 //! ```text
-//! a reading                        another program                  a load
+//! a poll                           another program                  a load
 //! its snapshot T, epoch 1; told
 //!                                                                   looks up: epoch 1
 //!                                  switches triggers off, writes,
 //!                                  switches them on: epoch 2
 //!                                                                   its snapshot S: the write is in it; "epoch 1, S"
-//! a poll: epoch 2
+//! the next poll: epoch 2
 //! ```
 //!
 //! What the load says is true: its answer is that at S. Whether it may be kept is decided by epoch 1, which the poll ends. The other way round it would
@@ -20,7 +20,8 @@
 //!
 //! The same run of the same server: the moment of its start tells servers and runs apart, but not before and after a crash of one of its processes, which
 //! ends all connections and may take commits back. So what was told counts only while no connection has been made since its reading began: a
-//! connection that is older than a reading, and works after it, has lived through no crash between the two.
+//! connection that is older than a reading, and works after it, has lived through no crash between the two. Where no feed polls, nothing is known, and
+//! each version is read in full.
 
 use ci_model::{Epoch, TxSnapshot, Version};
 use parking_lot::Mutex;
@@ -31,7 +32,7 @@ use super::feed::{Seen, look_once};
 use super::feed_sql;
 use crate::Result;
 
-/// What readings have told.
+/// What polls have told.
 #[derive(Debug, Default)]
 pub(super) struct Known(Mutex<Told>);
 
@@ -49,7 +50,7 @@ struct Reading {
     epoch: Epoch,
 }
 
-/// How many connections had been made when a reading began.
+/// How many connections had been made when a poll began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Asked(u64);
 
@@ -75,12 +76,12 @@ impl Known {
         told.last = None;
     }
 
-    /// A reading begins: its statement has not been sent.
+    /// A poll begins: its statement has not been sent.
     pub(super) fn asked(&self) -> Asked {
         Asked(self.0.lock().connections)
     }
 
-    /// What a reading found.
+    /// What a poll found.
     pub(super) fn tell(&self, asked: Asked, seen: &Seen) {
         let start = seen.identity.server.split(' ').next().unwrap_or_default();
         let reading = seen.whole.then(|| Reading {
@@ -91,6 +92,11 @@ impl Known {
         if asked.0 == told.connections {
             told.last = reading;
         }
+    }
+
+    /// Nobody polls any more.
+    pub(super) fn forget(&self) {
+        self.0.lock().last = None;
     }
 
     /// What is known now, for a snapshot that begins later.
@@ -115,10 +121,7 @@ impl Known {
                 return Ok(version);
             }
         }
-        // Its snapshot is older, but so is its connection.
-        let asked = self.asked();
         let seen = look_once(connection).await?;
-        self.tell(asked, &seen);
         Ok((seen.identity.epoch(), Version::Snapshot(seen.snapshot)))
     }
 
