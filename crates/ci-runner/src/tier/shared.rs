@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ci_cache_core::coherence::Mark;
 use ci_cache_core::ci::Rows as _;
+use ci_cache_core::coherence::Mark;
 use ci_cache_core::{Clock, Tick};
 use ci_model::{Fingerprint, Key, TenantId, Version};
 use parking_lot::Mutex;
