@@ -260,6 +260,22 @@ mod tests {
         assert_eq!(verdict("p50", &CALM[..2], &times(2.0)[..2]), Verdict::Unknown);
     }
 
+    /// Two runs of the same program: what is told of them is chance.
+    #[test]
+    fn of_runs_that_do_not_differ_hardly_a_figure_changed() {
+        let mut random = ci_measure::random::Random::new(11);
+        for (rounds, most) in [(3, 30), (7, 60)] {
+            let mut draw = || -> Vec<f64> {
+                let of = |_| (0..4).map(|_| 25.0 * (0.6 + 0.8 * random.unit())).sum();
+                (0..rounds).map(of).collect()
+            };
+            let changed = (0..1_000)
+                .filter(|_| verdict("p50", &draw(), &draw()) != Verdict::Same)
+                .count();
+            assert!(changed <= most, "{changed} of 1000 with {rounds} rounds");
+        }
+    }
+
     #[test]
     fn counts_change_without_rounds() {
         let one = |value| run(vec![figure("w", "stale answers", &[], value)]);
