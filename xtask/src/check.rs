@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 
 use crate::counts::Counts;
-use crate::{asan, fuzz, process};
+use crate::{asan, fuzz, instructions, process};
 
 /// What sanitizers are built for. Named, so that build scripts and macros, which are not for the target, stay without their flags.
 pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
@@ -22,7 +22,7 @@ pub(crate) struct Options {
     /// How long to fuzz, all targets together
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Write the inputs that reach most into the committed corpus (fuzz)
+    /// Write the inputs that reach most into the committed corpus (fuzz), or the counts down (instructions)
     #[arg(long)]
     keep: bool,
 }
@@ -38,6 +38,8 @@ pub(crate) enum Tool {
     Fuzz,
     /// The engine's tests under AddressSanitizer
     Asan,
+    /// Instructions of the engine's hot paths, beside those that are written down
+    Instructions,
 }
 
 /// Runs one tool; the exit code says whether it found something.
@@ -52,6 +54,7 @@ pub(crate) fn command(root: &Path, options: &Options) -> anyhow::Result<u8> {
         Tool::Loom | Tool::Shuttle => models(root, options.tool, options.long, &mut counts),
         Tool::Fuzz => fuzz::fuzz(root, options.seconds, options.keep, &mut counts),
         Tool::Asan => asan::test(root, &mut counts),
+        Tool::Instructions => return instructions::check(root, options.keep).map(|()| 0),
     };
     println!("{counts}");
     result.map(|()| 0)
@@ -62,7 +65,7 @@ pub(crate) fn models(root: &Path, tool: Tool, long: bool, counts: &mut Counts) -
     let name = match tool {
         Tool::Loom => "loom",
         Tool::Shuttle => "shuttle",
-        Tool::Fuzz | Tool::Asan => bail!("no model runs under {tool:?}"),
+        Tool::Fuzz | Tool::Asan | Tool::Instructions => bail!("no model runs under {tool:?}"),
     };
     let mut command = process::cargo(root);
     command

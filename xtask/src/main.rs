@@ -17,6 +17,7 @@ mod curl;
 mod demo;
 mod doc;
 mod fuzz;
+mod instructions;
 mod interrupt;
 mod packages;
 mod postgres;

@@ -64,17 +64,25 @@ const MODELS: [Step; 2] = [
     ("models under loom", |run| run.models(Tool::Loom)),
     ("models under shuttle", |run| run.models(Tool::Shuttle)),
 ];
+const COUNTS: Step = ("instruction counts", |run| {
+    crate::instructions::check(run.root, false)
+});
 const TESTS: Step = ("tests", |run| run.tests());
 
 /// Runs all steps up to the first that fails; the last line says how many tests passed and failed.
 pub(crate) fn command(root: &Path, options: &Options) -> anyhow::Result<u8> {
     let mut steps = if options.filter.is_empty() {
-        [CHECKS, &MODELS].concat()
+        [CHECKS, &MODELS, &[COUNTS]].concat()
     } else {
         Vec::new()
     };
     if !options.filter.is_empty() {
-        let left_out: Vec<&str> = CHECKS.iter().chain(&MODELS).map(|(name, _)| *name).collect();
+        let left_out: Vec<&str> = CHECKS
+            .iter()
+            .chain(&MODELS)
+            .chain([&COUNTS])
+            .map(|(name, _)| *name)
+            .collect();
         println!("a filter was given: {} are left out", left_out.join(", "));
     }
     steps.push(TESTS);

@@ -2,16 +2,21 @@
 //!
 //! Figures of one name are compared by the medians of their interleaved rounds: the ratio of the two, with its 95 % bootstrap confidence
 //! interval ([`ci_measure::bootstrap`]). A figure **changed** when the interval does not contain 1 and the ratio is beyond a least effect, because
-//! with hundreds of figures some intervals miss 1 by chance, and because two runs are two days of one machine. What has no rounds is
-//! compared by its value alone, and changed only when it is another count of stale answers or statements.
+//! with hundreds of figures some intervals miss 1 by chance, and because two runs are two days of one machine. Of fewer than five rounds the interval is
+//! hardly more than their range (of two runs of three rounds that do not differ, one in ten has ranges apart): then the ratio has to be beyond the
+//! spread of the rounds within either run, too. What has no rounds is compared by its value alone where that does not depend on the day: the runner's stale
+//! answers, statements of a scenario, bytes of memory.
 
 use std::fmt::Write as _;
 
 use ci_measure::bootstrap::{Ratio, ratio_of_medians};
 use serde::Serialize;
 
+use crate::arms::names;
 use crate::run_file::{Figure, RunFile};
 
+/// From so many rounds on their interval alone says how much they vary.
+const ENOUGH: usize = 5;
 /// Changes below this are not told, however sure they are.
 const LEAST_EFFECT: f64 = 0.05;
 
@@ -71,16 +76,17 @@ fn alone(figure: &Figure) -> Change<'_> {
 fn change<'a>(before: &Figure, after: &'a Figure, seed: u64) -> Change<'a> {
     let ratio = ratio_of_medians(&before.rounds, &after.rounds, seed);
     let better_lower = !is_better_higher(&after.metric);
+    let least = least_effect(&before.rounds).max(least_effect(&after.rounds));
     let verdict = match ratio {
-        Some(ratio) if ratio.low > 1.0 && ratio.ratio > 1.0 + LEAST_EFFECT => worse_if(better_lower),
-        Some(ratio) if ratio.high < 1.0 && ratio.ratio < 1.0 - LEAST_EFFECT => worse_if(!better_lower),
+        Some(ratio) if ratio.low > 1.0 && ratio.ratio > 1.0 + least => worse_if(better_lower),
+        Some(ratio) if ratio.high < 1.0 && ratio.ratio < 1.0 / (1.0 + least) => worse_if(!better_lower),
         Some(_) => Verdict::Same,
-        None if is_exact(&after.metric) => match before.value.total_cmp(&after.value) {
-            std::cmp::Ordering::Less => worse_if(better_lower),
-            std::cmp::Ordering::Greater => worse_if(!better_lower),
-            std::cmp::Ordering::Equal => Verdict::Same,
+        None => match of_values(before, after) {
+            Some(std::cmp::Ordering::Less) => worse_if(better_lower),
+            Some(std::cmp::Ordering::Greater) => worse_if(!better_lower),
+            Some(std::cmp::Ordering::Equal) => Verdict::Same,
+            None => Verdict::Unknown,
         },
-        None => Verdict::Unknown,
     };
     Change {
         figure: after,
@@ -98,9 +104,36 @@ fn is_better_higher(metric: &str) -> bool {
     metric.starts_with("hit") || metric == "answers"
 }
 
-/// Whether it does not depend on the machine's day.
-fn is_exact(metric: &str) -> bool {
-    matches!(metric, "statements" | "stale answers" | "failed")
+/// Which ratio is beyond what the rounds of one run differ by, less 1.
+fn least_effect(rounds: &[f64]) -> f64 {
+    let (least, most) = rounds
+        .iter()
+        .fold((f64::INFINITY, 0.0_f64), |(least, most), round| {
+            (least.min(*round), most.max(*round))
+        });
+    if rounds.len() >= ENOUGH || least <= 0.0 {
+        return LEAST_EFFECT;
+    }
+    LEAST_EFFECT.max(most / least - 1.0)
+}
+
+/// Compares the values of figures that do not depend on the machine's day; bytes within the least effect are the same.
+fn of_values(before: &Figure, after: &Figure) -> Option<std::cmp::Ordering> {
+    let is_count = match after.metric.as_str() {
+        "stale answers" => after.arm == names::RUNNER,
+        "statements" => after.section == "scenarios",
+        _ => false,
+    };
+    if is_count {
+        return Some(before.value.total_cmp(&after.value));
+    }
+    (after.section == "memory" && before.value > 0.0).then(|| {
+        if (after.value / before.value - 1.0).abs() <= LEAST_EFFECT {
+            std::cmp::Ordering::Equal
+        } else {
+            before.value.total_cmp(&after.value)
+        }
+    })
 }
 
 /// The comparison for people: what is better, what is worse, and how much was compared.
@@ -113,7 +146,14 @@ pub fn report(before: &RunFile, after: &RunFile) -> String {
     if before.machine != after.machine {
         text.push_str("The machines differ: times say nothing about the program.\n");
     }
-    if before.quick || after.quick {
+    if before.quick != after.quick {
+        text.push_str("One is a quick run and the other is not: they measure other data, and nothing is compared.");
+        return text;
+    }
+    if before.seed != after.seed {
+        text.push_str("The seeds differ: other questions were asked.\n");
+    }
+    if before.quick {
         text.push_str("A quick run measures little: take it as an impression.\n");
     }
     for (verdict, title) in [(Verdict::Worse, "worse"), (Verdict::Better, "better")] {
@@ -218,6 +258,22 @@ mod tests {
             Verdict::Same
         );
         assert_eq!(verdict("p50", &CALM[..2], &times(2.0)[..2]), Verdict::Unknown);
+    }
+
+    /// Two runs of the same program: what is told of them is chance.
+    #[test]
+    fn of_runs_that_do_not_differ_hardly_a_figure_changed() {
+        let mut random = ci_measure::random::Random::new(11);
+        for (rounds, most) in [(3, 30), (7, 60)] {
+            let mut draw = || -> Vec<f64> {
+                let of = |_| (0..4).map(|_| 25.0 * (0.6 + 0.8 * random.unit())).sum();
+                (0..rounds).map(of).collect()
+            };
+            let changed = (0..1_000)
+                .filter(|_| verdict("p50", &draw(), &draw()) != Verdict::Same)
+                .count();
+            assert!(changed <= most, "{changed} of 1000 with {rounds} rounds");
+        }
     }
 
     #[test]

@@ -264,8 +264,12 @@ impl Auditor {
                 self.held.push_back(sample);
             }
             Audited::Violation(violation) => {
-                // It must not be served on.
+                // It must not be served on, nor come back from where the fleet shares it: the log that would have to disprove it is what failed.
+                inner.forget_shared();
                 inner.cache.invalidate(&sample.key);
+                if let Some(shared) = &inner.tier {
+                    shared.withdraw(&violation.tenant, &sample.key);
+                }
                 tracing::error!(
                     key = violation.key,
                     tenant = %violation.tenant,

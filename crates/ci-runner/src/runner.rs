@@ -126,7 +126,7 @@ impl Inner {
     /// Somebody has answers forgotten by hand: what the shared tier has from before is not to come back.
     pub(crate) fn forget_shared(&self) {
         if let Some(shared) = &self.tier {
-            shared.forget(self.cache.mark().as_ref());
+            shared.forget(self.cache.now());
         }
     }
 

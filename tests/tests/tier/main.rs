@@ -496,6 +496,41 @@ async fn what_was_forgotten_by_hand_does_not_come_back() {
     .await;
 }
 
+/// ```text
+/// feed task           a reader                    another program         somebody
+/// the mark is 7
+///                                                 commits 8, of others
+///                     loads at 8, shares it
+///                                                                         forgets all
+///                     is not to have it from the tier, although 8 is later than the mark
+/// ```
+#[tokio::test]
+async fn what_was_loaded_ahead_of_the_mark_is_forgotten_too() {
+    on_both(async |fixture| {
+        let tier = MemoryTier::new();
+        let builder = Runner::builder(fixture.open().await)
+            .poll_every(Duration::from_secs(60))
+            .poll_idle(Duration::from_secs(60));
+        let builder = builder.tier(tier.clone(), options()).tier_anywhere();
+        let runner = builder.build().unwrap();
+        acme(&runner)
+            .upsert_cis(vec![named("erp-1", "ERP")])
+            .await
+            .unwrap();
+        fixture
+            .execute("UPDATE ci SET owner = 'somebody' WHERE ci_code = 'erp-1'")
+            .await;
+        // No poll has told of that: what is loaded now is of a later state than the mark.
+        assert_eq!(found(&acme(&runner), "erp").await.1, Source::Miss);
+        runner.settle_tier(false).await;
+        runner.clear();
+        assert_eq!(found(&acme(&runner), "erp").await.1, Source::Miss);
+        assert_eq!(reads(&runner, TierOutcome::Forgotten), 1);
+        close([runner]).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_is_too_much_is_dropped_and_counted() {
     let (fixture, tier) = (Fixture::sqlite(), MemoryTier::new());

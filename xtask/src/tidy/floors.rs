@@ -49,6 +49,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("ci-measure", &[]),
+    ("ci-hot-paths", &["ci-cache-core", "ci-model"]),
     ("ci-engine-bench", &["ci-cache-core", "ci-measure"]),
     (
         "ci-load-bench",

@@ -1,11 +1,12 @@
 //! What a runner knows of its shared tier.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ci_cache_core::Clock;
+use ci_cache_core::ci::Rows as _;
 use ci_cache_core::coherence::Mark;
+use ci_cache_core::{Clock, Tick};
 use ci_model::{Fingerprint, Key, TenantId, Version};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -31,7 +32,12 @@ pub(crate) struct Shared {
     forgotten: Mutex<Forgotten>,
     /// What is to be written in the background. Ends with the last of these.
     pub(super) jobs: mpsc::Sender<Job>,
+    /// Bytes of the answers in that queue, which live on in it when the cache has let go of them.
+    queued: AtomicUsize,
 }
+
+/// Most bytes of answers that wait to be written; one that is larger still may wait alone.
+const QUEUED: usize = 64 << 20;
 
 /// The state up to which answers were forgotten by hand.
 #[derive(Debug, Default)]
@@ -39,8 +45,17 @@ enum Forgotten {
     /// None ever were.
     #[default]
     Never,
-    /// They were while nobody knew what is true: the next mark is the state.
-    Since,
+    /// They were at this moment. Loads run ahead of the mark, so no state is known yet that includes all that they saw: it is that of the first poll
+    /// that began later.
+    ///
+    /// ```text
+    /// feed task                a reader                     somebody
+    /// polls: the mark is 7
+    ///                          loads at 9, shares it
+    ///                                                       forgets: what was loaded at 7 or before would leave out the 9
+    /// polls: the mark is 10    ...
+    /// ```
+    Since(Tick),
     /// All that was loaded at a state of this history that is not later.
     At(u64, Version),
 }
@@ -82,6 +97,7 @@ impl Shared {
             trouble: Mutex::default(),
             forgotten: Mutex::default(),
             jobs,
+            queued: AtomicUsize::new(0),
         };
         (shared, to_do)
     }
@@ -123,10 +139,30 @@ impl Shared {
 
     /// Has a kept answer written, if there is room for it in the queue.
     pub(crate) fn offer(&self, key: Key, tenant: &TenantId, entry: &Entry) {
-        let job = Job::Put(tenant.clone(), key, Arc::clone(entry));
-        if self.jobs.try_send(job).is_err() {
+        let bytes = entry.value().answer().bytes();
+        let before = self.queued.fetch_add(bytes, Ordering::Relaxed);
+        let has_room = before == 0 || before.saturating_add(bytes) <= QUEUED;
+        let job = || Job::Put(tenant.clone(), key, Arc::clone(entry));
+        if !has_room || self.jobs.try_send(job()).is_err() {
+            self.queued.fetch_sub(bytes, Ordering::Relaxed);
             add(&self.counts.dropped, 1);
         }
+    }
+
+    /// An answer has come out of the queue.
+    pub(super) fn taken(&self, entry: &Entry) {
+        self.queued
+            .fetch_sub(entry.value().answer().bytes(), Ordering::Relaxed);
+    }
+
+    /// Has a value deleted that is not to be used by any node, if there is room for it in the queue.
+    pub(crate) fn withdraw(&self, tenant: &TenantId, key: &Key) {
+        let _too_much_to_do = self.jobs.try_send(Job::Delete(Self::name(tenant, key)));
+    }
+
+    /// Whether the tier is left alone until somebody who asks it finds that it works.
+    pub(super) fn is_left_alone(&self) -> bool {
+        self.breaker.is_open()
     }
 
     /// Has what changes dropped deleted, if there is room for it in the queue.
@@ -139,21 +175,21 @@ impl Shared {
         &self.jobs
     }
 
-    /// Forgets what was loaded so far: it is not used any more on this node. In a database where nothing is written, what is loaded again
+    /// Forgets what was loaded until this moment: it is not used any more on this node. In a database where nothing is written, what is loaded again
     /// later cannot be told from it and is not used either.
-    pub(crate) fn forget(&self, mark: Option<&Mark<Version>>) {
-        let at = |mark: &Mark<Version>| Forgotten::At(mark.epoch(), mark.version().clone());
-        *self.forgotten.lock() = mark.map_or(Forgotten::Since, at);
+    pub(crate) fn forget(&self, now: Tick) {
+        *self.forgotten.lock() = Forgotten::Since(now);
     }
 
     /// Tells whether an answer that was loaded at a state of the mark's history was forgotten by hand.
     pub(super) fn is_forgotten(&self, loaded: &Version, mark: &Mark<Version>) -> bool {
         let mut forgotten = self.forgotten.lock();
-        if matches!(*forgotten, Forgotten::Since) {
+        if matches!(*forgotten, Forgotten::Since(at) if mark.polled_at() > at) {
             *forgotten = Forgotten::At(mark.epoch(), mark.version().clone());
         }
         match &*forgotten {
-            Forgotten::Never | Forgotten::Since => false,
+            Forgotten::Never => false,
+            Forgotten::Since(_) => true,
             Forgotten::At(epoch, at) => *epoch == mark.epoch() && (loaded == at || !loaded.includes(at)),
         }
     }

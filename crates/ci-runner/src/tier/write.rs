@@ -22,6 +22,8 @@ use crate::runner::{Entry, Inner};
 const BATCH: usize = 64;
 /// What is done in the background may take so many times as long as what somebody waits for.
 const PATIENCE: u32 = 20;
+/// Most written answers that are remembered; then they are forgotten, and confirmed again once they are written again.
+const WRITTEN: usize = 65_536;
 /// Tenants whose budgets are kept apart; those beyond share one.
 const TENANTS: usize = 10_000;
 
@@ -32,6 +34,8 @@ pub(crate) enum Job {
     Put(TenantId, Key, Entry),
     /// Changes have dropped answers.
     Dropped,
+    /// A value is wrong, whatever the log says.
+    Delete(TierKey),
     /// Confirms now what is used most.
     Refresh,
     /// Tells when all before it is done.
@@ -68,6 +72,9 @@ struct Work {
     drops: u64,
     /// The state that was confirmed last.
     confirmed: Option<(u64, Version)>,
+    /// What this node loaded and wrote, with the state at which it was loaded: that alone it confirms. Of an answer that it had from the tier itself
+    /// it does not know when it was loaded, and another node may have forgotten by hand what was loaded until then.
+    written: HashMap<Key, Version>,
     budgets: Budgets,
 }
 
@@ -78,6 +85,7 @@ impl Work {
         for job in batch {
             match job {
                 Job::Put(tenant, key, entry) => {
+                    shared.taken(&entry);
                     let states = States {
                         epoch: entry.epoch(),
                         loaded: entry.version().clone(),
@@ -88,6 +96,12 @@ impl Work {
                 Job::Dropped => {
                     self.put(inner, shared, std::mem::take(&mut puts)).await;
                     self.delete(inner, shared).await;
+                }
+                Job::Delete(name) => {
+                    self.put(inner, shared, std::mem::take(&mut puts)).await;
+                    let within = shared.options.timeout * PATIENCE;
+                    let names = [name];
+                    let _lost = shared.call(within, shared.tier.delete(&names)).await;
                 }
                 Job::Refresh => self.refresh(inner, shared).await,
                 Job::Done(done) => {
@@ -103,6 +117,15 @@ impl Work {
         if puts.is_empty() {
             return;
         }
+        if shared.is_left_alone() {
+            // Before they are encoded, which costs more than to find that nobody takes them.
+            add(&shared.counts.unwritten, puts.len());
+            return;
+        }
+        let loaded: Vec<(Key, Version)> = puts
+            .iter()
+            .map(|(_, key, states, _)| (key.clone(), states.loaded.clone()))
+            .collect();
         let leases = puts.iter().map(|(tenant, key, _, _)| once::lease(tenant, key));
         let leases: Vec<TierKey> = leases.collect();
         let life = Life::For(shared.options.ttl);
@@ -113,7 +136,13 @@ impl Work {
         add(&shared.counts.over_budget, offered - values.len());
         if send(shared, &values).await {
             add(&shared.counts.written, values.len());
+            if self.written.len() > WRITTEN {
+                self.written.clear();
+            }
+            self.written.extend(loaded);
         } else {
+            // A tier that is away for a while must not find all budgets spent when it is back.
+            self.budgets.give_back(&values);
             add(&shared.counts.unwritten, values.len());
         }
         if !shared.options.wait.is_zero() {
@@ -151,7 +180,8 @@ impl Work {
                 loaded: entry.version().clone(),
                 valid: valid.clone(),
             };
-            (entry.epoch() == epoch).then_some((tenant, key, states, entry))
+            let is_own = self.written.get(&key) == Some(entry.version());
+            (is_own && entry.epoch() == epoch).then_some((tenant, key, states, entry))
         });
         let mut confirmed: Vec<Offered> = confirmed.collect();
         drop(mark);
@@ -217,6 +247,17 @@ struct Budgets {
 }
 
 impl Budgets {
+    /// Puts back what values took that were not written.
+    fn give_back(&mut self, values: &[TierValue]) {
+        for value in values {
+            let own = self.bytes.contains_key(&value.key.tenant);
+            let tenant = value.key.tenant.clone().filter(|_| own);
+            if let Some(spent) = self.bytes.get_mut(&tenant) {
+                *spent = spent.saturating_sub(value.bytes.len() as u64);
+            }
+        }
+    }
+
     /// Takes a value's bytes from its tenant's budget; says whether there was enough.
     fn take(&mut self, value: &TierValue, shared: &Shared, now: Tick) -> bool {
         if now.saturating_since(self.since) >= shared.options.ttl {

@@ -28,26 +28,25 @@ pub(super) async fn ask_all(
     {
         let state = (STATE_OF_QUESTION.to_owned(), "(SELECT) AS one");
         let statement = once.statement(Dialect::Postgres, |_| state);
-        let rows = rows(&store.pool, statement).await?;
-        let version = |row: &PgRow, at| known.version_in(&before, row, at);
-        let answers = once.answers(rows, Dialect::Postgres, version)?;
-        if answers.version.is_some() {
-            return Ok(answers);
+        if let Some(rows) = rows(&store.pool, statement).await? {
+            let version = |row: &PgRow, at| known.version_in(&before, row, at);
+            let answers = once.answers(rows, Dialect::Postgres, version)?;
+            if answers.version.is_some() {
+                return Ok(answers);
+            }
         }
         // Of a server that is not known, or not any more: what it is takes a statement of its own, and the two a transaction.
     }
     ask_all_of(&mut read::begin(store).await?, tenant, questions).await
 }
 
-/// Runs a statement, on another connection when the server has ended the one that the pool gave: it reads, so asking twice does no harm.
-async fn rows(pool: &PgPool, statement: Statement) -> Result<Vec<PgRow>> {
-    let mut ended = pool.size();
-    loop {
-        let arguments = bind(statement.arguments.clone())?;
-        let query = sqlx::query_with(AssertSqlSafe(statement.text.clone()), arguments);
-        match query.fetch_all(pool).await {
-            Err(error) if ended > 0 && is_ended(&error) => ended -= 1,
-            result => return Ok(result?),
-        }
+/// Runs a statement; nothing when the server has ended the connection that the pool gave, as it does with every idle one when it restarts. Then the
+/// question is asked once more, in a transaction: not on each connection in turn, because it may be what ended this one.
+async fn rows(pool: &PgPool, statement: Statement) -> Result<Option<Vec<PgRow>>> {
+    let arguments = bind(statement.arguments)?;
+    let query = sqlx::query_with(AssertSqlSafe(statement.text), arguments);
+    match query.fetch_all(pool).await {
+        Err(error) if is_ended(&error) => Ok(None),
+        result => Ok(Some(result?)),
     }
 }
