@@ -147,7 +147,9 @@ pub fn report(before: &RunFile, after: &RunFile) -> String {
         text.push_str("The machines differ: times say nothing about the program.\n");
     }
     if before.quick != after.quick {
-        text.push_str("One is a quick run and the other is not: they measure other data, and nothing is compared.");
+        text.push_str(
+            "One is a quick run and the other is not: they measure other data, and nothing is compared.",
+        );
         return text;
     }
     if before.seed != after.seed {
