@@ -23,8 +23,11 @@ type Coherent = CoherentCiCache<Rows, ()>;
 /// What fails only if this program is wrong.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// Runs a path so many times.
+type Run = fn(usize) -> Result<()>;
+
 /// The paths by their names.
-const PATHS: [(&str, fn(usize) -> Result<()>); 5] = [
+const PATHS: [(&str, Run); 5] = [
     ("key", key),
     ("get", get),
     ("hit", hit),
