@@ -4,7 +4,7 @@
 //! interval ([`ci_measure::bootstrap`]). A figure **changed** when the interval does not contain 1 and the ratio is beyond a least effect, because
 //! with hundreds of figures some intervals miss 1 by chance, and because two runs are two days of one machine. Of fewer than five rounds the interval is
 //! hardly more than their range (of two runs of three rounds that do not differ, one in ten has ranges apart): then the ratio has to be beyond the
-//! spread of the rounds within either run, too. What has no rounds is compared by its value alone where that does not depend on the day: the runner's stale
+//! spreads of the rounds within both runs, too. What has no rounds is compared by its value alone where that does not depend on the day: the runner's stale
 //! answers, statements of a scenario, bytes of memory.
 
 use std::fmt::Write as _;
@@ -76,7 +76,8 @@ fn alone(figure: &Figure) -> Change<'_> {
 fn change<'a>(before: &Figure, after: &'a Figure, seed: u64) -> Change<'a> {
     let ratio = ratio_of_medians(&before.rounds, &after.rounds, seed);
     let better_lower = !is_better_higher(&after.metric);
-    let least = least_effect(&before.rounds).max(least_effect(&after.rounds));
+    let spreads = spread(&before.rounds) * spread(&after.rounds);
+    let least = LEAST_EFFECT.max(spreads - 1.0);
     let verdict = match ratio {
         Some(ratio) if ratio.low > 1.0 && ratio.ratio > 1.0 + least => worse_if(better_lower),
         Some(ratio) if ratio.high < 1.0 && ratio.ratio < 1.0 / (1.0 + least) => worse_if(!better_lower),
@@ -104,17 +105,17 @@ fn is_better_higher(metric: &str) -> bool {
     metric.starts_with("hit") || metric == "answers"
 }
 
-/// Which ratio is beyond what the rounds of one run differ by, less 1.
-fn least_effect(rounds: &[f64]) -> f64 {
+/// How many times as large the largest of few rounds is as the smallest; 1 of many, whose interval tells.
+fn spread(rounds: &[f64]) -> f64 {
     let (least, most) = rounds
         .iter()
         .fold((f64::INFINITY, 0.0_f64), |(least, most), round| {
             (least.min(*round), most.max(*round))
         });
     if rounds.len() >= ENOUGH || least <= 0.0 {
-        return LEAST_EFFECT;
+        return 1.0;
     }
-    LEAST_EFFECT.max(most / least - 1.0)
+    most / least
 }
 
 /// Compares the values of figures that do not depend on the machine's day; bytes within the least effect are the same.

@@ -102,7 +102,7 @@ fn a_report_says_what_its_run_says() {
         "Note: other work ran beside it.",
         "| runner | 1, 0 | 20.0 ms (40.0 ms) | 10.0 µs (20.0 µs) | - (-) | - (-) |",
         "| dashboard, SQLite | 2.30x | 4,600x | - | - | 93.3 %, 100.0 % |",
-        "| 10 writes/s | runner | 0.08 | - | 0 of 3,000 | 60.0 µs |",
+        "| 10 writes/s | runner | 0.08 | - | - | - | 0 of 3,000 | 60.0 µs |",
     ] {
         assert!(text.contains(expected), "{expected} is not in:\n{text}");
     }
@@ -142,6 +142,13 @@ fn rendering_replaces_the_run_before() {
     let root = tempfile::tempdir().expect("a folder");
     fs::write(root.path().join("README.md"), format!("{BEGIN}{END}")).expect("a file");
     let mut run = run();
+    let refused = into(&run, root.path()).expect_err("it lacks parts");
+    assert!(refused.to_string().contains("whole runs only"), "{refused}");
+    assert!(kept(root.path()).expect("no folder").is_empty());
+    for part in crate::measure::SECTIONS {
+        run.figures
+            .push(figure([part, "a part", "", "runner", "", "p50"], "us", 1.0));
+    }
     into(&run, root.path()).expect("rendered");
     run.date = "2026-11-29T13:00:00Z".to_owned();
     into(&run, root.path()).expect("rendered again");
