@@ -315,29 +315,52 @@ impl<K: Eq, V, E> Core<K, V, E> {
 
     /// Stores a flight's value unless it was detached; the caller tells of what that displaces ([`tell`](Self::tell)).
     ///
-    /// The value gets the options of the look-up that began the flight, but for `ttl` and `stamp` where given.
+    /// The value gets the options of the look-up that began the flight, but for `ttl` where given.
     pub(crate) fn publish(
         &self,
-        hash: u64,
-        flight: &Arc<Flight<V, E>>,
+        (hash, flight): (u64, &Arc<Flight<V, E>>),
         value: V,
-        (ttl, stamp): (Option<Ttl>, Option<Stamp>),
+        ttl: Option<Ttl>,
         out: &mut Garbage<K, V, E>,
     ) -> Landing {
+        let options = self.options_of(flight, ttl);
+        self.write_untold(hash, out, |shard, config, out| {
+            shard.publish(hash, flight, value, &options, config, out)
+        })
+    }
+
+    /// Stores a flight's value, which has a version, under a stamp, unless the flight was detached or another flight of the key brought one
+    /// that `is_newer`.
+    pub(crate) fn publish_version(
+        &self,
+        (hash, flight): (u64, &Arc<Flight<V, E>>),
+        value: V,
+        is_newer: impl Fn(&V, &V) -> bool,
+        (ttl, stamp): (Option<Ttl>, Stamp),
+        out: &mut Garbage<K, V, E>,
+    ) -> Landing
+    where
+        V: Clone,
+    {
+        let options = InsertOptions {
+            stamp: Some(stamp),
+            ..self.options_of(flight, ttl)
+        };
+        self.write_untold(hash, out, |shard, config, out| {
+            shard.publish_version((hash, flight), value, is_newer, &options, config, out)
+        })
+    }
+
+    fn options_of(&self, flight: &Flight<V, E>, ttl: Option<Ttl>) -> InsertOptions {
         let mut options: InsertOptions = flight.options.clone();
         if let Some(ttl) = ttl {
             options.ttl = ttl;
-        }
-        if stamp.is_some() {
-            options.stamp = stamp;
         }
         if self.config.cost_aware && options.cost == 0 {
             let took = self.config.time.now().saturating_since(flight.begun);
             options.cost = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         }
-        self.write_untold(hash, out, |shard, config, out| {
-            shard.publish(hash, flight, value, &options, config, out)
-        })
+        options
     }
 }
 

@@ -9,7 +9,7 @@ use crate::expiry::Ttl;
 use crate::flight::{Flight, Outcome, Waiter};
 use crate::listener::Garbage;
 use crate::scope::Stamp;
-use crate::shard::{Ending, Landing};
+use crate::shard::{Ending, Landing, Shard};
 
 /// What a look-up found: the value, the duty to load it, or somebody who is loading it.
 #[derive(Debug)]
@@ -33,7 +33,8 @@ pub enum Lookup<K, V, E> {
 /// again and one of them becomes the next leader. The leader is owned (`'static`) and may move to another task.
 ///
 /// A removal of the key, a `clear` or an invalidation of the scope detaches the flight: whoever waits already gets
-/// its value, but the value is not kept and later look-ups begin a flight of their own.
+/// its value, but the value is not kept and later look-ups begin a flight of their own. (A [coherent](crate::coherence) cache judges what a
+/// load brought by its version, so there one whose scope was invalidated may be kept all the same.)
 #[must_use = "dropping a leader abandons its flight"]
 pub struct Leader<K, V, E> {
     core: Arc<Core<K, V, E>>,
@@ -80,6 +81,16 @@ impl<K, V, E> Leader<K, V, E> {
 
     /// Takes the flight out of its shard, then tells the waiters.
     fn settle(&mut self, why: Ending, outcome: Outcome<V, E>) {
+        self.settle_by(outcome, |shard, hash, flight, out| {
+            shard.abandon(hash, flight, why, out);
+        });
+    }
+
+    fn settle_by(
+        &mut self,
+        outcome: Outcome<V, E>,
+        land: impl FnOnce(&mut Shard<K, V, E>, u64, &Arc<Flight<V, E>>, &mut Garbage<K, V, E>),
+    ) {
         // This may be the drop, after which nobody could tell the waiters: they are told even if a listener panics.
         let telling = Telling {
             flight: Arc::clone(&self.flight),
@@ -87,7 +98,7 @@ impl<K, V, E> Leader<K, V, E> {
         };
         self.settled = true;
         let ((), garbage) = self.core.write_keeping(self.hash, |shard, _, out| {
-            shard.abandon(self.hash, &self.flight, why, out);
+            land(shard, self.hash, &self.flight, out);
         });
         drop(telling);
         drop(garbage);
@@ -111,24 +122,28 @@ impl<K: Eq, V: Clone, E> Leader<K, V, E> {
 
     fn publish_as(mut self, value: V, ttl: Option<Ttl>) -> bool {
         let mut garbage = Garbage::default();
-        let options = (ttl, None);
-        let landing = self
-            .core
-            .publish(self.hash, &self.flight, value.clone(), options, &mut garbage);
+        let at = (self.hash, &self.flight);
+        let landing = self.core.publish(at, value.clone(), ttl, &mut garbage);
         self.core.tell(&garbage);
         self.settled = true;
         self.flight.settle(Outcome::Loaded(value));
         landing == Landing::Kept
     }
 
-    /// Publishes the value under a scope, in two steps for a caller that holds a lock: nobody is told of anything and nothing
-    /// is dropped before [`Landed::finish`].
-    pub(crate) fn land(self, value: V, ttl: Option<Ttl>, stamp: Stamp) -> (Landing, Landed<K, V, E>) {
+    /// Publishes a value that has a version under a scope, unless another flight of the key brought one that `is_newer` (the first than the
+    /// second); in two steps for a caller that holds a lock: nobody is told of anything and nothing is dropped before [`Landed::finish`].
+    pub(crate) fn land(
+        self,
+        value: V,
+        is_newer: impl Fn(&V, &V) -> bool,
+        ttl: Option<Ttl>,
+        stamp: Stamp,
+    ) -> (Landing, Landed<K, V, E>) {
         let mut garbage = Garbage::default();
-        let options = (ttl, Some(stamp));
+        let (at, options) = ((self.hash, &self.flight), (ttl, stamp));
         let landing = self
             .core
-            .publish(self.hash, &self.flight, value.clone(), options, &mut garbage);
+            .publish_version(at, value.clone(), is_newer, options, &mut garbage);
         let landed = Landed {
             leader: self,
             value,
@@ -161,6 +176,14 @@ impl<K, V, E> Landed<K, V, E> {
 }
 
 impl<K: Eq, V: Clone, E> Leader<K, V, E> {
+    /// Answers the waiters with a value that has a version, and ends the flight; others of the key that may have read an older state are
+    /// neither joined nor, if they have, kept. One shard lock.
+    pub(crate) fn answer_version(mut self, value: V, is_newer: impl Fn(&V, &V) -> bool) {
+        self.settle_by(Outcome::Loaded(value.clone()), |shard, hash, flight, out| {
+            shard.answer_version((hash, flight), &value, is_newer, out);
+        });
+    }
+
     /// Ends the flight with an error: waiters get a clone, or the value whose stale-if-error window, or
     /// stale-while-revalidate window, is open ([`Outcome::Fallback`]), which is also returned to be served by the leader.
     /// Nothing is kept. One shard lock.

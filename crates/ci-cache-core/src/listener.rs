@@ -62,6 +62,8 @@ pub(crate) enum Rest<K, V, E> {
     ),
     /// Detached flights.
     Flights(Vec<crate::flights::FlightSlot<K, V, E>>),
+    /// Values that running flights knew of.
+    Values(Vec<V>),
     /// A key that was not needed.
     Key(K),
     /// A pair whose weighing panicked.
@@ -97,6 +99,13 @@ impl<K, V, E> Garbage<K, V, E> {
     #[cold]
     pub(crate) fn push_rest(&mut self, rest: Rest<K, V, E>) {
         self.rare().rest.push(rest);
+    }
+
+    /// Takes values that running flights knew of.
+    pub(crate) fn push_values(&mut self, values: Vec<V>) {
+        if !values.is_empty() {
+            self.push_rest(Rest::Values(values));
+        }
     }
 
     #[cold]

@@ -1,15 +1,18 @@
 //! The promise of coherence: every hit equals what the source would have answered at the state that it claims.
 //!
 //! Random programs of writers, loads, readers and a feed run against a naive model of the source that remembers every state.
+#[path = "coherence/programs.rs"]
+mod programs;
 #[path = "coherence/toy.rs"]
 mod toy;
 #[path = "coherence/world.rs"]
 mod world;
 
+use programs::programs;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use std::cell::{Cell, RefCell};
-use world::{Laws, Tally, programs, run};
+use world::{Laws, Tally, run};
 
 /// Programs of each kind: 5,000, or 100,000 of a long run.
 fn cases() -> u32 {

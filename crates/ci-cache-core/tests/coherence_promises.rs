@@ -16,7 +16,7 @@ use ci_cache_core::coherence::{
     Applied, Batch, CoherenceOptions, Coherent, CoherentLeader, Course, Entry, Loaded, Publication,
     Published, Why,
 };
-use ci_cache_core::{CacheBuilder, Cause, Lookup, LookupOptions, ManualClock, Outcome, Scope, Tick, Ttl};
+use ci_cache_core::{CacheBuilder, Cause, Lookup, LookupOptions, ManualClock, Outcome, Tick, Ttl};
 use rows::{Change, Needs, Rows, Trap, UpTo, change, needs};
 
 type RowCache = Coherent<String, u32, Rows, ()>;
@@ -436,26 +436,6 @@ fn values_kept_elsewhere_are_checked_against_the_log() {
     let other = Loaded { epoch: 9, ..at(2) };
     assert_eq!(cache.check(&other, needs("a", 2)), Err(Published::Epoch));
     assert_eq!(cache.stats().registrations, 0);
-}
-
-/// A flight that nobody may join any more is still a load: what it brought is judged by the log.
-#[test]
-fn a_load_whose_scope_was_invalidated_is_kept_unless_a_change_touches_it() {
-    for (changed, expected) in [
-        (8, Published::Kept),
-        (7, Published::Overtaken(Why::Touches("the row"))),
-    ] {
-        let cache = cache();
-        let tenant = Scope::new();
-        let Lookup::Lead(leader) = cache.lookup("a", LookupOptions::new().scope(&tenant)) else {
-            panic!("nobody else looks up")
-        };
-        tenant.invalidate();
-        apply(&cache, 1, vec![change(1, "a", changed)]);
-        let done = cache.publish(leader, 1, at(0), needs("a", 7));
-        assert_eq!(done.ending, expected);
-        assert_eq!(cache.get("a").is_some(), expected == Published::Kept);
-    }
 }
 
 #[test]

@@ -58,4 +58,11 @@ impl<V, S: super::Version> Entry<V, S> {
     pub fn is_as_new_as(&self, mark: &Mark<S>) -> bool {
         self.epoch() == mark.epoch() && self.version().includes(mark.version())
     }
+
+    /// Tells whether the value was loaded at a later state than another of its key.
+    pub(super) fn outdates(&self, other: &Self) -> bool {
+        self.epoch() == other.epoch()
+            && self.version().includes(other.version())
+            && !other.version().includes(self.version())
+    }
 }

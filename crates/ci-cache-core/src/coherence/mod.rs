@@ -118,6 +118,10 @@ mod options;
 mod oracle;
 mod outcome;
 mod posting;
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
+#[path = "../../tests/coherence/programs.rs"]
+mod programs;
 mod publish;
 mod rarity;
 mod rules;

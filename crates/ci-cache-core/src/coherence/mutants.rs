@@ -5,9 +5,10 @@ use std::cell::Cell;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use super::Coherent;
+use super::programs::programs;
 use super::rules::ProtocolRules;
 use super::toy::Compare;
-use super::world::{Laws, programs, run};
+use super::world::{Laws, run};
 
 /// Programs after which a broken rule must have been noticed.
 const ENOUGH: u32 = 20_000;
@@ -59,6 +60,7 @@ broken! {
     ignoring_the_floor_is_noticed: IgnoresFloor,
     raising_the_mark_before_the_drops_is_noticed: RaisesMarkFirst,
     trusting_every_batch_is_noticed: TrustsBatches,
+    keeping_the_load_that_ends_last_is_noticed: KeepsTheLast,
 }
 
 #[test]

@@ -29,7 +29,8 @@ pub enum Published<R> {
     Floor,
     /// A change that its version does not include hits it.
     Overtaken(Why<R>),
-    /// Its flight was detached: the key was removed or inserted, or the cache cleared or reset.
+    /// Its flight was detached: the key was removed or inserted, or the cache cleared or reset. Or another load of the key, of a later
+    /// state, has ended before: whoever was answered from that must not be answered from this one next.
     Detached,
     /// It weighs too much, or the eviction policy preferred others.
     Rejected,

@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-use super::coherent::{Coherent, CoherentLeader, Inner};
-use super::domain::{Anchor, Domain, Reach};
+use super::coherent::{Coherent, CoherentLeader, Inner, Shared};
+use super::domain::{Anchor, Domain, Reach, Version};
 use super::entry::{Entry, Loaded};
 use super::index::Ticket;
 use super::log::{Logged, Record};
@@ -164,12 +164,15 @@ where
         if let Some(ending) = hit {
             drop(state);
             let ending = self.inner.give_up(pending, ending);
-            leader.answer(Arc::clone(entry));
+            leader.answer_version(Arc::clone(entry), |one, other| one.outdates(other));
             return ending;
         }
-        if self.inner.rules.inserts_unlocked() {
+        let rules = self.inner.rules;
+        let outdates =
+            |one: &Shared<V, D>, other: &Shared<V, D>| one.outdates(other) && !rules.keeps_the_last();
+        if rules.inserts_unlocked() {
             drop(state);
-            let (landing, landed) = leader.land(Arc::clone(entry), ttl, pending.stamp.clone());
+            let (landing, landed) = leader.land(Arc::clone(entry), outdates, ttl, pending.stamp.clone());
             landed.finish();
             state = self.inner.lock();
             pending.ticket = Ticket::NONE;
@@ -180,7 +183,7 @@ where
                 Published::Detached
             };
         }
-        let (landing, landed) = leader.land(Arc::clone(entry), ttl, pending.stamp.clone());
+        let (landing, landed) = leader.land(Arc::clone(entry), outdates, ttl, pending.stamp.clone());
         let ending = match landing {
             Landing::Kept => {
                 pending.ticket = Ticket::NONE;
@@ -211,13 +214,13 @@ where
 }
 
 /// Answers those who wait.
-fn answer<K, V, S, E, R>(
+fn answer<K: Eq, V, S: Version, E, R>(
     leader: crate::Leader<K, Arc<Entry<V, S>>, E>,
     entry: impl Into<Arc<Entry<V, S>>>,
     ending: Published<R>,
 ) -> Publication<V, S, R> {
     let entry = entry.into();
-    leader.answer(Arc::clone(&entry));
+    leader.answer_version(Arc::clone(&entry), |one, other| one.outdates(other));
     Publication { entry, ending }
 }
 

@@ -6,6 +6,10 @@
 #[cfg(not(any(test, fuzzing, feature = "planted")))]
 pub(crate) use kept::ProtocolRules;
 #[cfg(any(test, fuzzing, feature = "planted"))]
+#[cfg_attr(
+    not(feature = "planted"),
+    allow(unreachable_pub, reason = "the twin under test is asked for by name")
+)]
 pub use planted::ProtocolRules;
 
 /// What ships: nothing is broken, nothing is stored.
@@ -59,6 +63,11 @@ mod kept {
         pub(crate) const fn mixes_epochs(self) -> bool {
             false
         }
+
+        /// Of two loads of a key the one of the later state is kept.
+        pub(crate) const fn keeps_the_last(self) -> bool {
+            false
+        }
     }
 }
 
@@ -93,6 +102,8 @@ mod planted {
         TrustsBatches,
         /// Takes versions of one epoch for versions of another.
         MixesEpochs,
+        /// Keeps the load that ends last, whatever another brought before.
+        KeepsTheLast,
     }
 
     impl ProtocolRules {
@@ -132,6 +143,10 @@ mod planted {
 
         pub(crate) fn mixes_epochs(self) -> bool {
             self == Self::MixesEpochs
+        }
+
+        pub(crate) fn keeps_the_last(self) -> bool {
+            self == Self::KeepsTheLast
         }
     }
 }

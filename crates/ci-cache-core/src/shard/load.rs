@@ -11,7 +11,7 @@ use crate::detail::State;
 use crate::entry::{Found, Freshness, InsertOptions};
 use crate::flight::Flight;
 use crate::flights::FlightSlot;
-use crate::listener::Garbage;
+use crate::listener::{Garbage, Rest};
 use crate::scope::Stamp;
 
 /// The answer of one look-up that may begin or join a flight.
@@ -139,7 +139,7 @@ impl<K, V, E> Shard<K, V, E> {
             self.stats.misses += 1;
             self.reap(hash, key, config, out);
         }
-        let running = self.joinable(hash, key, out);
+        let running = self.joinable(hash, key);
         match (stale, running) {
             (Some(found), Some(_)) => Probe::Stale(found, None),
             (Some(found), None) => Probe::Stale(found, Some(self.begin(hash, config, begin))),
@@ -185,8 +185,8 @@ impl<K, V, E> Shard<K, V, E> {
         flight
     }
 
-    /// Finds a flight that this look-up may join; one whose scope was invalidated is detached instead.
-    fn joinable<Q>(&mut self, hash: u64, key: &Q, out: &mut Garbage<K, V, E>) -> Option<Arc<Flight<V, E>>>
+    /// Finds a flight that this look-up may join; one whose scope was invalidated is joined by nobody any more.
+    fn joinable<Q>(&mut self, hash: u64, key: &Q) -> Option<Arc<Flight<V, E>>>
     where
         Q: ?Sized + Equivalent<K>,
     {
@@ -194,20 +194,32 @@ impl<K, V, E> Shard<K, V, E> {
         if flight.is_live() || self.rules.join_older_flights() {
             return Some(Arc::clone(flight));
         }
-        out.flight = self.flights.detach(hash, key);
+        self.flights.supersede(hash, key);
         None
     }
 
-    /// Detaches the flight of a key that a removal or insertion overtakes.
+    /// Detaches the flights of a key that a removal or insertion overtakes.
+    #[inline]
     pub(super) fn overtake<Q: ?Sized + Equivalent<K>>(
         &mut self,
         hash: u64,
         key: &Q,
-    ) -> Option<FlightSlot<K, V, E>> {
-        if self.rules.removal_forgets_flights() {
-            None
-        } else {
-            self.flights.detach(hash, key)
+        out: &mut Garbage<K, V, E>,
+    ) {
+        if self.flights.is_empty() || self.rules.removal_forgets_flights() {
+            return;
+        }
+        out.flight = self.flights.detach(hash, key);
+        if out.flight.is_some() {
+            self.overtake_more(hash, key, out);
+        }
+    }
+
+    #[cold]
+    fn overtake_more<Q: ?Sized + Equivalent<K>>(&mut self, hash: u64, key: &Q, out: &mut Garbage<K, V, E>) {
+        let more: Vec<_> = std::iter::from_fn(|| self.flights.detach(hash, key)).collect();
+        if !more.is_empty() {
+            out.push_rest(Rest::Flights(more));
         }
     }
 
@@ -223,6 +235,24 @@ impl<K, V, E> Shard<K, V, E> {
             self.stats.abandoned += 1;
         }
         out.flight = self.flights.land(hash, flight);
+    }
+
+    /// Ends a flight with a value that has a version and is not kept.
+    pub(crate) fn answer_version(
+        &mut self,
+        (hash, flight): (u64, &Arc<Flight<V, E>>),
+        value: &V,
+        is_newer: impl Fn(&V, &V) -> bool,
+        out: &mut Garbage<K, V, E>,
+    ) where
+        K: Eq,
+        V: Clone,
+    {
+        out.flight = self.flights.land(hash, flight);
+        if let Some(slot) = &out.flight {
+            let known = self.flights.outrun((hash, &slot.key), value, is_newer);
+            out.push_values(known);
+        }
     }
 
     /// Ends a flight with an error; an attached one may still have a value to fall back on.
@@ -293,12 +323,53 @@ impl<K, V, E> Shard<K, V, E> {
                     Stored::Refused => Landing::Refused,
                 }
             }
-            slot => {
-                self.stats.refused += 1;
-                out.flight = slot;
-                out.value = Some(value);
-                Landing::Detached
-            }
+            slot => self.refuse_flight(slot, value, out),
         }
+    }
+
+    /// Stores the value of a flight that is its key's still, whether or not it may be joined, unless another brought a newer one
+    /// meanwhile: for values that have a version, so that it does not matter which load began first.
+    pub(crate) fn publish_version(
+        &mut self,
+        (hash, flight): (u64, &Arc<Flight<V, E>>),
+        value: V,
+        is_newer: impl Fn(&V, &V) -> bool,
+        options: &InsertOptions,
+        config: &Config<K, V>,
+        out: &mut Garbage<K, V, E>,
+    ) -> Landing
+    where
+        K: Eq,
+        V: Clone,
+    {
+        let is_live = options.stamp.as_ref().is_none_or(Stamp::is_live);
+        let Some(slot) = self.flights.land(hash, flight) else {
+            return self.refuse_flight(None, value, out);
+        };
+        let is_outdated = slot.given.as_ref().is_some_and(|given| is_newer(given, &value));
+        let known = self.flights.outrun((hash, &slot.key), &value, is_newer);
+        out.push_values(known);
+        if is_outdated || !is_live {
+            return self.refuse_flight(Some(slot), value, out);
+        }
+        // Flights of the key that have not landed stay: each may bring a newer value yet.
+        out.push_values(slot.given.into_iter().collect());
+        let (key, value, life) = Self::life(hash, slot.key, value, options, config, out);
+        match self.store(hash, key, value, life, config, out) {
+            Stored::Kept => Landing::Kept,
+            Stored::Refused => Landing::Refused,
+        }
+    }
+
+    fn refuse_flight(
+        &mut self,
+        slot: Option<FlightSlot<K, V, E>>,
+        value: V,
+        out: &mut Garbage<K, V, E>,
+    ) -> Landing {
+        self.stats.refused += 1;
+        out.flight = slot;
+        out.value = Some(value);
+        Landing::Detached
     }
 }

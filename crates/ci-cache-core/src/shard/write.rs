@@ -37,9 +37,7 @@ impl<K, V, E> Shard<K, V, E> {
     where
         K: Eq,
     {
-        if let Some(slot) = self.overtake(hash, &key) {
-            out.flight = Some(slot);
-        }
+        self.overtake(hash, &key, out);
         let (key, value, life) = Self::life(hash, key, value, options, config, out);
         self.store(hash, key, value, life, config, out)
     }
@@ -375,9 +373,7 @@ impl<K, V, E> Shard<K, V, E> {
     where
         Q: ?Sized + Equivalent<K>,
     {
-        if let Some(slot) = self.overtake(hash, key) {
-            out.flight = Some(slot);
-        }
+        self.overtake(hash, key, out);
         match self.table.find(hash, key).map(|(slot, ..)| slot) {
             Some(slot) => self.take(hash, slot, Cause::Removed, config, out),
             None => false,

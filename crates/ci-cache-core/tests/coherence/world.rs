@@ -1,18 +1,20 @@
 //! A world around the toy source: writers, loads, readers and a feed, one step at a time, and what must hold of every hit.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::programs::questions;
+use super::toy::{Answer, Change, Columns, Compare, Event, Key, Seen, Table, Toy, meanwhile};
 use ci_cache_core::coherence::{
     Batch, CoherenceOptions, CoherenceStats, Coherent, CoherentLeader, Course, Loaded, Mark, Published,
-    Shared,
+    Shared, Version as _,
 };
-use ci_cache_core::{Cache, CacheBuilder, Error, Lookup, LookupOptions, ManualClock, Outcome, Tick, Waiter};
-use proptest::prelude::*;
-
-use super::toy::{Answer, Change, Columns, Compare, Event, Key, Question, Seen, Table, Toy, meanwhile};
+use ci_cache_core::{
+    Cache, CacheBuilder, Error, Lookup, LookupOptions, ManualClock, Outcome, Scope, Tick, Waiter,
+};
 
 pub(crate) type ToyCache = Coherent<Key, Answer, Toy, ()>;
 pub(crate) type ToyBuilder = CacheBuilder<Key, Shared<Answer, Toy>>;
@@ -127,13 +129,25 @@ struct Load {
     answer: Answer,
 }
 
+/// A look-up that waits: what it knew before, and by which mark it judges.
+struct Waiting {
+    key: Key,
+    known: Option<Seen>,
+    mark: Option<Mark<Seen>>,
+    waiter: Waiter<ToyEntry, ()>,
+}
+
 pub(crate) struct World {
     laws: Laws,
     clock: Arc<ManualClock>,
     pub(crate) cache: ToyCache,
     source: RefCell<Source>,
     loads: RefCell<Vec<Load>>,
-    waiters: RefCell<Vec<(Key, Waiter<ToyEntry, ()>)>>,
+    waiters: RefCell<Vec<Waiting>>,
+    /// The newest state that an answer of each key was true at.
+    given: RefCell<HashMap<Key, Seen>>,
+    /// What look-ups join flights under: those from before a change was applied are joined by nobody.
+    flights: Scope,
     pub(crate) wrong: RefCell<Option<String>>,
     pub(crate) hits: Cell<u64>,
     /// A batch was lost since the last one that was applied.
@@ -172,6 +186,8 @@ impl World {
             source: RefCell::new(source),
             loads: RefCell::default(),
             waiters: RefCell::default(),
+            given: RefCell::default(),
+            flights: Scope::new(),
             wrong: RefCell::default(),
             hits: Cell::default(),
             lost: Cell::default(),
@@ -217,11 +233,18 @@ impl World {
             }
             Step::Reset(new_epoch) => {
                 let (epoch, position) = self.source.borrow_mut().restart(*new_epoch);
+                if *new_epoch {
+                    self.given.borrow_mut().clear();
+                }
                 self.cache.reset(epoch, self.laws.seen(position), self.tick());
             }
             Step::Suspend => self.cache.suspend("told to"),
             Step::Resume => self.cache.resume(),
-            Step::Remove(key) => drop(self.cache.cache().remove(key)),
+            Step::Remove(key) => {
+                // Nothing is promised about the order of loads that this detaches.
+                drop(self.cache.cache().remove(key));
+                self.given.borrow_mut().remove(key);
+            }
             Step::Wait => self.clock.advance(TTL / 3),
         }
     }
@@ -232,19 +255,39 @@ impl World {
 
     /// Reads like a caller, in the order that the laws say.
     fn read(self: &Rc<Self>, key: Key, between: &[Step]) {
+        let known = self.known(key);
         if self.laws.mark_after_lookup {
             let entry = self.cache.get(&key);
             self.run(between);
-            self.check(key, self.cache.mark().as_ref(), entry);
+            self.check(key, (known, self.cache.mark().as_ref()), entry);
         } else {
             let mark = self.cache.mark();
             self.run(between);
-            self.check(key, mark.as_ref(), self.cache.get(&key));
+            self.check(key, (known, mark.as_ref()), self.cache.get(&key));
         }
     }
 
-    /// A hit must equal what the source would have answered.
-    fn check(&self, key: Key, mark: Option<&Mark<Seen>>, entry: Option<ToyEntry>) {
+    /// The newest state that an answer of a key was true at.
+    fn known(&self, key: Key) -> Option<Seen> {
+        self.given.borrow().get(&key).copied()
+    }
+
+    /// An answer is given to somebody who may know of a state: it must not be older.
+    fn give(&self, key: Key, known: Option<Seen>, state: Seen) {
+        if let Some(known) = known
+            && !state.includes(&known)
+        {
+            self.objects(|| format!("{key:?} as of {state:?} instead of {known:?} or later"));
+        }
+        let mut given = self.given.borrow_mut();
+        let newest = given.entry(key).or_insert(state);
+        if state.includes(newest) {
+            *newest = state;
+        }
+    }
+
+    /// A hit must equal what the source would have answered, and be no older than what was answered before.
+    fn check(&self, key: Key, (known, mark): (Option<Seen>, Option<&Mark<Seen>>), entry: Option<ToyEntry>) {
         let Some(entry) = entry else { return };
         self.hits.set(self.hits.get() + 1);
         let as_of = mark.map_or(*entry.version(), |mark| *mark.as_of(&entry).1);
@@ -259,17 +302,33 @@ impl World {
                 )
             });
         }
+        // Without a mark nobody is answered from memory.
+        if mark.is_some_and(|mark| mark.epoch() == self.source.borrow().epoch) {
+            self.give(key, known, as_of);
+        }
     }
 
     fn load(self: &Rc<Self>, key: Key, ago: usize) {
-        let mark = self.cache.mark();
-        match self.cache.lookup(&key, LookupOptions::new()) {
-            Lookup::Hit(found) => self.check(key, mark.as_ref(), Some(found.value)),
+        let (known, mark) = (self.known(key), self.cache.mark());
+        match self.cache.lookup(&key, LookupOptions::new().scope(&self.flights)) {
+            Lookup::Hit(found) => self.check(key, (known, mark.as_ref()), Some(found.value)),
             Lookup::Stale(..) => self.objects(|| "no window is open".to_owned()),
-            Lookup::Wait(waiter) => self.waiters.borrow_mut().push((key, waiter)),
+            Lookup::Wait(waiter) => self.waiters.borrow_mut().push(Waiting {
+                key,
+                known,
+                mark,
+                waiter,
+            }),
             Lookup::Lead(leader) => {
                 let source = self.source.borrow();
-                let version = self.laws.seen(source.state_of(ago));
+                let long_ago = self.laws.seen(source.state_of(ago));
+                // A load that begins after an answer sees no older state than that.
+                let is_possible = known.is_none_or(|known| long_ago.includes(&known));
+                let version = if is_possible {
+                    long_ago
+                } else {
+                    self.laws.seen(source.now())
+                };
                 let load = Load {
                     leader,
                     key,
@@ -289,6 +348,7 @@ impl World {
             return;
         };
         let load = self.loads.borrow_mut().swap_remove(at);
+        let (key, loaded) = (load.key, load.loaded.clone());
         let (world, steps) = (Rc::clone(self), during.to_vec());
         meanwhile((!steps.is_empty()).then(|| Box::new(move || world.run(&steps)) as Box<dyn FnOnce()>));
         let done = self
@@ -296,12 +356,18 @@ impl World {
             .publish(load.leader, load.answer, load.loaded, load.key);
         meanwhile(None);
         if let Published::Unfiled = done.ending {
-            self.objects(|| format!("{:?} could not be filed", load.key));
+            self.objects(|| format!("{key:?} could not be filed"));
+        }
+        if loaded.epoch == self.source.borrow().epoch && done.ending != Published::Detached {
+            self.give(key, None, loaded.version);
         }
     }
 
     fn poll(self: &Rc<Self>, during: &[Key]) {
         let batch = self.source.borrow_mut().poll(self.laws);
+        if !batch.changes.is_empty() {
+            self.flights.invalidate();
+        }
         let world = Rc::clone(self);
         let during = during.to_vec();
         // In the middle of applying: these readers take no lock of coherence.
@@ -320,9 +386,13 @@ impl World {
     /// Ends everything that is under way and checks what is left.
     pub(crate) fn settle(self: &Rc<Self>) -> Result<Tally, String> {
         self.loads.take().into_iter().for_each(drop);
-        for (key, waiter) in self.waiters.take() {
-            match waiter.wait_blocking() {
-                Outcome::Loaded(entry) => self.check(key, None, Some(entry)),
+        for waiting in self.waiters.take() {
+            let key = waiting.key;
+            match waiting.waiter.wait_blocking() {
+                Outcome::Loaded(entry) => {
+                    let mark = waiting.mark.filter(|mark| entry.is_as_new_as(mark));
+                    self.check(key, (waiting.known, mark.as_ref()), Some(entry));
+                }
                 Outcome::Abandoned => {}
                 other => self.objects(|| format!("nobody failed: {other:?}")),
             }
@@ -505,77 +575,6 @@ impl Transaction {
             }
         }
     }
-}
-
-fn questions() -> impl Iterator<Item = Question> {
-    let gets = (0..3).map(Question::Get);
-    let firsts = (0..2).map(Question::First);
-    let boths = [(0, 0), (0, 1), (1, 1)].map(|(first, second)| Question::Both(first, second));
-    let rest = [
-        Question::Pair(0, 1),
-        Question::Pair(1, 2),
-        Question::SecondBelow(1),
-        Question::SecondBelow(2),
-        Question::All,
-    ];
-    gets.chain(firsts).chain(boths).chain(rest)
-}
-
-pub(crate) fn keys() -> impl Strategy<Value = Key> {
-    let all: Vec<Question> = questions().collect();
-    (
-        prop_oneof![4 => Just(0), 1 => Just(1)],
-        proptest::sample::select(all),
-    )
-        .prop_map(|(tenant, question)| Key { tenant, question })
-}
-
-fn writes() -> impl Strategy<Value = Write> {
-    let columns = || (0..3_u8, 0..3_u8);
-    prop_oneof![
-        12 => (0..2_u8, 0..4_u8, columns()).prop_map(|(tenant, id, new)| Write::Put(tenant, id, new)),
-        4 => (0..2_u8, 0..4_u8).prop_map(|(tenant, id)| Write::Delete(tenant, id)),
-        1 => (0..2_u8, columns()).prop_map(|(tenant, new)| Write::Bulk(tenant, new)),
-        1 => Just(Write::Truncate),
-    ]
-}
-
-fn simple() -> BoxedStrategy<Step> {
-    prop_oneof![
-        8 => proptest::collection::vec(writes(), 1..5).prop_map(Step::Begin),
-        8 => (0..8_usize).prop_map(Step::Commit),
-        1 => (0..8_usize).prop_map(Step::Rollback),
-        4 => keys().prop_map(|key| Step::Read(key, Vec::new())),
-        12 => (keys(), prop_oneof![6 => Just(0), 1 => 0..4_usize]).prop_map(|(key, ago)| Step::Load(key, ago)),
-        10 => (0..8_usize).prop_map(|which| Step::Publish(which, Vec::new())),
-        1 => (0..8_usize).prop_map(Step::Abandon),
-        8 => proptest::collection::vec(keys(), 0..4).prop_map(Step::Poll),
-        1 => Just(Step::Again),
-        1 => Just(Step::Lose),
-        1 => any::<bool>().prop_map(Step::Reset),
-        1 => Just(Step::Suspend),
-        2 => Just(Step::Resume),
-        1 => keys().prop_map(Step::Remove),
-        1 => Just(Step::Wait),
-    ]
-    .boxed()
-}
-
-/// Programs: steps, some with others in the middle of them.
-pub(crate) fn programs() -> impl Strategy<Value = Vec<Step>> {
-    // What matters most in the middle of something is a change, from its beginning to the mark.
-    let change = || {
-        let writes = proptest::collection::vec(writes(), 1..5).prop_map(Step::Begin);
-        (writes, 0..3_usize)
-            .prop_map(|(begin, which)| vec![begin, Step::Commit(which), Step::Poll(Vec::new())])
-    };
-    let inner = move || prop_oneof![1 => proptest::collection::vec(simple(), 1..5), 1 => change()];
-    let step = prop_oneof![
-        12 => simple(),
-        1 => (keys(), inner()).prop_map(|(key, between)| Step::Read(key, between)),
-        2 => (0..8_usize, inner()).prop_map(|(which, during)| Step::Publish(which, during)),
-    ];
-    proptest::collection::vec(step, 1..90)
 }
 
 /// Runs a program in a world; says what was wrong, or what was met.
