@@ -149,6 +149,21 @@ impl Fixture {
         }
     }
 
+    /// Has a store forget all recorded changes but SQLite's newest. Transactions of other databases on the test's server may hold them back for
+    /// a while.
+    ///
+    /// # Panics
+    /// When the database refuses it.
+    pub async fn forget(&self, store: &dyn Store) {
+        let kept = if self.is_sqlite() { "1" } else { "0" };
+        while self.texts("SELECT CAST(count(*) AS TEXT) FROM ci_change").await != [kept] {
+            store
+                .retain(std::time::Duration::ZERO)
+                .await
+                .expect("changes can be forgotten");
+        }
+    }
+
     /// Another program's connection: it knows nothing of the store's settings.
     async fn raw_sqlite(&self, file: &std::path::Path) -> Result<SqliteConnection, sqlx::Error> {
         let options = sqlx::sqlite::SqliteConnectOptions::new()

@@ -122,7 +122,10 @@ pub(crate) fn install(package: &Package) -> anyhow::Result<()> {
 fn apt_get(arguments: &[&str]) -> anyhow::Result<()> {
     println!("    apt-get {}", arguments.join(" "));
     let mut command = Command::new("apt-get");
-    let status = process::run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    // A mirror that does not answer at once, or another that installs, is no reason to fail.
+    let patience = ["-o", "Acquire::Retries=5", "-o", "DPkg::Lock::Timeout=300"];
+    command.args(patience).args(arguments);
+    let status = process::run(command.env("DEBIAN_FRONTEND", "noninteractive"))?;
     if !status.success() {
         bail!("apt-get {} failed ({status})", arguments.join(" "));
     }
