@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use ci_runner::{Runner, RunnerBuilder};
 use ci_store::{Store, StoreOptions};
@@ -13,6 +14,9 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
 pub(crate) const SERVER: &str = "CI_CACHE_TEST_POSTGRES";
+
+/// How long tests wait for what comes long before.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One empty database and the address to open it by.
 #[derive(Debug)]
@@ -82,12 +86,16 @@ impl Fixture {
         matches!(self.place, Place::Sqlite { .. })
     }
 
-    /// Opens the store with default options.
+    /// Opens the store with default options, but for its patience: on a machine that stalls, writers that queue for a file wait long.
     ///
     /// # Panics
     /// When it cannot be opened.
     pub async fn open(&self) -> Arc<dyn Store> {
-        self.open_with(&StoreOptions::default().connections(4)).await
+        let options = StoreOptions::default()
+            .connections(4)
+            .acquire_timeout(PATIENCE)
+            .busy_timeout(PATIENCE);
+        self.open_with(&options).await
     }
 
     /// Opens the store.
@@ -184,7 +192,7 @@ impl Fixture {
 /// A runner's settings, but for a poll's time-out: as long as may be, because on a machine that stalls for a second a reader would give the poll
 /// up and load past the cache, where a test counts hits and statements.
 pub fn patient(store: Arc<dyn Store>) -> RunnerBuilder {
-    Runner::builder(store).poll_timeout(std::time::Duration::from_secs(60))
+    Runner::builder(store).poll_timeout(PATIENCE)
 }
 
 /// Runs a case on a fresh database of each kind, SQLite first.

@@ -137,14 +137,20 @@ pub struct Served {
 }
 
 impl Served {
-    /// Starts it with these arguments, and waits until it listens.
+    /// Starts it with these arguments, and waits until it listens. Its polls may take as long as they like, and so may what is under way when it
+    /// is stopped, if the arguments do not say how long.
     ///
     /// # Panics
     /// When it does not.
     pub fn start(program: &str, arguments: &str) -> Self {
         let desk = Desk::new(program);
+        let drain = if arguments.contains("--drain-timeout") {
+            ""
+        } else {
+            "--drain-timeout 60s"
+        };
         let mut running = desk.start(&format!(
-            "ci-cache serve --database sqlite:cmdb.db --listen 127.0.0.1:0 --drain-timeout 1s {arguments}"
+            "ci-cache serve --database sqlite:cmdb.db --listen 127.0.0.1:0 --poll-timeout 60s {drain} {arguments}"
         ));
         let mut line = String::new();
         let out = running.out().expect("its output");

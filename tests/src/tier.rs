@@ -44,6 +44,8 @@ pub struct MemoryTier {
     leases: Mutex<Vec<TierKey>>,
     faults: Mutex<Faults>,
     asked: AtomicU64,
+    /// How often a lease was refused.
+    refused: tokio::sync::watch::Sender<u64>,
 }
 
 impl MemoryTier {
@@ -93,6 +95,18 @@ impl MemoryTier {
     /// How often it was asked for values of tenants.
     pub fn asked(&self) -> u64 {
         self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Waits until so many were told that somebody has the lease.
+    ///
+    /// # Panics
+    /// When the tier is gone meanwhile.
+    pub async fn refused(&self, count: u64) {
+        let mut refused = self.refused.subscribe();
+        refused
+            .wait_for(|refused| *refused >= count)
+            .await
+            .expect("the tier is there");
     }
 
     async fn called(&self) -> Result<Faults, TierError> {
@@ -148,6 +162,8 @@ impl Tier for MemoryTier {
         let free = !leases.contains(key);
         if free {
             leases.push(key.clone());
+        } else {
+            self.refused.send_modify(|count| *count += 1);
         }
         Ok(free)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ci_model::{Aggregate, CiDraft, TenantId};
 use ci_runner::{AuditReport, Audited, Auditor, Error, Level, Runner, Source, Tenant};
 use ci_store::Store;
-use ci_tests::fixture::{Fixture, on_both};
+use ci_tests::fixture::{Fixture, on_both, patient};
 use ci_tests::history::{FeedMode, Meddler, Planted};
 use ci_tests::observed::Observed;
 
@@ -15,10 +15,10 @@ const RENAMED: &str = "UPDATE ci SET ci_name = 'new' WHERE ci_code = 'srv-01'";
 
 /// A runner with one CI, whose lag does not matter.
 async fn runner(store: Arc<dyn Store>) -> (Runner, Tenant) {
-    let builder = Runner::builder(store).level(Level::Cached {
+    let builder = patient(store).level(Level::Cached {
         max_lag: Duration::from_secs(86_400),
     });
-    let runner = builder.poll_timeout(Duration::from_millis(500)).build().unwrap();
+    let runner = builder.build().unwrap();
     let tenant = runner.tenant(TenantId::new("acme").unwrap());
     let drafts = ["srv-01", "srv-02"].map(|code| CiDraft::new(code, "old", "HW"));
     tenant.upsert_cis(drafts.to_vec()).await.unwrap();
@@ -189,7 +189,7 @@ async fn many_at_once_end_when_there_is_nothing_or_the_database_is_gone() {
     );
     // Without a feed nothing can be proven.
     let (store, _control) = Observed::without_feed(fixture.open().await);
-    let blind = Runner::builder(store).build().unwrap();
+    let blind = patient(store).build().unwrap();
     let tenant = blind.tenant(TenantId::new("acme").unwrap());
     tenant.get_by_code("srv-01").await.unwrap();
     assert_eq!(blind.auditor().audit().await.unwrap(), Audited::Nothing);

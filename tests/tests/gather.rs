@@ -48,22 +48,30 @@ async fn asked_at_once(runner: &Runner, codes: Vec<String>) -> (usize, u64) {
 
 #[tokio::test]
 async fn a_thousand_gets_at_once_take_a_handful_of_statements() {
-    a_thousand_at_once(8).await;
+    a_thousand_at_once(8, 1).await;
 }
 
 /// Whoever asks shares two cores with those who answer, and is interrupted now and then: then what was asked until then is loaded. So there is no
-/// number that always holds, but there is one that shows whether gets are gathered.
+/// number that always holds, but there is one that shows whether gets are gathered: without, it is a thousand each time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_gets_of_several_threads_are_gathered() {
-    a_thousand_at_once(100).await;
+    a_thousand_at_once(100, 20).await;
 }
 
-async fn a_thousand_at_once(most: u64) {
+async fn a_thousand_at_once(most: u64, tries: u32) {
     on_both(async |fixture| {
         let runner = filled(fixture).await;
-        let (right, statements) = asked_at_once(&runner, (0..GETS).map(code).collect()).await;
-        assert_eq!(right, GETS);
-        assert!(statements <= most, "{statements} statements for {GETS} gets");
+        let mut least = u64::MAX;
+        for _ in 0..tries {
+            runner.clear();
+            let (right, statements) = asked_at_once(&runner, (0..GETS).map(code).collect()).await;
+            assert_eq!(right, GETS);
+            least = least.min(statements);
+            if least <= most {
+                break;
+            }
+        }
+        assert!(least <= most, "{least} statements for {GETS} gets");
         let (right, statements) = asked_at_once(&runner, (0..GETS).map(code).collect()).await;
         assert_eq!((right, statements), (GETS, 0), "all of them are kept");
         runner.clear();

@@ -26,7 +26,7 @@ fn patient() -> TierOptions {
 }
 
 async fn builder(fixture: &Fixture, tier: &Arc<RedisTier>, options: TierOptions) -> RunnerBuilder {
-    Runner::builder(fixture.open().await).tier(tier.clone(), options)
+    ci_tests::fixture::patient(fixture.open().await).tier(tier.clone(), options)
 }
 
 async fn runner(fixture: &Fixture, tier: &Arc<RedisTier>) -> Runner {

@@ -192,7 +192,7 @@ async fn a_collector_that_is_down_costs_no_request() {
     let away = gone.local_addr().unwrap();
     drop(gone);
     for address in [silent.local_addr().unwrap(), away] {
-        let service = start(&format!("--otel-endpoint http://{address}"));
+        let service = start(&format!("--otel-endpoint http://{address} --drain-timeout 1s"));
         for at in 0..3_000 {
             assert_eq!(service.status("GET", "/v1/acme/list", "", ""), 200, "{at}");
         }

@@ -66,6 +66,8 @@ pub struct Meddling {
     feed: watch::Sender<FeedMode>,
     slow_loads: AtomicU64,
     held_loads: watch::Sender<bool>,
+    /// The tenants of the loads that are held.
+    held_of: watch::Sender<Vec<TenantId>>,
     failing_loads: AtomicBool,
     unknown_writes: AtomicBool,
     calls: AtomicU64,
@@ -85,14 +87,27 @@ impl Meddling {
 
     /// Keeps loads that have been answered from ending, until they may.
     pub fn hold_loads(&self, yes: bool) {
+        self.held_of.send_replace(Vec::new());
         self.held_loads.send_replace(yes);
     }
 
-    /// What a load waits for when it has been answered.
-    async fn answered(&self) {
-        pause(Duration::from_millis(self.slow_loads.load(SeqCst))).await;
+    /// Waits until a load of a tenant is held that has been answered.
+    pub async fn holds(&self, tenant: &TenantId) {
         // An error means that nobody sets it any more.
+        let _held = self
+            .held_of
+            .subscribe()
+            .wait_for(|held| held.contains(tenant))
+            .await;
+    }
+
+    /// What a load waits for when it has been answered.
+    async fn answered(&self, tenant: &TenantId) {
+        pause(Duration::from_millis(self.slow_loads.load(SeqCst))).await;
         let mut held = self.held_loads.subscribe();
+        if *held.borrow_and_update() {
+            self.held_of.send_modify(|held| held.push(tenant.clone()));
+        }
         let _ended = held.wait_for(|held| !held).await;
     }
 
@@ -156,6 +171,7 @@ impl Meddler {
             feed: watch::Sender::new(FeedMode::On),
             slow_loads: AtomicU64::new(0),
             held_loads: watch::Sender::new(false),
+            held_of: watch::Sender::new(Vec::new()),
             failing_loads: AtomicBool::new(false),
             unknown_writes: AtomicBool::new(false),
             calls: AtomicU64::new(0),
@@ -188,7 +204,7 @@ impl Store for Meddler {
         if self.meddling.planted.is_none() {
             self.meddling.load()?;
             let answers = self.inner.ask_all(tenant, questions).await;
-            self.meddling.answered().await;
+            self.meddling.answered(tenant).await;
             return answers;
         }
         let mut snapshot = self.snapshot().await?;

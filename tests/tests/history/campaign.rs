@@ -20,7 +20,7 @@ use super::{program, reader, sql, writer};
 /// A round that takes longer does not recover.
 const ROUND: Duration = Duration::from_secs(240);
 /// Changes that the runner remembers.
-pub(crate) const LOGGED: usize = 500;
+const LOGGED: usize = 500;
 /// Faults of one round, at most.
 const FAULTS: usize = 6;
 /// How often somebody looks what anybody can see.
@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) max_entries: usize,
     pub(crate) faults: Vec<Fault>,
     pub(crate) planted: Option<Planted>,
+    /// What has to be seen: for three times as long, if it was not.
+    pub(crate) wanted: &'static [&'static str],
 }
 
 impl Plan {
@@ -53,6 +55,7 @@ impl Plan {
             max_entries: 100,
             faults: Vec::new(),
             planted: None,
+            wanted: &[],
         }
     }
 }
@@ -104,7 +107,7 @@ pub(crate) async fn run(plan: &Plan, address: &str, server: Option<Arc<Server>>)
     };
     drop(raw);
     let mut number = 0;
-    while campaign.report.checked < plan.reads {
+    while campaign.report.checked < plan.reads || campaign.goes_on() {
         number += 1;
         campaign.round(number).await?;
     }
@@ -114,11 +117,7 @@ pub(crate) async fn run(plan: &Plan, address: &str, server: Option<Arc<Server>>)
         line,
         ..
     } = campaign;
-    report.runner(
-        &scene.runner.stats(),
-        &scene.runner.feed(),
-        scene.runner.drop_reasons(),
-    );
+    report.runner(&scene.runner);
     report.errors = scene.errors.load(SeqCst);
     report.seconds = began.elapsed().as_secs_f64();
     report.recorded = line.len();
@@ -140,6 +139,16 @@ struct Campaign<'a> {
 }
 
 impl Campaign<'_> {
+    /// Tells whether there is something yet to be seen that may be.
+    fn goes_on(&self) -> bool {
+        let mut so_far = Report {
+            sometimes: self.report.sometimes.clone(),
+            ..Report::default()
+        };
+        so_far.runner(&self.scene.runner);
+        self.report.checked < 3 * self.plan.reads && !so_far.missing(self.plan.wanted).is_empty()
+    }
+
     async fn round(&mut self, number: u64) -> Result<(), Wrong> {
         let (scene, plan) = (&self.scene, self.plan);
         let seed = plan.seed.wrapping_mul(1_000_003) ^ (number << 16);

@@ -3,16 +3,21 @@
 use std::process::Command;
 use std::time::Duration;
 
+use ci_runner::{FeedState, Level};
 use ci_tests::history::audit::{RawError, dropped, feed_triggers, made};
 use ci_tests::history::server::Ending;
 use ci_tests::history::{FeedMode, Raw, Server};
 use ci_tests::store_contract::world::{below, one_of, seeded};
 use rand_chacha::ChaCha8Rng;
 
-use super::campaign::LOGGED;
 use super::pool::{BULK, OWNERS, TENANTS, tenant};
 use super::scene::Scene;
 use super::sql;
+
+/// What is waited for comes long before, unless something else is wrong.
+const STEP: Duration = Duration::from_secs(20);
+/// How often a load is held until it is too old, at most.
+const OUTLIVING: u32 = 3;
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,23 +144,11 @@ impl Saboteur<'_> {
                 meddling.slow_loads(Duration::from_millis(12));
                 scene.hold(250, Duration::from_millis(300)).await;
                 meddling.slow_loads(Duration::ZERO);
-                // More than the runner remembers, few enough to be told one by one, and told before loads end that do not see it.
-                meddling.hold_loads(true);
-                // Of a tenant in which nothing changes: a change of the tenant detaches its loads before they could be too old.
-                let (quiet, code) = (scene.runner.tenant(tenant("quiet")), below(self.random, 1 << 30));
-                let asking = tokio::spawn(async move { quiet.get_by_code(&format!("none-{code}")).await });
-                scene.hold(u64::MAX / 2, Duration::from_millis(30)).await;
-                let told = scene.runner.feed().changes;
-                self.bulk("AND ci_code < 'bulk-00600'").await;
-                for _ in 0..200 {
-                    scene.hold(u64::MAX / 2, Duration::from_millis(50)).await;
-                    if scene.runner.feed().changes > told + LOGGED as u64 {
+                for _ in 0..OUTLIVING {
+                    if self.outlive_log().await {
                         break;
                     }
                 }
-                meddling.hold_loads(false);
-                // It may as well have failed: the database may be away.
-                let _answer = asking.await;
             }
             Fault::Cleared => scene.runner.clear(),
             Fault::TenantForgotten => {
@@ -167,6 +160,36 @@ impl Saboteur<'_> {
                 scene.hold(500, Duration::from_millis(600)).await;
             }
         }
+    }
+
+    /// Holds a load until more has changed since than the runner remembers, told one by one; says whether it was refused for that.
+    async fn outlive_log(&mut self) -> bool {
+        let (scene, meddling) = (self.scene, &self.scene.meddling);
+        let refused = || scene.runner.stats().coherence.refused_floor;
+        let (before, quiet) = (refused(), tenant("quiet"));
+        // Of a tenant in which nothing changes: a change of the tenant detaches its loads before they could be too old. The lag does not
+        // matter, so that it is not loaded past the cache.
+        let max_lag = Duration::from_secs(3_600);
+        let asker = scene.runner.tenant(quiet.clone()).at(Level::Cached { max_lag });
+        let code = below(self.random, 1 << 30);
+        meddling.hold_loads(true);
+        let asking = tokio::spawn(async move { asker.get_by_code(&format!("none-{code}")).await });
+        let is_held = tokio::time::timeout(STEP, meddling.holds(&quiet)).await.is_ok();
+        if is_held {
+            self.insist(async |raw| raw.run(&sql::all_changed("AND ci_code < 'bulk-00600'")).await)
+                .await;
+            // Polls fail while the database is away.
+            let _told = tokio::time::timeout(STEP, async {
+                while !scene.runner.catch_up(STEP).await {
+                    scene.pause(Duration::from_millis(20)).await;
+                }
+            })
+            .await;
+        }
+        meddling.hold_loads(false);
+        // It may as well have failed: the database may be away.
+        let _answer = asking.await;
+        refused() > before
     }
 
     async fn feed(&mut self, mode: FeedMode) {
@@ -322,6 +345,13 @@ impl Saboteur<'_> {
         };
         self.insist(async |raw| switched(raw, &off).await).await;
         self.scene.hold(200, Duration::from_millis(300)).await;
+        let scene = self.scene;
+        let _seen = tokio::time::timeout(STEP, async {
+            while scene.runner.feed().state != FeedState::Stopped {
+                scene.pause(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
         self.insist(async |raw| switched(raw, &on).await).await;
         self.scene.hold(100, Duration::from_millis(200)).await;
         // So quickly that no poll may see them away.

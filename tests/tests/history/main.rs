@@ -83,17 +83,14 @@ fn plan(sqlite: bool) -> Plan {
     let reads = given.map_or(READS[usize::from(long)], |text| text.parse().expect("a number"));
     Plan {
         faults: Fault::all(sqlite),
+        wanted: SOMETIMES,
         ..Plan::new(seed(), reads)
     }
 }
 
 fn judge(report: &Report) {
     println!("{report}");
-    let missing: Vec<&str> = SOMETIMES
-        .iter()
-        .copied()
-        .filter(|name| report.sometimes.get(*name).copied().unwrap_or(0) == 0)
-        .collect();
+    let missing = report.missing(SOMETIMES);
     assert!(missing.is_empty(), "never seen: {missing:?}");
 }
 

@@ -9,7 +9,7 @@ use super::campaign::{self, Plan};
 use super::fault::Fault;
 
 /// Within so many reads each defect is found.
-const BOUND: u64 = 40_000;
+const BOUND: u64 = 200_000;
 
 fn plan(planted: Planted, faults: &[Fault]) -> Plan {
     Plan {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ci_runner::{FeedStatus, Level, Source, Stats, Why};
+use ci_runner::{Level, Runner, Source, Why};
 
 use super::fault::Fault;
 use super::pool::Pool;
@@ -68,13 +68,15 @@ impl Report {
         }
     }
 
+    /// What was never seen.
+    pub(crate) fn missing(&self, wanted: &[&'static str]) -> Vec<&'static str> {
+        let seen = |name: &&str| self.sometimes.get(*name).copied().unwrap_or(0) > 0;
+        wanted.iter().copied().filter(|name| !seen(name)).collect()
+    }
+
     /// What the runner counted.
-    pub(crate) fn runner(
-        &mut self,
-        stats: &Stats,
-        feed: &FeedStatus,
-        reasons: Vec<(Why<ci_runner::Reason>, u64)>,
-    ) {
+    pub(crate) fn runner(&mut self, runner: &Runner) {
+        let (stats, feed, reasons) = (runner.stats(), runner.feed(), runner.drop_reasons());
         let (coherence, engine) = (&stats.coherence, &stats.cache.engine);
         let counted = [
             ("hit", engine.hits),

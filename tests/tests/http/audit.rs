@@ -71,7 +71,7 @@ async fn a_wrong_answer_is_told_and_a_right_one_confirmed() {
 #[tokio::test]
 async fn a_service_audits_in_the_background_if_it_is_told_to() {
     let fixture = Fixture::sqlite();
-    let runner = ci_runner::Runner::builder(fixture.open().await).build().unwrap();
+    let runner = ci_tests::fixture::patient(fixture.open().await).build().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -97,7 +97,7 @@ async fn a_service_audits_in_the_background_if_it_is_told_to() {
 async fn the_command_ends_with_7_where_an_answer_is_wrong() {
     let fixture = Fixture::sqlite();
     let (store, _) = Meddler::around(fixture.open().await, Some(Planted::LosesAll));
-    let runner = ci_runner::Runner::builder(store).build().unwrap();
+    let runner = ci_tests::fixture::patient(store).build().unwrap();
     let tenant = runner.tenant(ci_model::TenantId::new("acme").unwrap());
     let draft = ci_model::CiDraft::new("a", "old", "SW");
     tenant.upsert_cis(vec![draft]).await.unwrap();
@@ -127,17 +127,23 @@ async fn the_command_ends_with_7_where_an_answer_is_wrong() {
     let wrong = run(of_service).await;
     assert_eq!(wrong.code, 7, "{}{}", wrong.out, wrong.err);
     assert!(wrong.out.contains("wrong: get ") && wrong.out.contains("no change that touches it was applied"));
-    let own = format!(
-        "--database {} --tenant acme --seconds 1 --reads 20 --json",
-        fixture.address()
-    );
-    let own = run(own).await;
-    assert_eq!(own.code, 0, "{}", own.err);
-    let found: Value = serde_json::from_str(&own.out).unwrap();
-    assert!(
-        found["checked"].as_u64() > Some(1) && found["violations"] == 0,
-        "{found}"
-    );
+    let mut checked = None;
+    // However slow the machine is, in one of them there is time for two.
+    for seconds in [1, 2, 4, 8, 16] {
+        let own = format!(
+            "--database {} --tenant acme --seconds {seconds} --reads 20 --json",
+            fixture.address()
+        );
+        let own = run(own).await;
+        assert_eq!(own.code, 0, "{}", own.err);
+        let found: Value = serde_json::from_str(&own.out).unwrap();
+        assert_eq!(found["violations"], 0, "{found}");
+        checked = found["checked"].as_u64();
+        if checked > Some(1) {
+            break;
+        }
+    }
+    assert!(checked > Some(1), "{checked:?}");
     let none = run("--database sqlite:nowhere.db --tenant acme".into()).await;
     assert_ne!(none.code, 0);
     stop.send(()).unwrap();

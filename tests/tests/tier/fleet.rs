@@ -5,7 +5,8 @@ use std::time::Duration;
 use ci_model::{Get, Question};
 use ci_runner::tier::{TierOutcome, TierRules};
 use ci_runner::{Level, Runner, Source};
-use ci_tests::fixture::{Fixture, on_both};
+use ci_tests::fixture::{Fixture, on_both, patient};
+use ci_tests::observed::Observed;
 use ci_tests::tier::{Faults, MemoryTier};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -35,7 +36,7 @@ async fn a_runner_that_starts_can_use_the_tier_at_once() {
             .await
             .unwrap();
 
-        let cold = Runner::builder(fixture.open().await)
+        let cold = patient(fixture.open().await)
             .tier(tier.clone(), options().replay(Duration::ZERO))
             .tier_anywhere();
         let cold = cold.build().unwrap();
@@ -107,12 +108,14 @@ async fn what_is_used_is_confirmed_anew() {
 async fn ten_runners_load_once() {
     on_both(async |fixture| {
         let tier = MemoryTier::new();
-        let mut runners = Vec::new();
+        let (mut runners, mut controls) = (Vec::new(), Vec::new());
         for _ in 0..10 {
-            let build = builder(fixture, &tier)
-                .await
-                .tier(tier.clone(), options().wait(Duration::from_secs(10)));
+            let (store, control) = Observed::around(fixture.open().await);
+            let build = patient(store)
+                .tier(tier.clone(), options().wait(LONG))
+                .tier_anywhere();
             runners.push(build.build().unwrap());
+            controls.push(control);
         }
         acme(&runners[0])
             .upsert_cis(vec![named("erp-1", "ERP")])
@@ -122,13 +125,18 @@ async fn ten_runners_load_once() {
             assert!(runner.catch_up(LONG).await);
         }
         let questions: [Question; 2] = [search("erp").into(), Get::new(reference("erp-1")).into()];
-        for question in questions {
+        for (question, refused) in questions.into_iter().zip([9, 18]) {
+            // Whoever loads is held until the nine others have missed: they ask at once, however the machine stalls.
+            let gates: Vec<_> = controls.iter().map(|control| control.close_gate()).collect();
             let asking = runners.iter().map(|runner| {
                 let (tenant, question) = (acme(runner), question.clone());
                 tokio::spawn(async move { ask(&tenant, &question).await })
             });
+            let asking: Vec<_> = asking.collect();
+            tier.refused(refused).await;
+            drop(gates);
             let mut sources = Vec::new();
-            for asked in asking.collect::<Vec<_>>() {
+            for asked in asking {
                 sources.push(asked.await.unwrap().1);
             }
             let count = |of: Source| sources.iter().filter(|source| **source == of).count();

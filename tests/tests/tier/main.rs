@@ -12,7 +12,7 @@ use ci_model::{
 };
 use ci_runner::tier::{TierOptions, TierOutcome, TierRules};
 use ci_runner::{Answer, Level, Reply, Runner, RunnerBuilder, Source, Tenant};
-use ci_tests::fixture::{Fixture, on_both};
+use ci_tests::fixture::{Fixture, on_both, patient};
 use ci_tests::tier::{Down, Faults, MemoryTier};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ fn options() -> TierOptions {
 }
 
 async fn builder(fixture: &Fixture, tier: &Arc<MemoryTier>) -> RunnerBuilder {
-    Runner::builder(fixture.open().await)
+    patient(fixture.open().await)
         .tier(tier.clone(), options())
         .tier_anywhere()
 }
@@ -382,7 +382,7 @@ async fn a_tier_that_is_down_or_slow_is_left_alone() {
         let (fixture, tier) = (Fixture::sqlite(), MemoryTier::new());
         // A feed that is replayed would ask before the fault does.
         let quick = options().timeout(Duration::from_millis(1)).replay(Duration::ZERO);
-        let build = Runner::builder(fixture.open().await)
+        let build = patient(fixture.open().await)
             .tier(tier.clone(), quick)
             .tier_anywhere();
         // So that nothing is kept, and nothing written: each question is a read.
@@ -508,7 +508,7 @@ async fn what_was_forgotten_by_hand_does_not_come_back() {
 async fn what_was_loaded_ahead_of_the_mark_is_forgotten_too() {
     on_both(async |fixture| {
         let tier = MemoryTier::new();
-        let builder = Runner::builder(fixture.open().await)
+        let builder = patient(fixture.open().await)
             .poll_every(Duration::from_secs(60))
             .poll_idle(Duration::from_secs(60));
         let builder = builder.tier(tier.clone(), options()).tier_anywhere();
@@ -534,7 +534,7 @@ async fn what_was_loaded_ahead_of_the_mark_is_forgotten_too() {
 #[tokio::test]
 async fn what_is_too_much_is_dropped_and_counted() {
     let (fixture, tier) = (Fixture::sqlite(), MemoryTier::new());
-    let small = Runner::builder(fixture.open().await)
+    let small = patient(fixture.open().await)
         .tier(tier.clone(), options().tenant_bytes(300))
         .tier_anywhere();
     let runner = small.build().unwrap();
@@ -546,7 +546,7 @@ async fn what_is_too_much_is_dropped_and_counted() {
     assert_eq!(stats.written + stats.over_budget, 4);
     assert!(stats.over_budget > 0 && stats.written > 0, "{stats:?}");
     close([runner]).await;
-    let refused = Runner::builder(fixture.open().await)
+    let refused = patient(fixture.open().await)
         .tier(tier.clone(), options())
         .build();
     assert!(

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ci_model::{CiRecord, Question, TenantId};
@@ -37,7 +38,10 @@ impl Cached {
     /// As above.
     pub fn warm(store: Arc<dyn Store>, file: &Path) -> anyhow::Result<Self> {
         let store = Counted::around(store);
-        let runner = Runner::builder(Arc::clone(&store) as Arc<dyn Store>).warm_file(file);
+        // A runner that is closed while it polls writes its file when that poll has ended: on a machine that stalls, after more than a second.
+        let runner = Runner::builder(Arc::clone(&store) as Arc<dyn Store>)
+            .poll_timeout(Duration::from_secs(60))
+            .warm_file(file);
         let runner = runner.build()?;
         Ok(Self { store, runner })
     }

@@ -8,6 +8,7 @@ use shuttle::thread;
 
 use super::catches;
 use super::one_row::{RowLeader, Source};
+use super::schedules::{few_changes, is_long, random};
 use crate::coherence::Published;
 use crate::{Lookup, Outcome};
 
@@ -88,11 +89,7 @@ fn storm(seen: &Seen, bulk: bool) {
 
 /// Schedules of each kind: 10,000, or 150,000 of a long run.
 fn schedules() -> usize {
-    if std::env::var_os("CI_CACHE_TEST_LONG").is_some() {
-        150_000
-    } else {
-        10_000
-    }
+    if is_long() { 150_000 } else { 10_000 }
 }
 
 /// What a campaign must have met to prove anything.
@@ -112,7 +109,7 @@ const SOMETIMES: [&str; 9] = [
 fn a_storm_of_changes_in_random_order() {
     let seen = Seen::default();
     let inner = Arc::clone(&seen);
-    shuttle::check_random(move || storm(&inner, false), schedules());
+    random(schedules(), move || storm(&inner, false));
     let seen = seen.lock().unwrap();
     for what in SOMETIMES {
         assert!(seen.contains(what), "never met: {what}");
@@ -122,13 +119,13 @@ fn a_storm_of_changes_in_random_order() {
 #[test]
 fn a_storm_of_changes_in_orders_that_seek_trouble() {
     let seen = Seen::default();
-    shuttle::check_pct(move || storm(&seen, false), schedules(), 3);
+    few_changes(schedules(), move || storm(&seen, false));
 }
 
 #[test]
 fn a_storm_of_bulk_changes() {
     let seen = Seen::default();
-    shuttle::check_random(move || storm(&seen, true), schedules());
+    random(schedules(), move || storm(&seen, true));
 }
 
 #[test]

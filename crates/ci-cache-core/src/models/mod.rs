@@ -16,6 +16,8 @@ mod flights;
 mod lock;
 mod one_row;
 #[cfg(shuttle)]
+mod schedules;
+#[cfg(shuttle)]
 mod storm;
 mod tests;
 

@@ -11,6 +11,7 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::atomic::{AtomicU64, Ordering};
 use shuttle::thread;
 
+use super::schedules::{few_changes, is_long, random};
 use super::{ModelCache, cache, catches};
 use crate::{Leader, Lookup, LookupOptions, Outcome, Scope};
 
@@ -198,11 +199,7 @@ fn storm(seen: &Arc<Mutex<HashSet<&'static str>>>) {
 
 /// Schedules of each kind: 20,000, or 300,000 of a long run.
 fn schedules() -> usize {
-    if std::env::var_os("CI_CACHE_TEST_LONG").is_some() {
-        300_000
-    } else {
-        20_000
-    }
+    if is_long() { 300_000 } else { 20_000 }
 }
 
 /// What a campaign must have met to prove anything.
@@ -228,12 +225,12 @@ fn campaign(run: impl FnOnce(Box<dyn Fn() + Send + Sync>)) {
 
 #[test]
 fn a_storm_in_random_order() {
-    campaign(|program| shuttle::check_random(program, schedules()));
+    campaign(|program| random(schedules(), program));
 }
 
 #[test]
 fn a_storm_in_orders_that_seek_trouble() {
-    campaign(|program| shuttle::check_pct(program, schedules(), 3));
+    campaign(|program| few_changes(schedules(), program));
 }
 
 #[test]

@@ -144,6 +144,8 @@ impl Place {
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
         self.command(&self.database(), arguments)
             .env("CI_CACHE_LOG", "error")
+            // However long a poll takes on a machine that stalls, what is cached is answered from memory.
+            .env("CI_CACHE_POLL_TIMEOUT", "60s")
             .spawn()
             .expect("it starts")
     }
