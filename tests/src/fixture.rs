@@ -167,7 +167,7 @@ impl Fixture {
         let kept = if self.is_sqlite() { "1" } else { "0" };
         while self.texts("SELECT CAST(count(*) AS TEXT) FROM ci_change").await != [kept] {
             store
-                .retain(std::time::Duration::ZERO)
+                .retain(Duration::ZERO)
                 .await
                 .expect("changes can be forgotten");
         }

@@ -18,6 +18,7 @@ pub mod operation;
 pub mod pacing;
 pub mod place;
 pub mod plain;
+pub mod relay;
 pub mod render;
 pub mod run_file;
 pub mod subjects;

@@ -94,11 +94,8 @@ impl Meddling {
     /// Waits until a load of a tenant is held that has been answered.
     pub async fn holds(&self, tenant: &TenantId) {
         // An error means that nobody sets it any more.
-        let _held = self
-            .held_of
-            .subscribe()
-            .wait_for(|held| held.contains(tenant))
-            .await;
+        let mut held = self.held_of.subscribe();
+        let _held = held.wait_for(|held| held.contains(tenant)).await;
     }
 
     /// What a load waits for when it has been answered.

@@ -176,7 +176,7 @@ impl Saboteur<'_> {
         let asking = tokio::spawn(async move { asker.get_by_code(&format!("none-{code}")).await });
         let is_held = tokio::time::timeout(STEP, meddling.holds(&quiet)).await.is_ok();
         if is_held {
-            self.insist(async |raw| raw.run(&sql::all_changed("AND ci_code < 'bulk-00600'")).await)
+            self.insist(async |raw| raw.run(&all_changed("AND ci_code < 'bulk-00600'")).await)
                 .await;
             // Polls fail while the database is away.
             let _told = tokio::time::timeout(STEP, async {
@@ -409,4 +409,11 @@ impl Saboteur<'_> {
         scene.meddling.feed(FeedMode::On);
         scene.hold(u64::MAX / 2, Duration::from_millis(100)).await;
     }
+}
+
+/// Changes every row of the tenant with many CIs that fits a condition.
+fn all_changed(which: &str) -> String {
+    format!(
+        "UPDATE ci SET owner = CASE owner WHEN 'many' THEN 'ops' ELSE 'many' END WHERE tenant_id = '{BULK}' {which}"
+    )
 }

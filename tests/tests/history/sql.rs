@@ -126,13 +126,6 @@ pub(crate) fn beginning(random: &mut ChaCha8Rng, sqlite: bool) -> String {
     sql
 }
 
-/// Changes every row of the tenant with many CIs that fits a condition.
-pub(crate) fn all_changed(which: &str) -> String {
-    format!(
-        "UPDATE ci SET owner = CASE owner WHEN 'many' THEN 'ops' ELSE 'many' END WHERE tenant_id = '{BULK}' {which}"
-    )
-}
-
 /// The rows of the large tenant, unless they are there.
 pub(crate) fn bulk(sqlite: bool) -> String {
     let (id, number) = if sqlite {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ci_model::{Get, Question};
 use ci_runner::tier::{TierOutcome, TierRules};
-use ci_runner::{Level, Runner, Source};
+use ci_runner::{Level, Source};
 use ci_tests::fixture::{Fixture, on_both, patient};
 use ci_tests::observed::Observed;
 use ci_tests::tier::{Faults, MemoryTier};

@@ -1,5 +1,6 @@
 //! The measurements, in the order of the report. Each gives figures; none of them knows of tables or charts.
 
+mod fleet;
 mod memory;
 mod micro;
 mod mix;
@@ -64,6 +65,7 @@ pub const SECTIONS: &[&str] = &[
     "threads",
     "memory",
     "sizes",
+    "fleet",
 ];
 
 impl Bench {
@@ -79,6 +81,7 @@ impl Bench {
             "situations" => situations::measure(self).await,
             "threads" => threads::measure(self).await,
             "sizes" => sizes::measure(self).await,
+            "fleet" => fleet::measure(self).await,
             "memory" => memory::measure(self),
             "replay" => replay::measure(self).await,
             _ => anyhow::bail!("no section is called {name}"),

@@ -197,7 +197,7 @@ fn report(run: &RunFile, name: &str) -> String {
     part(
         "Restart, stampede, scan, a noisy tenant",
         SITUATIONS,
-        page.situations(),
+        page.by_condition("situations"),
     );
     part("A recorded day, asked again", REPLAY, page.replay());
     let charts = [("threads", "hits a second against threads")];
@@ -210,6 +210,7 @@ fn report(run: &RunFile, name: &str) -> String {
         SIZES,
         with_charts(page.sizes(), &charts),
     );
+    part("A fleet over a shared tier", FLEET, page.by_condition("fleet"));
     format!(
         "<!-- Rendered by `cargo xtask bench render` from runs/{name}; what is changed here by hand is lost. -->\n\n# Performance\n\n{INTRODUCTION}\n{}{text}",
         page.origin()
@@ -223,6 +224,10 @@ tells what changed between two runs beyond noise. What was measured by criterion
 
 const GOALS: &str = "The goals are the issue's, and were set before anything was measured; how each is measured was settled while the benchmark was written, and these choices were made with first figures at hand: that each operation of a mix has been asked \
 once before (see there), the second line on memory, and what a miss is compared with: the faster of the store's two ways to answer one question, where it had been a transaction without a version, because the store learned the other way after that.";
+
+const FLEET: &str = "Runners of one process over PostgreSQL and Redis, each with a connection of its own. Three nodes, each asked everything before, answer 100 searches a second each while another program writes 5 times a second; then a fourth joins and is asked as often. Its hit rate is of \
+windows of half a second, and counts what the tier answers; the most statements are those of any second of the whole fleet. In trouble, one node asks for CIs that nobody asked for before, and for each once more: the tier is away (connections are closed), or each of its answers takes 200 ms, where \
+a miss waits 25 ms at most.";
 
 const SCENARIOS: &str = "One operation after the other; all arms in turns over the same data and the same operations: the real graph of Debian's packages where it lies beside the repository, else a generated estate of 60,000 CIs. The predecessor's traversal brings CIs without the relations between them, and which CIs come first is \
 chance; ours brings every relation, and the first CIs by code. Its SQLite has the driver's settings, our store's 16 MiB of cache and a mapped file. Cold: nothing of it is cached. Warm: it was asked before. \

@@ -313,24 +313,22 @@ impl<'a> Page<'a> {
         table.markdown()
     }
 
-    pub(super) fn situations(self) -> String {
+    /// The tables of a section whose workloads have figures of their own: a row a condition.
+    pub(super) fn by_condition(self, section: &str) -> String {
         let mut text = String::new();
-        for workload in
-            self.each(|figure| (figure.section == "situations").then_some(figure.workload.as_str()))
-        {
+        for workload in self.each(|figure| (figure.section == section).then_some(figure.workload.as_str())) {
             let metrics = self.each(|figure| {
-                (figure.section == "situations" && figure.workload == workload)
-                    .then_some(figure.metric.as_str())
+                (figure.section == section && figure.workload == workload).then_some(figure.metric.as_str())
             });
             let mut header = vec!["database", "arm", "condition"];
             header.extend(&metrics);
             let mut table = Table::new(header);
             for (database, shown) in DATABASES {
-                for arm in self.arms("situations", workload) {
-                    for at in self.conditions("situations", workload) {
+                for arm in self.arms(section, workload) {
+                    for at in self.conditions(section, workload) {
                         let cells: Vec<String> = metrics
                             .iter()
-                            .map(|metric| self.cell(["situations", workload, database, arm, at, metric]))
+                            .map(|metric| self.cell([section, workload, database, arm, at, metric]))
                             .collect();
                         if cells.iter().any(|cell| cell != "-") {
                             let head = [shown, arm, at].map(str::to_owned);

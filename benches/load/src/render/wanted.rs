@@ -24,6 +24,8 @@ impl Page<'_> {
             self.misses(),
             self.bytes(),
             self.growth(),
+            self.joining(),
+            self.trouble(),
         ];
         for (wanted, measured, reached) in lines.into_iter().flatten() {
             let verdict = match reached {
@@ -239,6 +241,56 @@ impl Page<'_> {
                 ),
                 told(cold),
                 cold.zip(most).map(|(cold, most)| cold <= most),
+            ));
+        }
+        lines
+    }
+
+    fn joining(self) -> Vec<Line> {
+        let of = |metric| self.value(["fleet", "a node joins", "postgres", "with a tier", "", metric]);
+        let until = of("until 90 % of the fleet's");
+        let (before, most) = (
+            of("statements a second before"),
+            of("most statements a second after"),
+        );
+        vec![
+            (
+                "a node that joins a warm fleet comes to 90 % of its hit rate within 5 s".to_owned(),
+                until.map_or_else(|| "-".to_owned(), |until| format!("{until:.1} s")),
+                until.map(|until| until <= 5.0),
+            ),
+            (
+                "statements a second while it joins, any second: at most twice those before".to_owned(),
+                before.zip(most).map_or_else(
+                    || "-".to_owned(),
+                    |(before, most)| format!("{} after {}", number(most), number(before.round())),
+                ),
+                before.zip(most).map(|(before, most)| most <= 2.0 * before),
+            ),
+        ]
+    }
+
+    fn trouble(self) -> Vec<Line> {
+        let of = |at, metric| self.value(["fleet", "the tier in trouble", "postgres", "runner", at, metric]);
+        let mut lines = Vec::new();
+        for at in ["down", "slow"] {
+            let hits = of(at, "p99, hits").zip(of("well", "p99, hits"));
+            lines.push((
+                format!("the tier is {at}: the p99 of hits is unchanged (up to 1.5x is noise)"),
+                hits.map_or_else(
+                    || "-".to_owned(),
+                    |(now, well)| format!("{}, {} while it is well", micros(now), micros(well)),
+                ),
+                hits.map(|(now, well)| now <= 1.5 * well),
+            ));
+            let misses = of(at, "p99, misses").zip(of("well", "p99, misses"));
+            lines.push((
+                format!("the tier is {at}: the p99 of misses within 10 % and the 25 ms that a call may take"),
+                misses.map_or_else(
+                    || "-".to_owned(),
+                    |(now, well)| format!("{}, {} while it is well", micros(now), micros(well)),
+                ),
+                misses.map(|(now, well)| now <= 1.1 * well + 25_000.0),
             ));
         }
         lines
