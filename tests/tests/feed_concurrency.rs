@@ -389,7 +389,7 @@ async fn a_feed_whose_backend_is_killed_goes_on_where_it_was() {
     let fixture = Fixture::postgres().await;
     let store = fixture.open().await;
     let mut feed = started(&*store).await;
-    let kill = "SELECT pg_terminate_backend(pid, 5000)::text FROM pg_stat_activity \
+    let kill = "SELECT pg_terminate_backend(pid, 60000)::text FROM pg_stat_activity \
                 WHERE application_name = 'ci-cache feed' AND datname = current_database()";
     for n in 1..4 {
         fixture.execute(&insert("acme", n)).await;

@@ -30,7 +30,7 @@ async fn runner(fixture: &Fixture, remembered: usize) -> Runner {
         .recent_changes(remembered)
         .build()
         .unwrap();
-    assert!(runner.catch_up(Duration::from_secs(20)).await);
+    assert!(runner.catch_up(Duration::from_secs(60)).await);
     runner
 }
 

@@ -102,7 +102,7 @@ async fn what_a_change_has_dropped_is_never_served_and_without_windows_nothing_i
     tenant.get_by_code("srv-01").await.unwrap();
     clock.advance(TTL + WINDOW / 2);
     fixture.execute("UPDATE ci SET ci_name = 'new'").await;
-    assert!(runner.catch_up(Duration::from_secs(10)).await);
+    assert!(runner.catch_up(Duration::from_secs(60)).await);
     control.fail_nth(1);
     assert!(tenant.get_by_code("srv-01").await.is_err());
     let answer = tenant.get_by_code("srv-01").await.unwrap();

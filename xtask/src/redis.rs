@@ -35,7 +35,7 @@ const PACKAGE: Package = Package {
 };
 
 /// A start that takes longer than this has failed.
-const START_LIMIT: Duration = Duration::from_secs(10);
+const START_LIMIT: Duration = Duration::from_mins(1);
 /// After this long an end is made immediate: nothing in it is worth waiting for.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
