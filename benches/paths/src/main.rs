@@ -1,7 +1,9 @@
-//! Runs one hot path of the engine so many times: `hot-paths PATH TIMES`. Without arguments it names the paths.
+//! Runs one hot path of the engine, or of the runner, so many times: `hot-paths PATH TIMES`. Without arguments it names the paths.
 //!
 //! `cargo xtask test` runs it under callgrind, twice, and compares the difference with what `instructions.toml` has.
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to its caller")]
+
+mod runner;
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -27,12 +29,14 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 type Run = fn(usize) -> Result<()>;
 
 /// The paths by their names.
-const PATHS: [(&str, Run); 5] = [
+const PATHS: [(&str, Run); 7] = [
     ("key", key),
     ("get", get),
     ("hit", hit),
     ("set", set),
     ("miss", miss),
+    ("runner-search", runner::search),
+    ("runner-get", runner::get),
 ];
 
 fn main() -> ExitCode {
