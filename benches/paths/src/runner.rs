@@ -26,7 +26,9 @@ struct Fixed(Vec<CiSummary>);
 
 /// What nobody asks for here.
 fn not_here<T>() -> ci_store::Result<T> {
-    Err(Error::Database("only questions of one state are answered here".into()))
+    Err(Error::Database(
+        "only questions of one state are answered here".into(),
+    ))
 }
 
 #[async_trait]

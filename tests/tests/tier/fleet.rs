@@ -112,7 +112,7 @@ async fn ten_runners_load_once() {
         for _ in 0..10 {
             let (store, control) = Observed::around(fixture.open().await);
             let build = patient(store)
-                .tier(tier.clone(), options().wait(LONG))
+                .tier(tier.clone(), options().wait(Duration::from_secs(10)))
                 .tier_anywhere();
             runners.push(build.build().unwrap());
             controls.push(control);
