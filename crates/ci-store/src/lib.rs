@@ -63,6 +63,7 @@ mod open;
 mod path;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod replica;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod schema;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -88,6 +89,7 @@ pub use feed::{BlindReason, EpochReason, Feed, POLL_CHANGES, Polled, Start};
 pub use open::{StoreOptions, open};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+pub use replica::{Replica, Unused};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use store::{Answers, Found, OnRejection, PathTrace, Snapshot, Store, TRACE_CIS, WriteOptions};
