@@ -3,5 +3,6 @@
 
 #[path = "../feeding/mod.rs"]
 mod feeding;
+mod loads;
 mod stage;
 mod states;

@@ -1,4 +1,4 @@
-//! When to leave the tier alone: after some failures in a row for a while, then for longer.
+//! When to leave the shared tier, or a replica, alone: after some failures in a row for a while, then for longer.
 //!
 //! ```text
 //!         failures in a row              the pause is over: one call may try
@@ -17,9 +17,9 @@ const FAILURES: u32 = 3;
 /// The first pause, and the longest.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
-/// Whether the tier may be asked.
+/// Whether it may be asked.
 #[derive(Debug, Default)]
-pub(super) struct Breaker(Mutex<State>);
+pub(crate) struct Breaker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -35,7 +35,7 @@ struct State {
 
 impl Breaker {
     /// Tells whether to ask now. After a pause it says so to one caller, and the pause goes on for the others.
-    pub(super) fn allows(&self, now: Tick) -> bool {
+    pub(crate) fn allows(&self, now: Tick) -> bool {
         let mut state = self.0.lock();
         match state.until {
             None => true,
@@ -50,12 +50,12 @@ impl Breaker {
     }
 
     /// Tells whether it is left alone.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.0.lock().until.is_some()
     }
 
     /// A call has ended.
-    pub(super) fn ended(&self, well: bool, now: Tick) {
+    pub(crate) fn ended(&self, well: bool, now: Tick) {
         let mut state = self.0.lock();
         if well {
             *state = State::default();
