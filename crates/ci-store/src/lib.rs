@@ -84,7 +84,7 @@ mod write;
 
 pub use connections::Connections;
 pub use error::{Error, Result};
-pub use examine::{Finding, Remedy, Verdict, examine};
+pub use examine::{Finding, Remedy, Verdict, examine, examine_replica};
 pub use feed::{BlindReason, EpochReason, Feed, POLL_CHANGES, Polled, Start};
 pub use open::{StoreOptions, open};
 #[cfg(feature = "postgres")]

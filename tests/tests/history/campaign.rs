@@ -214,6 +214,7 @@ impl Campaign<'_> {
             line: &self.line,
             ledger: &ledger,
             reads: &reads,
+            has_standby: plan.standby.is_some(),
         };
         self.report.worked_out += round
             .check()

@@ -51,6 +51,9 @@ async fn used(runner: &Runner, clock: &ManualClock) {
         count(runner, ReplicaOutcome::Used) > before
     })
     .await;
+    // A poll that begins later, so that what was forgotten here is known to be.
+    clock.advance(PAUSE);
+    assert!(runner.catch_up(LONG).await);
 }
 
 async fn name(runner: &Runner, level: Level) -> Option<String> {

@@ -26,7 +26,7 @@ use crate::{
     Answers, Connections, Feed, Replica, Result, Snapshot, Store, StoreOptions, WriteOptions, connections,
 };
 
-pub(crate) use self::examine::examine;
+pub(crate) use self::examine::{examine, examine_replica};
 
 /// A CMDB in a PostgreSQL database.
 #[derive(Debug)]
