@@ -143,7 +143,7 @@ async fn is_stale(rules: ReplicaRules) -> bool {
     stage.replayed().await;
     stage.pause().await;
     let token = rename(&runner, "after").await;
-    let mut stale = false;
+    let mut is_old = false;
     for level in [
         Level::Cached { max_lag: LONG },
         Level::AtLeast(token),
@@ -152,7 +152,7 @@ async fn is_stale(rules: ReplicaRules) -> bool {
         runner.clear();
         clock.advance(PAUSE);
         assert!(runner.catch_up(LONG).await);
-        stale |= name(&runner, level).await.as_deref() != Some("after");
+        is_old |= name(&runner, level).await.as_deref() != Some("after");
     }
     if rules == ReplicaRules::Kept {
         assert!(
@@ -164,7 +164,7 @@ async fn is_stale(rules: ReplicaRules) -> bool {
         used(&runner, &clock).await;
     }
     runner.close().await;
-    stale
+    is_old
 }
 
 #[tokio::test]

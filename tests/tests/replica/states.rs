@@ -54,8 +54,8 @@ async fn a_state_does_not_include_what_is_in_progress() {
     let (its, version) = answers.version.clone().unwrap();
     assert_eq!((codes(&answers), its), (vec!["c-2"], epoch));
     assert!(version.covers(second) && !version.covers(first), "{version}");
-    let state = told(async || replica.state(epoch).await).await.unwrap();
-    assert!(!state.covers(first), "{state}");
+    let looked_at = told(async || replica.state(epoch).await).await.unwrap();
+    assert!(!looked_at.covers(first), "{looked_at}");
     let snapshot = told(async || replica.snapshot(epoch).await).await;
     let (mut snapshot, version) = snapshot.unwrap();
     assert_eq!(snapshot.version().await.unwrap(), Some((epoch, version.clone())));
