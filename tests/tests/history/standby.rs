@@ -16,10 +16,10 @@ const READS: u64 = 40_000;
 /// What the standby does in turns, for so many answers each: it stands still, and goes on.
 const TURNS: [(&str, u64); 2] = [
     ("SELECT pg_wal_replay_pause()::text", 100),
-    ("SELECT pg_wal_replay_resume()::text", 400),
+    ("SELECT pg_wal_replay_resume()::text", 3_000),
 ];
 /// Or so long.
-const LONGEST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(4);
 
 /// Lets a standby stand still and go on, in turns, until the round is over.
 pub(crate) async fn hinder(scene: Arc<Scene>, standby: Option<Arc<Server>>) {
