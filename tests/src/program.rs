@@ -142,9 +142,17 @@ impl Served {
     /// # Panics
     /// When it does not.
     pub fn start(program: &str, arguments: &str) -> Self {
+        Self::over(program, "sqlite:cmdb.db", arguments)
+    }
+
+    /// The same over another database.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn over(program: &str, database: &str, arguments: &str) -> Self {
         let desk = Desk::new(program);
         let mut running = desk.start(&format!(
-            "ci-cache serve --database sqlite:cmdb.db --listen 127.0.0.1:0 --drain-timeout 1s {arguments}"
+            "ci-cache serve --database {database} --listen 127.0.0.1:0 --drain-timeout 1s {arguments}"
         ));
         let mut line = String::new();
         let out = running.out().expect("its output");

@@ -4,5 +4,6 @@
 #[path = "../feeding/mod.rs"]
 mod feeding;
 mod loads;
+mod service;
 mod stage;
 mod states;
