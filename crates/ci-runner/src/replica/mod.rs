@@ -20,7 +20,7 @@
 //! ```
 //!
 //! What is not so in time is asked of the primary: a replica that is late, down, slow or somebody else's costs time and never an answer. After a few
-//! failures in a row it is left alone for a while ([`Breaker`]). `Bypass`, what is asked past the cache, writes and the feed never ask it.
+//! failures in a row, or ten loads for which it was late, it is left alone for a while ([`Breaker`]). `Bypass`, what is asked past the cache, writes and the feed never ask it.
 //!
 //! What was forgotten by hand does not come back from it: then the mark has to be of a poll that began afterwards.
 
@@ -53,13 +53,20 @@ pub use self::stats::{ReplicaOutcome, ReplicaStats};
 /// The first pause between two looks at how far the replica is; each is twice the one before.
 const LOOK: Duration = Duration::from_millis(1);
 
+/// Loads in a row for which it was late, after which it is left alone, and for how long at first and at most.
+const LATE: u32 = 10;
+const LATE_PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+
 /// A runner's replica, and what is known of it.
 #[derive(Debug)]
 pub(crate) struct Copy {
     replica: Arc<dyn Replica>,
     options: ReplicaOptions,
     rules: ReplicaRules,
-    breaker: Breaker,
+    /// Left alone because it does not answer, or is not what it should be.
+    down: Breaker,
+    /// Left alone because it is late: after more of it and for less long, as that passes and costs little.
+    late: Breaker,
     counts: Counts,
     trouble: Mutex<Option<String>>,
     /// When answers were last forgotten by hand, in microseconds of the runner's clock and one more; 0 for never.
@@ -116,7 +123,8 @@ impl Copy {
             replica,
             options,
             rules,
-            breaker: Breaker::default(),
+            down: Breaker::default(),
+            late: Breaker::new(LATE, LATE_PAUSE),
             counts: Counts::default(),
             trouble: Mutex::default(),
             forgotten: AtomicU64::new(0),
@@ -131,7 +139,7 @@ impl Copy {
     pub(crate) fn stats(&self) -> ReplicaStats {
         ReplicaStats {
             loads: self.counts.all(),
-            is_open: self.breaker.is_open(),
+            is_open: self.down.is_open() || self.late.is_open(),
             trouble: self.trouble.lock().clone(),
         }
     }
@@ -146,13 +154,17 @@ impl Copy {
             self.counts.add(ReplicaOutcome::NoMark);
             return None;
         };
-        if !self.breaker.allows(inner.cache.now()) {
+        let now = inner.cache.now();
+        if !(self.late.allows(now) && self.down.allows(now)) {
             self.counts.add(ReplicaOutcome::Skipped);
             return None;
         }
         let asking = tokio::time::timeout(self.options.timeout, self.taken(inner, &floor, asked));
         let taken = asking.await.unwrap_or(Err((ReplicaOutcome::TimedOut, None)));
-        self.breaker.ended(taken.is_ok(), inner.cache.now());
+        self.ended(
+            taken.as_ref().err().map(|(outcome, _)| *outcome),
+            inner.cache.now(),
+        );
         match taken {
             Ok(taken) => {
                 self.counts.add(ReplicaOutcome::Used);
@@ -178,6 +190,13 @@ impl Copy {
                 None
             }
         }
+    }
+
+    /// A load has ended, well if nothing is said.
+    fn ended(&self, outcome: Option<ReplicaOutcome>, now: Tick) {
+        let is_late = outcome.is_some_and(ReplicaOutcome::is_late);
+        self.late.ended(!is_late, now);
+        self.down.ended(outcome.is_none() || is_late, now);
     }
 
     /// What an answer has to include.

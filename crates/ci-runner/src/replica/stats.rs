@@ -50,6 +50,11 @@ impl ReplicaOutcome {
         Self::NoMark,
     ];
 
+    /// Whether it works, and is only not where it should be at this moment.
+    pub(crate) fn is_late(self) -> bool {
+        matches!(self, Self::Behind | Self::Ahead | Self::Blurred | Self::NoMark)
+    }
+
     /// The outcome's name, in lower case with underscores.
     pub fn as_str(self) -> &'static str {
         match self {
