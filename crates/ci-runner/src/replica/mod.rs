@@ -20,7 +20,7 @@
 //! ```
 //!
 //! What is not so in time is asked of the primary: a replica that is late, down, slow or somebody else's costs time and never an answer. After a few
-//! failures in a row, or ten loads for which it was late, it is left alone for a while ([`Breaker`]). `Bypass`, what is asked past the cache, writes and the feed never ask it.
+//! failures in a row, or ten loads for which it was late, it is left alone for a while (`../breaker.rs`). `Bypass`, what is asked past the cache, writes and the feed never ask it.
 //!
 //! What was forgotten by hand does not come back from it: then the mark has to be of a poll that began afterwards.
 
