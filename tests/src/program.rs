@@ -143,6 +143,14 @@ impl Served {
     /// # Panics
     /// When it does not.
     pub fn start(program: &str, arguments: &str) -> Self {
+        Self::over(program, "sqlite:cmdb.db", arguments)
+    }
+
+    /// The same over another database.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn over(program: &str, database: &str, arguments: &str) -> Self {
         let desk = Desk::new(program);
         let drain = if arguments.contains("--drain-timeout") {
             ""
@@ -150,7 +158,7 @@ impl Served {
             "--drain-timeout 60s"
         };
         let mut running = desk.start(&format!(
-            "ci-cache serve --database sqlite:cmdb.db --listen 127.0.0.1:0 --poll-timeout 60s {drain} {arguments}"
+            "ci-cache serve --database {database} --listen 127.0.0.1:0 --poll-timeout 60s {drain} {arguments}"
         ));
         let mut line = String::new();
         let out = running.out().expect("its output");

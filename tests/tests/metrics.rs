@@ -2,12 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use ci_model::{CiDraft, Search, TenantId};
+use async_trait::async_trait;
+use ci_model::{CiDraft, Epoch, Search, TenantId, Version};
 use ci_runner::metrics::{CATALOGUE, Metric};
+use ci_runner::replica::ReplicaOptions;
 use ci_runner::tier::TierOptions;
 use ci_runner::{Level, Runner, Tenant};
 use ci_server::http::METRICS;
+use ci_store::{Replica, Snapshot, Unused};
 use ci_tests::fixture::Fixture;
 use ci_tests::observed::Observed;
 use ci_tests::tier::MemoryTier;
@@ -78,6 +82,23 @@ fn series(snapshotter: &Snapshotter) -> BTreeMap<String, DebugValue> {
     all
 }
 
+/// A replica that is none any more.
+#[derive(Debug)]
+struct Promoted;
+
+#[async_trait]
+impl Replica for Promoted {
+    async fn state(&self, _: Epoch) -> Result<Version, Unused> {
+        Err(Unused::Promoted)
+    }
+
+    async fn snapshot(&self, _: Epoch) -> Result<(Box<dyn Snapshot>, Version), Unused> {
+        Err(Unused::Promoted)
+    }
+
+    async fn close(&self) {}
+}
+
 #[tokio::test]
 async fn a_recorder_is_given_everything_that_was_counted() {
     let recorder = DebuggingRecorder::new();
@@ -90,6 +111,7 @@ async fn a_recorder_is_given_everything_that_was_counted() {
         .tenants_apart(1)
         .tier(MemoryTier::new(), TierOptions::new())
         .tier_anywhere()
+        .replica(Arc::new(Promoted), ReplicaOptions::new())
         .build()
         .unwrap();
     // Before the first poll nobody knows how far behind the cache is: that is infinitely far.
@@ -142,6 +164,8 @@ async fn a_recorder_is_given_everything_that_was_counted() {
         counted("ci_cache_requests_total{operation=get,outcome=error,tenant=acme}"),
         1
     );
+    assert_eq!(counted("ci_cache_replica_loads_total{outcome=promoted}"), 3);
+    assert_eq!(counted("ci_cache_replica_loads_total{outcome=used}"), 0);
     assert_eq!(counted("ci_cache_loaded_answers_total{operation=search}"), 4);
     assert_eq!(counted("ci_cache_load_statements_total{}"), 4);
     assert_eq!(counted("ci_cache_invalidations_total{reason=entered_window}"), 1);

@@ -46,7 +46,7 @@ impl Runner {
     /// Forgets the answers whose key looks like this in [`entries`](Self::entries), mostly one; says how many. Loads of them that are under
     /// way are answered and not kept. Walks all entries.
     pub fn invalidate_key(&self, short: &str) -> usize {
-        self.inner().forget_shared();
+        self.inner().forget_elsewhere();
         let entries = self.inner().cache.entries(usize::MAX).into_iter();
         let named = entries.filter(|(key, _)| key.short() == short);
         named
@@ -69,7 +69,7 @@ impl Runner {
                 break;
             }
             asked.left -= 1;
-            self.inner().forget_shared();
+            self.inner().forget_elsewhere();
             self.inner().cache.invalidate(&Key::new(&tenant, &question));
             match self.tenant(tenant).uncounted(&question).await {
                 Ok(_) => {
@@ -91,7 +91,7 @@ impl Tenant {
     /// Forgets the answers of this tenant that show a CI, or that are about it; says how many. Counts, and answers that it is not in,
     /// stay: [`invalidate`](Self::invalidate) takes those, too. Walks all entries.
     pub fn invalidate_ci(&self, ci: &CiRef) -> usize {
-        self.inner().forget_shared();
+        self.inner().forget_elsewhere();
         let cache = &self.inner().cache;
         let theirs = cache.entries(usize::MAX).into_iter();
         let theirs = theirs.filter(|(key, _)| key.tenant() == self.id().as_str());

@@ -103,6 +103,14 @@ impl<T> Answer<T> {
         }
     }
 
+    /// The same, by a load of a replica.
+    pub(crate) fn missed(self) -> Self {
+        Self {
+            source: Source::Miss,
+            ..self
+        }
+    }
+
     /// The same, by a load that somebody else ran.
     pub(crate) fn coalesced(self) -> Self {
         Self {

@@ -265,7 +265,7 @@ impl Auditor {
             }
             Audited::Violation(violation) => {
                 // It must not be served on, nor come back from where the fleet shares it: the log that would have to disprove it is what failed.
-                inner.forget_shared();
+                inner.forget_elsewhere();
                 inner.cache.invalidate(&sample.key);
                 if let Some(shared) = &inner.tier {
                     shared.withdraw(&violation.tenant, &sample.key);

@@ -10,13 +10,14 @@ use ci_cache_core::ci::{CiCacheConfig, CoherentCiCache, TenantPolicy, TenantShar
 use ci_cache_core::coherence::CoherenceOptions;
 use ci_cache_core::{Clock, Eviction, SystemClock};
 use ci_model::{QuestionKind, TenantId};
-use ci_store::Store;
+use ci_store::{Replica, Store};
 
 use crate::audit::Audits;
 use crate::coherence::{self, Follow, Pace};
 use crate::gather::Gathering;
 use crate::latency::Times;
 use crate::record::Recorder;
+use crate::replica::{Copy, ReplicaOptions, ReplicaRules};
 use crate::runner::{Inner, OwnHistory};
 use crate::savings::Costs;
 use crate::tally::Tallies;
@@ -57,6 +58,8 @@ pub struct RunnerBuilder {
     tier: Option<(Arc<dyn Tier>, TierOptions)>,
     tier_rules: TierRules,
     tier_anywhere: bool,
+    replica: Option<(Arc<dyn Replica>, ReplicaOptions)>,
+    replica_rules: ReplicaRules,
 }
 
 impl RunnerBuilder {
@@ -88,6 +91,8 @@ impl RunnerBuilder {
             tier: None,
             tier_rules: TierRules::Kept,
             tier_anywhere: false,
+            replica: None,
+            replica_rules: ReplicaRules::Kept,
         }
     }
 
@@ -326,6 +331,34 @@ impl RunnerBuilder {
         self
     }
 
+    /// Lets a [replica](crate::replica) of the store's database answer loads wherever its answer keeps the promise of the level. None when not
+    /// called. Writes, the change feed, [`Level::Bypass`] and what is asked past the cache stay with the store; so does every load that the
+    /// replica cannot answer.
+    ///
+    /// ```no_run
+    /// # use ci_runner::{Runner, replica::ReplicaOptions};
+    /// # use ci_store::StoreOptions;
+    /// # async fn build() -> Result<Runner, Box<dyn std::error::Error>> {
+    /// let options = StoreOptions::default();
+    /// let store = ci_store::open("postgres://app@primary/cmdb", &options).await?;
+    /// let replica = store.replica("postgres://app@standby/cmdb", &options)?;
+    /// let runner = Runner::builder(store).replica(replica, ReplicaOptions::new()).build()?;
+    /// # Ok(runner)
+    /// # }
+    /// ```
+    pub fn replica(mut self, replica: Arc<dyn Replica>, options: ReplicaOptions) -> Self {
+        self.replica = Some((replica, options));
+        self
+    }
+
+    /// Breaks a rule of loads from a replica, for the tests of the tests.
+    #[cfg(feature = "planted")]
+    #[doc(hidden)]
+    pub fn replica_rules(mut self, rules: ReplicaRules) -> Self {
+        self.replica_rules = rules;
+        self
+    }
+
     /// Sets whether an expansion that is loaded primes the gets of its CIs: it reads all their columns, in the same statement, and keeps each
     /// as the answer to a get by its id. No when not called, since it reads more; [`Tenant::traverse`](crate::Tenant::traverse) always does.
     pub fn prime(mut self, yes: bool) -> Self {
@@ -366,8 +399,13 @@ impl RunnerBuilder {
         let (shared, jobs) = shared.map_or((None, None), |(shared, jobs)| {
             (Some(Arc::new(shared)), Some(jobs))
         });
+        let rules = self.replica_rules;
+        let replica = self
+            .replica
+            .map(|(replica, options)| Copy::new(replica, options, rules));
         let inner = Arc::new(Inner {
             tier: shared,
+            replica,
             store: self.store,
             name: self.name,
             slow_load: self.slow_load,
@@ -440,6 +478,9 @@ impl RunnerBuilder {
         if let Some((_, options)) = &self.tier {
             options.check()?;
             self.check_tier()?;
+        }
+        if let Some((_, options)) = &self.replica {
+            options.check()?;
         }
         if self.warm.reloads > 1_000 {
             return Err(Error::Config {

@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use crate::load::{Got, failed};
+use crate::reading::{Place, Read};
 use crate::runner::{Inner, Lead};
 use crate::tier::{self, Tried};
 use crate::watch::Asked;
@@ -188,11 +189,11 @@ async fn load_rest(inner: &Inner, tenant: &TenantId, missing: Vec<(Question, Lea
         return Vec::new();
     }
     let (gets, leaders): (Vec<Question>, Vec<Lead>) = missing.into_iter().unzip();
-    match reading::ask_all(inner, tenant, Asked::Gets(&gets), &gets).await {
-        Ok((found, loaded)) => {
+    match reading::ask_all(inner, tenant, Asked::Gets(&gets), &gets, Place::Any).await {
+        Ok(Read { found, loaded, floor }) => {
             let publish = |((leader, get), found): ((Lead, Question), Found)| {
                 let entry = inner.publish(leader, tenant, get, found.into(), loaded.clone());
-                entry.map(Got::Loaded)
+                entry.map(|entry| Got::read(entry, floor.as_ref()))
             };
             leaders.into_iter().zip(gets).zip(found).map(publish).collect()
         }

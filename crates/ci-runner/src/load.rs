@@ -17,6 +17,7 @@ use ci_model::{Epoch, Key, Question, TenantId, Version};
 use tracing::Instrument;
 
 use crate::answer::{Answer, Cached, Source, Traced};
+use crate::reading::{Place, Read};
 use crate::runner::{Entry, Inner, Lead};
 use crate::through::{Passed, PassedLead};
 use crate::tier::{self, Tried};
@@ -196,6 +197,8 @@ impl Inner {
     pub(crate) fn got(&self, mark: &Mark<Version>, got: &Got, begun: Tick) -> Answer<Cached> {
         match got {
             Got::Loaded(entry) => self.loaded_now(entry, Source::Miss, begun),
+            // Of a replica: it includes the mark, and who knows what came later.
+            Got::Copied(entry) => self.hit(mark, entry, Duration::ZERO).missed(),
             Got::Shared(entry) => self.hit(mark, entry, Duration::ZERO).shared(),
             // It was there after the mark was read, so no change up to the mark affects it.
             Got::Fallback(entry) => self.hit(mark, entry, Duration::ZERO).stale(),
@@ -251,8 +254,10 @@ impl Inner {
 /// What a load gave.
 #[derive(Debug)]
 pub(crate) enum Got {
-    /// What it read.
+    /// What it read, at a state of its beginning or later.
     Loaded(Entry),
+    /// What it read of a replica, at a state that includes the mark of its beginning.
+    Copied(Entry),
     /// What the shared tier had, and is true.
     Shared(Entry),
     /// It failed, and this is the answer from before, past its time to live.
@@ -260,11 +265,19 @@ pub(crate) enum Got {
 }
 
 impl Got {
+    /// What was read and published, of the primary or of a replica.
+    pub(crate) fn read(entry: Entry, floor: Option<&Mark<Version>>) -> Self {
+        match floor {
+            None => Self::Loaded(entry),
+            Some(_) => Self::Copied(entry),
+        }
+    }
+
     /// Tells whether it is what somebody may be given who read this mark before the look-up.
     pub(crate) fn serves(&self, mark: &Mark<Version>) -> bool {
         match self {
             Self::Loaded(_) | Self::Fallback(_) => true,
-            Self::Shared(entry) => entry.is_as_new_as(mark),
+            Self::Shared(entry) | Self::Copied(entry) => entry.is_as_new_as(mark),
         }
     }
 }
@@ -307,10 +320,10 @@ async fn load_in_task(
             Tried::Used(entry) => return Ok(Got::Shared(entry)),
             Tried::Missing(question, leader) => (question, leader),
         };
-        match load(&inner, &tenant, &question).await {
-            Ok((answer, loaded)) => inner
-                .publish(leader, &tenant, question, answer, loaded)
-                .map(Got::Loaded),
+        match load(&inner, &tenant, &question, Place::Any).await {
+            Ok(Read { found, loaded, floor }) => inner
+                .publish(leader, &tenant, question, found, loaded)
+                .map(|entry| Got::read(entry, floor.as_ref())),
             Err(error) => failed(leader, error),
         }
     };
@@ -330,10 +343,10 @@ pub(crate) async fn load_past(
     let (inner, tenant) = (Arc::clone(inner), tenant.clone());
     let task = async move {
         let begun = inner.cache.now();
-        match load(&inner, &tenant, &question).await {
-            Ok((answer, loaded)) => {
+        match load(&inner, &tenant, &question, Place::Primary).await {
+            Ok(Read { found, loaded, .. }) => {
                 let passed = Arc::new(Passed {
-                    value: answer.value,
+                    value: found.value,
                     loaded,
                     begun,
                 });
@@ -356,9 +369,13 @@ pub(crate) async fn load_past(
 }
 
 /// Asks the store.
-async fn load(inner: &Inner, tenant: &TenantId, question: &Question) -> Result<(Traced, Loaded<Version>)> {
+async fn load(inner: &Inner, tenant: &TenantId, question: &Question, place: Place) -> Result<Read<Traced>> {
     let questions = std::slice::from_ref(question);
-    let (found, loaded) = reading::ask_all(inner, tenant, Asked::One(question), questions).await?;
-    let answer = found.into_iter().next().map(Traced::from);
-    Ok((answer.ok_or(Error::WrongKind)?, loaded))
+    let read = reading::ask_all(inner, tenant, Asked::One(question), questions, place).await?;
+    let answer = read.found.into_iter().next().map(Traced::from);
+    Ok(Read {
+        found: answer.ok_or(Error::WrongKind)?,
+        loaded: read.loaded,
+        floor: read.floor,
+    })
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ci_cache_core::coherence::{Loaded, Mark};
+use ci_cache_core::coherence::Mark;
 use ci_cache_core::{Lookup, Outcome, Tick};
 use ci_model::{Key, Question, TenantId, Token, Version};
 use tracing::Instrument;
 
 use crate::answer::{Source, Traced};
 use crate::observe::{Told, observed};
+use crate::reading::{Place, Read};
 use crate::runner::{Entry, Inner, Lead, Wait};
 use crate::tally::Ended;
 use crate::watch::Asked;
@@ -110,12 +111,16 @@ impl Tenant {
         for (at, entry) in looked.hits {
             fresh[at] = Some(entry);
         }
-        let own = loaded.map(|(entries, loaded)| {
-            for (at, entry) in places.into_iter().zip(entries) {
+        let mut floor = None;
+        let own = loaded.map(|read| {
+            for (at, entry) in places.into_iter().zip(read.found) {
                 fresh[at] = Some(entry);
             }
-            loaded
+            floor = read.floor;
+            read.loaded
         });
+        // The primary's state is that of the call, or later.
+        let is_now = alone && floor.is_none();
         for (at, waiter) in looked.waits {
             if let Outcome::Loaded(entry) = waiter.await {
                 fresh[at] = Some(entry);
@@ -123,7 +128,7 @@ impl Tenant {
         }
         let fresh: Vec<Entry> = match fresh.iter().cloned().collect::<Option<Vec<Entry>>>() {
             Some(all)
-                if is_one_state(&all) && (alone || all.iter().all(|entry| entry.is_as_new_as(mark))) =>
+                if is_one_state(&all) && (is_now || all.iter().all(|entry| entry.is_as_new_as(mark))) =>
             {
                 let (epoch, version) = (all[0].epoch(), all[0].version());
                 return Ok(Page {
@@ -131,7 +136,7 @@ impl Tenant {
                     source,
                     as_of: Inner::token(epoch, version),
                     lag: inner.follow.has_feed().then(|| {
-                        let since = if alone { begun } else { mark.polled_at() };
+                        let since = if is_now { begun } else { mark.polled_at() };
                         inner.cache.now().saturating_since(since)
                     }),
                 });
@@ -246,7 +251,7 @@ async fn load_leads(
     tenant: &TenantId,
     questions: &[Question],
     leads: Vec<(usize, Lead)>,
-) -> Result<Option<(Vec<Entry>, Loaded<Version>)>> {
+) -> Result<Option<Read<Vec<Entry>>>> {
     if leads.is_empty() {
         return Ok(None);
     }
@@ -254,9 +259,9 @@ async fn load_leads(
     let asked = leads.iter().filter_map(|(at, _)| questions.get(*at).cloned());
     let asked: Vec<Question> = asked.collect();
     let task = async move {
-        let found = ask_all(&inner, &tenant, &asked).await;
-        let (found, loaded) = match found {
-            Ok(found) => found,
+        let read = ask_all(&inner, &tenant, &asked, Place::Any).await;
+        let Read { found, loaded, floor } = match read {
+            Ok(read) => read,
             Err(error) => {
                 leads
                     .into_iter()
@@ -268,7 +273,11 @@ async fn load_leads(
         for (((_, leader), question), found) in leads.into_iter().zip(asked).zip(found) {
             entries.push(inner.publish(leader, &tenant, question, found, loaded.clone())?);
         }
-        Ok(Some((entries, loaded)))
+        Ok(Some(Read {
+            found: entries,
+            loaded,
+            floor,
+        }))
     };
     tokio::spawn(task.in_current_span())
         .await
@@ -280,9 +289,14 @@ async fn ask_all(
     inner: &Inner,
     tenant: &TenantId,
     questions: &[Question],
-) -> Result<(Vec<Traced>, Loaded<Version>)> {
-    let (found, loaded) = reading::ask_all(inner, tenant, Asked::Page(questions), questions).await?;
-    Ok((found.into_iter().map(Traced::from).collect(), loaded))
+    place: Place,
+) -> Result<Read<Vec<Traced>>> {
+    let read = reading::ask_all(inner, tenant, Asked::Page(questions), questions, place).await?;
+    Ok(Read {
+        found: read.found.into_iter().map(Traced::from).collect(),
+        loaded: read.loaded,
+        floor: read.floor,
+    })
 }
 
 async fn load_page(
@@ -294,9 +308,9 @@ async fn load_page(
     let (inner, tenant) = (Arc::clone(inner), tenant.clone());
     let task = async move {
         let begun = inner.cache.now();
-        let (answers, loaded) = ask_all(&inner, &tenant, &questions).await?;
+        let Read { found, loaded, .. } = ask_all(&inner, &tenant, &questions, Place::Primary).await?;
         Ok(Page {
-            answers: answers.into_iter().map(|answer| answer.value).collect(),
+            answers: found.into_iter().map(|answer| answer.value).collect(),
             source: if bypass { Source::Bypass } else { Source::Miss },
             as_of: Inner::token(loaded.epoch, &loaded.version),
             lag: Some(inner.cache.now().saturating_since(begun)),

@@ -1,9 +1,10 @@
 //! Every load reads one snapshot: its version first, then whatever is asked, watched from the wait for a connection to the end.
 
-use ci_cache_core::coherence::Loaded;
-use ci_model::{Epoch, Question, TenantId, Version};
+use ci_cache_core::coherence::{Loaded, Mark};
+use ci_model::{Epoch, Expand, Question, TenantId, Version};
 use ci_store::{Found, Snapshot};
 
+use crate::replica::{self, Answered, Traversed, Used};
 use crate::runner::{Inner, OwnHistory};
 use crate::watch::{Asked, Watch};
 use crate::{Error, Result};
@@ -15,21 +16,55 @@ pub(crate) struct Reading<'a> {
     loaded: Loaded<Version>,
 }
 
+/// Who may answer a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The primary alone: what is answered must not be older than the call.
+    Primary,
+    /// A replica, too: whoever waits has read a mark, and what includes it will do.
+    Any,
+}
+
+/// What a load read of one state.
+#[derive(Debug)]
+pub(crate) struct Read<T> {
+    pub(crate) found: T,
+    pub(crate) loaded: Loaded<Version>,
+    /// The mark that a replica's answer includes; none when the primary answered, whose state is that of the load's beginning or later.
+    pub(crate) floor: Option<Mark<Version>>,
+}
+
 /// Asks questions of one state that nothing else is wanted of: in one round trip where the store can.
 pub(crate) async fn ask_all(
     inner: &Inner,
     tenant: &TenantId,
     asked: Asked<'_>,
     questions: &[Question],
-) -> Result<(Vec<Found>, Loaded<Version>)> {
+    place: Place,
+) -> Result<Read<Vec<Found>>> {
     let mut watch = Watch::begin(inner, tenant, asked);
+    if let Some(used) = of_replica(inner, place, replica::Asked::All(tenant, questions)).await
+        && let Answered::All(found) = used.answered
+    {
+        watch.ran(used.statements);
+        watch.end(None);
+        return Ok(Read {
+            found,
+            loaded: used.loaded,
+            floor: used.floor,
+        });
+    }
     // Before the state: a write that is numbered later may or may not be in it.
     let own = inner.own.now();
     match inner.store.ask_all(tenant, questions).await {
         Ok(answers) => {
             watch.ran(answers.statements);
             watch.end(None);
-            Ok((answers.found, loaded(answers.version, own)))
+            Ok(Read {
+                found: answers.found,
+                loaded: loaded(answers.version, own),
+                floor: None,
+            })
         }
         Err(error) => {
             let error = error.into();
@@ -37,6 +72,44 @@ pub(crate) async fn ask_all(
             Err(error)
         }
     }
+}
+
+/// Reads an expansion and its CIs in full of one state.
+pub(crate) async fn traverse(
+    inner: &Inner,
+    tenant: &TenantId,
+    expand: &Expand,
+    place: Place,
+) -> Result<Read<Traversed>> {
+    let question = Question::Expand(expand.clone());
+    let asked = Asked::One(&question);
+    if place == Place::Any && inner.replica.is_some() {
+        let mut watch = Watch::begin(inner, tenant, asked);
+        if let Some(used) = of_replica(inner, place, replica::Asked::Traversal(tenant, expand)).await
+            && let Answered::Traversal(found) = used.answered
+        {
+            watch.ran(used.statements);
+            watch.end(None);
+            return Ok(Read {
+                found,
+                loaded: used.loaded,
+                floor: used.floor,
+            });
+        }
+    }
+    let mut reading = Reading::begin(inner, tenant, asked).await?;
+    let found = reading.snapshot().traverse(tenant, expand).await;
+    let (found, loaded) = reading.end(found)?;
+    Ok(Read {
+        found,
+        loaded,
+        floor: None,
+    })
+}
+
+async fn of_replica(inner: &Inner, place: Place, asked: replica::Asked<'_>) -> Option<Used> {
+    let replica = inner.replica.as_ref().filter(|_| place == Place::Any)?;
+    replica.ask(inner, asked).await
 }
 
 /// The version of a load: the store's, or where that has none the number of the runner's own writes.

@@ -19,6 +19,7 @@ use crate::coherence::{FeedStatus, Follow, UNFOLLOWED};
 use crate::gather::Gathering;
 use crate::latency::Times;
 use crate::record::Recorder;
+use crate::replica::{Copy, ReplicaStats};
 use crate::savings::Costs;
 use crate::tally::Tallies;
 use crate::through::Through;
@@ -85,6 +86,8 @@ pub(crate) struct Inner {
     pub(crate) recorder: Option<Recorder>,
     /// What the fleet shares.
     pub(crate) tier: Option<Arc<Shared>>,
+    /// Who may answer loads in the store's place.
+    pub(crate) replica: Option<Copy>,
     /// What audits found.
     pub(crate) audits: Audits,
 }
@@ -123,10 +126,13 @@ impl Inner {
         self.follow.recent.restart(epoch, position);
     }
 
-    /// Somebody has answers forgotten by hand: what the shared tier has from before is not to come back.
-    pub(crate) fn forget_shared(&self) {
+    /// Somebody has answers forgotten by hand: what the shared tier or a replica has from before is not to come back.
+    pub(crate) fn forget_elsewhere(&self) {
         if let Some(shared) = &self.tier {
             shared.forget(self.cache.now());
+        }
+        if let Some(replica) = &self.replica {
+            replica.forget(self.cache.now());
         }
     }
 
@@ -169,6 +175,8 @@ pub struct Stats {
     pub again: u64,
     /// What was done with the shared tier; none without one.
     pub tier: Option<TierStats>,
+    /// What was done with the replica; none without one.
+    pub replica: Option<ReplicaStats>,
 }
 
 impl Runner {
@@ -212,6 +220,7 @@ impl Runner {
             through: self.inner.through.count(),
             again: self.inner.again.load(Ordering::Relaxed),
             tier: self.inner.tier.as_ref().map(|shared| shared.stats()),
+            replica: self.inner.replica.as_ref().map(Copy::stats),
         }
     }
 
@@ -252,13 +261,13 @@ impl Runner {
     /// Forgets a tenant that is gone: its answers, its loads under way (they are answered, not kept) and its statistics. Says how many live
     /// answers went. Walks the tenant's answers; the database is not asked. It may come back at any time.
     pub fn drop_tenant(&self, tenant: &TenantId) -> usize {
-        self.inner.forget_shared();
+        self.inner.forget_elsewhere();
         self.inner.cache.drop_tenant(tenant)
     }
 
     /// Forgets every cached answer of every tenant; nothing that was loaded before comes back from the shared tier either.
     pub fn clear(&self) {
-        self.inner.forget_shared();
+        self.inner.forget_elsewhere();
         self.inner.cache.clear();
     }
 
@@ -295,6 +304,9 @@ impl Runner {
         self.inner.follow.recent.close();
         if self.inner.follow.has_feed() && self.inner.warm.is_wanted() {
             self.inner.warm.finished(self.inner.follow.pace.patience).await;
+        }
+        if let Some(replica) = &self.inner.replica {
+            replica.close().await;
         }
         self.inner.store.close().await;
     }

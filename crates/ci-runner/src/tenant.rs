@@ -96,7 +96,7 @@ impl Tenant {
 
     /// Forgets every cached answer of this tenant, and says how many; loads under way are answered but not kept. Walks all entries.
     pub fn invalidate(&self) -> usize {
-        self.inner.forget_shared();
+        self.inner.forget_elsewhere();
         self.inner.cache.invalidate_tenant(&self.id)
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ci_cache_core::coherence::Loaded;
+use ci_cache_core::coherence::{Loaded, Mark};
 use ci_cache_core::{Lookup, Outcome};
 use ci_model::{CiDetail, CiId, Expand, Get, Graph, Key, Question, QuestionKind, TenantId, Token, Version};
 use tracing::Instrument;
@@ -12,12 +12,11 @@ use tracing::Instrument;
 use crate::answer::{Reply, Source, Traced};
 use crate::load::{Got, failed};
 use crate::observe::{Told, observed};
-use crate::reading::Reading;
+use crate::reading::{self, Place, Read};
 use crate::record::Form;
 use crate::runner::{Entry, Inner, Lead};
 use crate::tally::Ended;
 use crate::tier::{self, Tried};
-use crate::watch::Asked;
 use crate::{Error, Page, Result, Tenant};
 
 /// An expansion with all columns of its CIs, at one state.
@@ -160,8 +159,17 @@ async fn load(
     let (inner, tenant, expand) = (Arc::clone(inner), tenant.id().clone(), expand.clone());
     let task = async move {
         let begun = inner.cache.now();
-        let ((graph, details), loaded) = match read(&inner, &tenant, &expand).await {
-            Ok(read) => read,
+        // Without the duty to load there is no mark that somebody has read.
+        let place = if leader.is_some() {
+            Place::Any
+        } else {
+            Place::Primary
+        };
+        let (read, since) = match read(&inner, &tenant, &expand, place).await {
+            Ok(read) => {
+                let since = read.floor.as_ref().map_or(begun, Mark::polled_at);
+                (read, since)
+            }
             Err(error) => {
                 if let Some(leader) = leader {
                     leader.fail(Error::clone(&error));
@@ -169,6 +177,11 @@ async fn load(
                 return Err(error);
             }
         };
+        let Read {
+            found: (graph, details),
+            loaded,
+            ..
+        } = read;
         if let Some(leader) = leader {
             keep(
                 &inner,
@@ -183,7 +196,7 @@ async fn load(
             details,
             source: if bypass { Source::Bypass } else { Source::Miss },
             as_of: Inner::token(loaded.epoch, &loaded.version),
-            lag: Some(inner.cache.now().saturating_since(begun)),
+            lag: Some(inner.cache.now().saturating_since(since)),
         })
     };
     tokio::spawn(task.in_current_span())
@@ -195,14 +208,15 @@ async fn load(
 type Shared = (Option<Arc<Graph>>, Vec<Arc<CiDetail>>);
 
 /// Reads an expansion and its CIs in full from one snapshot.
-async fn read(inner: &Inner, tenant: &TenantId, expand: &Expand) -> Result<(Shared, Loaded<Version>)> {
-    let question = Question::Expand(expand.clone());
-    let mut reading = Reading::begin(inner, tenant, Asked::One(&question)).await?;
-    let found = reading.snapshot().traverse(tenant, expand).await;
-    let (found, loaded) = reading.end(found)?;
+async fn read(inner: &Inner, tenant: &TenantId, expand: &Expand, place: Place) -> Result<Read<Shared>> {
+    let Read { found, loaded, floor } = reading::traverse(inner, tenant, expand, place).await?;
     let (graph, details) = found.map_or((None, Vec::new()), |(graph, details)| (Some(graph), details));
     let details = details.into_iter().map(Arc::new).collect();
-    Ok(((graph.map(Arc::new), details), loaded))
+    Ok(Read {
+        found: (graph.map(Arc::new), details),
+        loaded,
+        floor,
+    })
 }
 
 /// Keeps a graph, and each of its CIs as the answer to a get by its id.
@@ -248,8 +262,12 @@ pub(crate) async fn load_primed(
             Tried::Used(entry) => return Ok(Got::Shared(entry)),
             Tried::Missing(_, leader) => leader,
         };
-        match read(&inner, &tenant, &expand).await {
-            Ok(((graph, details), loaded)) => {
+        match read(&inner, &tenant, &expand, Place::Any).await {
+            Ok(Read {
+                found: (graph, details),
+                loaded,
+                floor,
+            }) => {
                 let kept = keep(
                     &inner,
                     &tenant,
@@ -257,7 +275,7 @@ pub(crate) async fn load_primed(
                     (graph.as_ref(), &details),
                     (leader, &loaded),
                 );
-                kept.map(Got::Loaded)
+                kept.map(|entry| Got::read(entry, floor.as_ref()))
             }
             Err(error) => failed(leader, error),
         }

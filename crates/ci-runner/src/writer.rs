@@ -28,7 +28,10 @@ use ci_model::{
     Change, CiOutcome, CiRecord, CiRef, Event, Origin, Question, Rejection, RelationOutcome, RelationRecord,
     TenantId,
 };
-use ci_store::{Answers, Connections, Error as StoreError, Feed, Result, Snapshot, Store, WriteOptions};
+use ci_store::{
+    Answers, Connections, Error as StoreError, Feed, Replica, Result, Snapshot, Store, StoreOptions,
+    WriteOptions,
+};
 use tracing::Instrument;
 
 use crate::Error;
@@ -231,6 +234,10 @@ impl Store for Following {
 
     async fn retain(&self, older_than: Duration) -> Result<u64> {
         self.store.retain(older_than).await
+    }
+
+    fn replica(&self, address: &str, options: &StoreOptions) -> Result<Arc<dyn Replica>> {
+        self.store.replica(address, options)
     }
 
     async fn ping(&self) -> Result<()> {

@@ -135,6 +135,34 @@ fn everything_that_does_not_fit_is_told_at_once() {
         (&["--jwt-algorithms", "HS256"], "`jwt_algorithms`"),
         (&["--tenant-burst", "5"], "`tenant_burst` needs"),
         (&["--database", "mysql://me@db/x"], "`database` is not an address"),
+        (
+            &["--replica-url", "postgres://standby/x"],
+            "`replica_url` needs a PostgreSQL `database`",
+        ),
+        (
+            &["--replica-url", "sqlite:b.db"],
+            "`replica_url` is not an address",
+        ),
+        (
+            &[
+                "--database",
+                "postgres://db/x",
+                "--replica-url",
+                "postgres://db/x",
+            ],
+            "`replica_url` is the address of `database`",
+        ),
+        (
+            &[
+                "--database",
+                "postgres://db/x",
+                "--replica-url",
+                "postgres://b/x",
+                "--replica-wait",
+                "2m",
+            ],
+            "`replica_wait`",
+        ),
     ] {
         // What the check refuses the service refuses.
         for command in [&["config", "check"][..], &["serve", "--listen", "127.0.0.1:0"]] {

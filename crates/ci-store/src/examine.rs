@@ -128,5 +128,31 @@ async fn examine_postgres(_: &str, _: &StoreOptions, _: Duration) -> Vec<Finding
     vec![unknown()]
 }
 
+/// Looks whether a replica of a database can be read from ([`Store::replica`](crate::Store::replica)), and changes nothing. A service works without it, so
+/// nothing that is found is a failure.
+///
+/// # Cost
+/// A connection to each of the two and a statement on each.
+pub async fn examine_replica(address: &str, replica: &str, options: &StoreOptions) -> Finding {
+    match address.split_once(':') {
+        Some(("postgres" | "postgresql", _)) => examine_postgres_replica(address, replica, options).await,
+        _ => unknown(),
+    }
+}
+
+#[cfg(feature = "postgres")]
+async fn examine_postgres_replica(address: &str, replica: &str, options: &StoreOptions) -> Finding {
+    crate::postgres::examine_replica(address, replica, options).await
+}
+
+#[cfg(not(feature = "postgres"))]
+#[expect(clippy::unused_async, reason = "the twin of the one that connects")]
+async fn examine_postgres_replica(_: &str, _: &str, _: &StoreOptions) -> Finding {
+    unknown()
+}
+
+/// The check of a replica.
+#[cfg(feature = "postgres")]
+pub(crate) const REPLICA: &str = "replica";
 /// The first check of all.
 pub(crate) const REACH: &str = "database";

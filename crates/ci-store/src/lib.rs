@@ -63,6 +63,7 @@ mod open;
 mod path;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod replica;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod schema;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -83,11 +84,12 @@ mod write;
 
 pub use connections::Connections;
 pub use error::{Error, Result};
-pub use examine::{Finding, Remedy, Verdict, examine};
+pub use examine::{Finding, Remedy, Verdict, examine, examine_replica};
 pub use feed::{BlindReason, EpochReason, Feed, POLL_CHANGES, Polled, Start};
 pub use open::{StoreOptions, open};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+pub use replica::{Replica, Unused};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use store::{Answers, Found, OnRejection, PathTrace, Snapshot, Store, TRACE_CIS, WriteOptions};

@@ -27,6 +27,13 @@ pub(crate) const HISTORY_KEY: &str = "history";
 pub(crate) const KEYS_KEY: &str = "change_keys";
 /// `ci_meta` key of the last change that was deleted because it was old: a number in the order of `ci_change`.
 pub(crate) const FLOOR_KEY: &str = "change_floor";
+/// `ci_meta` key of the epoch that a primary was in when somebody began to read from its standbys: what a standby shows there it has from that primary
+/// (PostgreSQL).
+#[cfg_attr(
+    not(feature = "postgres"),
+    expect(dead_code, reason = "SQLite has no standbys")
+)]
+pub(crate) const EPOCH_KEY: &str = "epoch";
 /// Changes that are deleted at a time.
 pub(crate) const RETAIN_ROWS: i64 = 10_000;
 /// Most tenants that a poll of many changes tells, each with the transaction that changed it.

@@ -12,6 +12,7 @@
 //! Duties of a caller: drop a snapshot soon (on PostgreSQL it holds back vacuum, on SQLite the checkpoint).
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,7 +22,7 @@ use ci_model::{
     RelationRecord, Search, TenantId, Timestamp, Version,
 };
 
-use crate::{Connections, Feed, Result};
+use crate::{Connections, Error, Feed, Replica, Result, StoreOptions};
 
 /// What a batch does about rows whose form is right but which cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -168,6 +169,17 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         Ok(0)
     }
 
+    /// A copy of this store's database to read from, by its address: a hot standby (PostgreSQL). With connections of its own, as many as the
+    /// options say; it connects when it is used first.
+    ///
+    /// # Errors
+    /// [`Error::Address`](crate::Error::Address) for an address that is not understood, and for a store that has no such thing.
+    fn replica(&self, _address: &str, _options: &StoreOptions) -> Result<Arc<dyn Replica>> {
+        Err(Error::Address(
+            "only a PostgreSQL database has replicas to read from".into(),
+        ))
+    }
+
     /// Asks the database for a sign of life: one round trip.
     async fn ping(&self) -> Result<()>;
 
@@ -266,7 +278,7 @@ pub trait Snapshot: Send {
             .await?
             .into_iter()
             .collect::<Option<Vec<_>>>();
-        let gone = || crate::Error::Corrupt("a CI of the graph is not there".into());
+        let gone = || Error::Corrupt("a CI of the graph is not there".into());
         Ok(Some((graph, details.ok_or_else(gone)?)))
     }
 
@@ -281,9 +293,7 @@ pub trait Snapshot: Send {
         _after: Option<&Relation>,
         _limit: u32,
     ) -> Result<Vec<Relation>> {
-        Err(crate::Error::Database(
-            "this store does not list relations".into(),
-        ))
+        Err(Error::Database("this store does not list relations".into()))
     }
 
     /// A shortest path or several (no answer when one of the ends is not there), and which CIs the search came by.

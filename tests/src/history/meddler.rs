@@ -9,7 +9,10 @@ use ci_model::{
     Aggregate, CiDetail, CiOutcome, CiRecord, CiRef, CiSummary, Epoch, Expand, Get, Graph, Groups, List,
     ListPage, Path, Question, Rejection, RelationOutcome, RelationRecord, Search, TenantId, Version,
 };
-use ci_store::{Answers, Error, Feed, Found, PathTrace, Polled, Result, Snapshot, Store, WriteOptions};
+use ci_store::{
+    Answers, Error, Feed, Found, PathTrace, Polled, Replica, Result, Snapshot, Store, StoreOptions,
+    WriteOptions,
+};
 use tokio::sync::watch;
 
 use super::planted::PlantedFeed;
@@ -271,6 +274,10 @@ impl Store for Meddler {
 
     async fn retain(&self, older_than: Duration) -> Result<u64> {
         self.inner.retain(older_than).await
+    }
+
+    fn replica(&self, address: &str, options: &StoreOptions) -> Result<Arc<dyn Replica>> {
+        self.inner.replica(address, options)
     }
 
     async fn ping(&self) -> Result<()> {

@@ -321,6 +321,7 @@ impl Campaign<'_> {
                 line: &era.line,
                 ledger: &ledger,
                 reads: &reads,
+                has_standby: false,
             };
             let worked_out = round
                 .check()

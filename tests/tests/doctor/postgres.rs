@@ -1,6 +1,8 @@
 //! Faults of a PostgreSQL database, and of what a user may do in it.
 
+use ci_store::StoreOptions;
 use ci_tests::fixture::Fixture;
+use ci_tests::history::{Ending, Raw, Server};
 use serde_json::Value;
 
 use super::{check, desk, finds_alone, is_well, mends};
@@ -155,4 +157,58 @@ async fn what_a_user_may_not_do_is_found_and_granted() {
     fixture.execute(&format!("DROP ROLE {role}")).await;
     other.finish().await;
     fixture.finish().await;
+}
+
+#[tokio::test]
+async fn a_replica_that_cannot_be_read_from_is_found() {
+    let primary = Server::start().await;
+    let url = |server: &Server| server.url("postgres");
+    ci_store::open(&url(&primary), &StoreOptions::default())
+        .await
+        .unwrap()
+        .close()
+        .await;
+    let standby = primary.standby().await;
+    let mut desk = desk(&url(&primary));
+    desk.set("CI_CACHE_REPLICA_URL", &url(&standby));
+    is_well(&desk, "");
+    desk.set(
+        "CI_CACHE_REPLICA_URL",
+        &format!("{}?application_name=other", url(&primary)),
+    );
+    finds_alone(&desk, "", "replica", "warning", "not a standby");
+    desk.set("CI_CACHE_REPLICA_URL", &url(&primary));
+    let (said, code) = desk.doctor("");
+    assert_eq!(code, 6, "{said}");
+    assert!(
+        check(&said, "configuration")["what"]
+            .as_str()
+            .is_some_and(|what| what.contains("`replica_url`"))
+    );
+
+    let mut raw = Raw::connect(&url(&primary)).await.unwrap();
+    raw.run("CREATE ROLE reader LOGIN").await.unwrap();
+    let there = "SELECT count(*)::text FROM pg_roles WHERE rolname = 'reader'";
+    let mut copy = Raw::connect(&url(&standby)).await.unwrap();
+    while copy.texts(there).await.unwrap() != ["1"] {
+        tokio::task::yield_now().await;
+    }
+    desk.set(
+        "CI_CACHE_REPLICA_URL",
+        &url(&standby).replace("postgres@", "reader@"),
+    );
+    let found = finds_alone(&desk, "", "replica", "warning", "may not see whom it follows");
+    raw.run(found["sql"].as_str().unwrap()).await.unwrap();
+    let granted = "SELECT pg_has_role('reader', 'pg_read_all_stats', 'member')::text";
+    while copy.texts(granted).await.unwrap() != ["true"] {
+        tokio::task::yield_now().await;
+    }
+    is_well(&desk, "");
+
+    let other = Server::start().await;
+    let stranger = other.standby().await;
+    desk.set("CI_CACHE_REPLICA_URL", &url(&stranger));
+    finds_alone(&desk, "", "replica", "warning", "not a copy of this database");
+    stranger.stop(Ending::Fast).await;
+    finds_alone(&desk, "", "replica", "warning", "reach the database");
 }

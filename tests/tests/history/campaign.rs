@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use ci_runner::Runner;
+use ci_runner::replica::{ReplicaOptions, ReplicaRules};
 use ci_store::StoreOptions;
 use ci_tests::history::{Meddler, Planted, Raw, Server, Timeline, audit};
 use ci_tests::store_contract::world::seeded;
@@ -15,7 +16,7 @@ use super::fault::{Fault, cause};
 use super::pool::Pool;
 use super::report::Report;
 use super::scene::Scene;
-use super::{program, reader, sql, writer};
+use super::{program, reader, sql, standby, writer};
 
 /// A round that takes longer does not recover.
 const ROUND: Duration = Duration::from_secs(240);
@@ -42,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) planted: Option<Planted>,
     /// What has to be seen: for three times as long, if it was not.
     pub(crate) wanted: &'static [&'static str],
+    /// Loads come from a standby, by these rules.
+    pub(crate) standby: Option<(Arc<Server>, ReplicaRules)>,
 }
 
 impl Plan {
@@ -56,6 +59,7 @@ impl Plan {
             faults: Vec::new(),
             planted: None,
             wanted: &[],
+            standby: None,
         }
     }
 }
@@ -80,16 +84,23 @@ pub(crate) async fn run(plan: &Plan, address: &str, server: Option<Arc<Server>>)
         raw.run(&sql).await.unwrap();
         raw.run("COMMIT").await.unwrap();
     }
+    let replica = plan.standby.as_ref().map(|(standby, rules)| {
+        let replica = store.replica(&standby.url("postgres"), &options);
+        (replica.unwrap(), *rules)
+    });
     let (store, meddling) = Meddler::around(store, plan.planted);
-    let runner = Runner::builder(store)
+    let mut runner = Runner::builder(store)
         .max_entries(plan.max_entries)
         // So few that a batch of some hundreds does not fit.
         .log_changes(LOGGED)
         .poll_every(Duration::from_millis(2))
         .poll_timeout(Duration::from_millis(100))
-        .retention(Duration::from_secs(1_000_000))
-        .build()
-        .unwrap();
+        .retention(Duration::from_secs(1_000_000));
+    if let Some((replica, rules)) = replica {
+        let options = ReplicaOptions::new().wait(Duration::from_millis(10));
+        runner = runner.replica(replica, options).replica_rules(rules);
+    }
+    let runner = runner.build().unwrap();
     let pool = Pool::new(&mut random);
     let scene = Arc::new(Scene::new(address.to_owned(), runner, meddling, pool));
     let mut campaign = Campaign {
@@ -167,6 +178,8 @@ impl Campaign<'_> {
             })
             .collect();
         let looking = tokio::spawn(look(Arc::clone(scene)));
+        let standby = plan.standby.as_ref().map(|(standby, _)| Arc::clone(standby));
+        let hindering = tokio::spawn(standby::hinder(Arc::clone(scene), standby));
         let few: Vec<Fault> = self.faults.iter().copied().take(FAULTS).collect();
         let saboteur = cause(scene, self.server.as_deref(), few, seed ^ 3);
         let ended = async {
@@ -181,6 +194,7 @@ impl Campaign<'_> {
             for writer in writers {
                 writer.await.unwrap();
             }
+            hindering.await.unwrap();
             (reads, torn, looking.await.unwrap())
         };
         let ended = async { tokio::join!(ended, saboteur) };
@@ -209,6 +223,7 @@ impl Campaign<'_> {
             line: &self.line,
             ledger: &ledger,
             reads: &reads,
+            has_standby: plan.standby.is_some(),
         };
         self.report.worked_out += round
             .check()

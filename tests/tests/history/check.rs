@@ -59,6 +59,8 @@ pub(crate) struct Round<'a> {
     pub(crate) line: &'a Timeline,
     pub(crate) ledger: &'a Ledger,
     pub(crate) reads: &'a [Read],
+    /// Whether loads may come from a standby.
+    pub(crate) has_standby: bool,
 }
 
 /// The expected answers and worlds where the line is now, as far as they were needed.
@@ -124,7 +126,7 @@ impl Round<'_> {
                 let why = "it does not include a write through the same runner that had returned";
                 return Err(self.wrong(read, why, Some(span)));
             }
-            let needed = needed(read, Some(token), &floors, &mut places);
+            let needed = needed(read, Some(token), &floors, &mut places, self.is_now(read, true));
             if let Some((why, _)) = needed.iter().find(|(_, place)| *place > span.to) {
                 return Err(self.wrong(read, why, Some(span)));
             }
@@ -143,7 +145,7 @@ impl Round<'_> {
         floors: &Known,
         places: &mut Places<'_>,
     ) -> Result<(Span, usize, usize), Wrong> {
-        let needed = needed(read, None, floors, places);
+        let needed = needed(read, None, floors, places, self.is_now(read, false));
         let least = needed.iter().map(|(_, place)| *place).max().unwrap_or(0);
         match self.line.blind_from(least) {
             Some(span) if read.source != Source::Hit => Ok((span, span.from, index)),
@@ -249,6 +251,15 @@ impl Round<'_> {
         Ok(truths.worked_out)
     }
 
+    /// Whether an answer is of a load that is no older than the call. One of a standby need not be: of that more is not promised than of a hit.
+    fn is_now(&self, read: &Read, has_token: bool) -> bool {
+        match read.source {
+            Source::Bypass => true,
+            Source::Miss => !(self.has_standby && has_token),
+            _ => false,
+        }
+    }
+
     fn wrong_value(&self, read: &Read, expected: &Expected, span: Span) -> Wrong {
         self.wrong(read, &format!("the truth is {expected:?}"), Some(span))
     }
@@ -302,6 +313,7 @@ fn needed(
     as_of: Option<&Token>,
     floors: &Known,
     places: &mut Places<'_>,
+    is_now: bool,
 ) -> Vec<(&'static str, usize)> {
     let earlier = |lag: Duration| read.began.checked_sub(lag + SLACK);
     let before = floors.before(earlier(Duration::ZERO));
@@ -325,7 +337,7 @@ fn needed(
         Some(lag) => needed.push(("it lags more than it says", floors.before(earlier(lag)))),
         None => needed.push(("it does not say how far it lags", usize::MAX)),
     }
-    if matches!(read.source, Source::Miss | Source::Bypass) {
+    if is_now {
         needed.push((
             "it was loaded by this call and does not include what could be seen",
             before,

@@ -18,6 +18,7 @@ mod record;
 mod report;
 mod scene;
 mod sql;
+mod standby;
 mod writer;
 
 use std::sync::Arc;

@@ -104,6 +104,10 @@ impl Report {
         for (name, count) in counted {
             *self.sometimes.entry(name.to_owned()).or_default() += count;
         }
+        for (outcome, count) in stats.replica.iter().flat_map(|replica| &replica.loads) {
+            let name = format!("replica: {}", outcome.as_str());
+            *self.sometimes.entry(name).or_default() += count;
+        }
         for (why, count) in reasons {
             let name = match why {
                 Why::Touches(reason) => format!("reason: {reason}"),

@@ -134,6 +134,10 @@ catalogue! {
         "Answers for the shared tier by what became of them: written, refreshed, deleted, dropped, over_budget, failed.";
     TIER_LEFT_ALONE = "ci_cache_tier_left_alone", Gauge, Count, [],
         "1 while the shared tier is not asked because it failed.";
+    REPLICA_LOADS = "ci_cache_replica_loads_total", Counter, Count, ["outcome"],
+        "Loads that a replica might answer by how that ended: used, or answered by the primary: behind, ahead, blurred, history, promoted, unproven, failed, timed_out, skipped, no_mark.";
+    REPLICA_LEFT_ALONE = "ci_cache_replica_left_alone", Gauge, Count, [],
+        "1 while the replica is not asked because it failed.";
     AUDITED = "ci_cache_audited_total", Counter, Count, ["result"],
         "Cached answers that were loaded again: same, changed (a recorded change explains it), violation (the answer was wrong), unsettled.";
     AUDITED_DROPS = "ci_cache_audited_drops_total", Counter, Count, ["result"],

@@ -24,6 +24,7 @@ pub(super) fn publish(runner: &Runner) {
     coherence(runner, &series);
     feed(runner, &series);
     tier(runner, &series);
+    replica(runner, &series);
     audits(runner, &series);
 }
 
@@ -194,6 +195,17 @@ fn tier(runner: &Runner, series: &Series) {
         series.counter_of(name::TIER_WRITES, "result", result, count);
     }
     series.gauge(name::TIER_LEFT_ALONE, tier.is_open.into());
+}
+
+/// Nothing is published of a replica that is not there.
+fn replica(runner: &Runner, series: &Series) {
+    let Some(replica) = runner.stats().replica else {
+        return;
+    };
+    for (outcome, count) in replica.loads {
+        series.counter_of(name::REPLICA_LOADS, "outcome", outcome.as_str(), count);
+    }
+    series.gauge(name::REPLICA_LEFT_ALONE, replica.is_open.into());
 }
 
 fn audits(runner: &Runner, series: &Series) {

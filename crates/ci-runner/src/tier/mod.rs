@@ -34,18 +34,17 @@
 //! Checksums tell accidents, not forgers: who can write to the tier can make every node say anything. Protect it like the database.
 //!
 //! What is slow or down is skipped: each call has a time budget, and after a few failures in a row nothing is asked for a while
-//! (`breaker.rs`). Nobody waits for a write: they are done in the background, and those that do not fit are dropped and counted.
+//! (`../breaker.rs`). Nobody waits for a write: they are done in the background, and those that do not fit are dropped and counted.
 //!
 //! A question that the tier does not have is loaded by the node that takes its lease; the others wait a little for its answer
 //! (`once.rs`). That spares loads and nothing else: whoever does not get a lease, or waits in vain, loads.
 //!
 //! - `value.rs`: the bytes of a value.
 //! - `read.rs`: the validated read; `once.rs`: one load for the fleet.
-//! - `shared.rs`: what a runner knows of its tier; `stats.rs`: what it counts; `breaker.rs`: when to leave it alone.
+//! - `shared.rs`: what a runner knows of its tier; `stats.rs`: what it counts.
 //! - `write.rs`: writing and refreshing, in the background.
 //! - `replay.rs`: how a node that starts gets a log that reaches back.
 
-mod breaker;
 mod once;
 mod options;
 mod read;

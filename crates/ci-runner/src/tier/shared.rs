@@ -11,10 +11,10 @@ use ci_model::{Fingerprint, Key, TenantId, Version};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::breaker::Breaker;
 use super::stats::{Counts, TierOutcome as Outcome, add};
 use super::write::Job;
 use super::{Tier, TierError, TierKey, TierOptions, TierRules, TierStats};
+use crate::breaker::Breaker;
 use crate::encoding::PROGRAM;
 use crate::runner::Entry;
 

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ci_runner::replica::ReplicaOptions;
 use ci_runner::tier::TierOptions;
 use ci_runner::{Level, Runner, RunnerBuilder};
 use ci_store::{Store, StoreOptions};
@@ -74,6 +75,7 @@ impl Plan {
         faults.extend(self.times());
         faults.extend(self.traces_fault());
         faults.extend(self.tier_faults());
+        faults.extend(self.replica_faults());
         faults.extend(assistants_fault(
             &settings.mcp_hosts.0,
             settings.mcp_answer_bytes.0,
@@ -160,6 +162,41 @@ impl Plan {
             faults.push("`tier_replay` is more than `retention`: older changes are forgotten".into());
         }
         faults
+    }
+
+    /// What is wrong with the replica. Its address is read when the service starts.
+    fn replica_faults(&self) -> Vec<String> {
+        let settings = &self.settings;
+        let Some(address) = &settings.replica_url else {
+            return Vec::new();
+        };
+        let mut faults = Vec::new();
+        let is_postgres = |address: &str| {
+            ["postgres://", "postgresql://"]
+                .iter()
+                .any(|form| address.starts_with(form))
+        };
+        if !is_postgres(address) {
+            faults.push("`replica_url` is not an address: expected postgres://USER@HOST:PORT/NAME".into());
+        }
+        if !is_postgres(&settings.database) {
+            faults.push("`replica_url` needs a PostgreSQL `database`: a SQLite file has no standby".into());
+        }
+        if *address == settings.database {
+            faults.push("`replica_url` is the address of `database`: give that of a standby".into());
+        }
+        if let Err(ci_runner::Error::Config { field, reason }) = self.replica_options().check() {
+            faults.push(format!("`{field}`: {reason}"));
+        }
+        faults
+    }
+
+    /// How the replica is used.
+    fn replica_options(&self) -> ReplicaOptions {
+        let settings = &self.settings;
+        ReplicaOptions::new()
+            .wait(settings.replica_wait)
+            .timeout(settings.replica_timeout)
     }
 
     /// How the shared tier is used.
@@ -269,7 +306,14 @@ impl Plan {
     /// # Errors
     /// What the runner refuses.
     pub(crate) fn runner(&self, store: Arc<dyn Store>) -> ci_runner::Result<Runner> {
+        let replica = match &self.settings.replica_url {
+            Some(address) => Some(store.replica(address, &self.store_options())?),
+            None => None,
+        };
         let mut builder = self.builder(store);
+        if let Some(replica) = replica {
+            builder = builder.replica(replica, self.replica_options());
+        }
         if let Some(path) = &self.settings.warm_file {
             builder = builder.warm_file(path);
         }

@@ -173,6 +173,11 @@ settings! {
         warm_every: Duration = "60s", "Time between two writings of the warm file, from 1 s.";
         warm_reloads: u32 = "50", "How many questions of the warm file are asked again in a second when its answers cannot be used, 0 to 1000.";
     }
+    "Replica" {
+        replica_url: Option<String> = "", "Let this hot standby of the PostgreSQL `database` answer loads wherever its answer keeps what was promised: `postgres://USER@HOST:PORT/NAME`, with a user who may read `pg_stat_wal_receiver` (`GRANT pg_read_all_stats`). It has as many connections as `database`.";
+        replica_wait: Duration = "20ms", "How long a load waits at most for the replica to come as far as it has to be, and as long again for the primary to show what the replica shows, up to 1 min; then the primary is asked. 0 for not at all.";
+        replica_timeout: Duration = "2s", "How long the replica may take for a load, waits included, 1 ms to 10 min; one that is slow or down is left alone for a while.";
+    }
     "Shared tier" {
         tier_url: Option<String> = "", "Share answers with the other services of the fleet over this Redis or Valkey: `redis://USER:PASSWORD@HOST:PORT/DB`, `rediss://` for TLS, or `redis+unix:///PATH`. A password is better kept in the configuration file with mode 0600. Only with PostgreSQL. Needs a program with the feature `redis`.";
         tier_prefix: String = "ci-cache", "What every name in the server begins with: another one for each fleet that shares it.";

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use ci_runner::replica::ReplicaStats;
 use ci_runner::tier::TierStats;
 use ci_runner::{CoherenceStats, FeedState, FeedStatus, Reason, Why};
 use serde::Serialize;
@@ -63,6 +64,9 @@ pub(crate) struct CacheStats {
     /// The tier that the fleet shares; absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     tier: Option<TierBody>,
+    /// The replica that answers loads; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replica: Option<ReplicaBody>,
     /// How long answers to questions with keywords and without filters are kept, in seconds.
     keyword_ttl_s: u64,
     /// How long answers to questions with filters are kept, in seconds.
@@ -71,6 +75,31 @@ pub(crate) struct CacheStats {
     get_ttl_s: u64,
     /// How long everything else is kept, in seconds.
     default_ttl_s: u64,
+}
+
+/// The replica that answers loads in the database's place.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReplicaStatus)]
+pub(crate) struct ReplicaBody {
+    /// Loads that it might answer by how that ended: `used`, or why the primary was asked: `behind`, `ahead`, `blurred`, `history`, `promoted`,
+    /// `unproven`, `failed`, `timed_out`, `skipped`, `no_mark`.
+    loads: BTreeMap<&'static str, u64>,
+    /// Whether it is left alone now because it failed.
+    left_alone: bool,
+    /// Why it was not used last, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
+}
+
+impl From<ReplicaStats> for ReplicaBody {
+    fn from(stats: ReplicaStats) -> Self {
+        let loads = stats.loads.iter();
+        Self {
+            loads: loads.map(|(outcome, count)| (outcome.as_str(), *count)).collect(),
+            left_alone: stats.is_open,
+            trouble: stats.trouble,
+        }
+    }
 }
 
 /// The tier that the services of a fleet share.
@@ -184,6 +213,7 @@ pub(crate) async fn stats(
         drops_by_reason: reasons.map(|(why, count)| (reason(why), count)).collect(),
         feed: feed.into(),
         tier: stats.tier.map(TierBody::from),
+        replica: stats.replica.map(ReplicaBody::from),
         hits: cache.hits,
         misses: cache.misses,
         hit_rate: cache.hit_rate,

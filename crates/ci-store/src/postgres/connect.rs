@@ -29,29 +29,15 @@ impl PostgresStore {
     /// [`Error::Address`] for a URL that is not understood, an unknown user or database, [`Error::Unavailable`] or
     /// [`Error::Timeout`] when the server does not answer, [`Error::Schema`] when its tables cannot be used.
     pub async fn connect(url: &str, options: &StoreOptions) -> Result<Self> {
-        let server = PgConnectOptions::from_str(url)?.application_name("ci-cache");
+        let server = server(url)?;
         // The pool would try again until its time is up; a server that is not there is told at once.
         let mut first = within(options.acquire_timeout, PgConnection::connect_with(&server)).await?;
         migrate::run(&mut first).await?;
         first.close().await?;
         let feeds = server.clone();
-        let statement_timeout = options.statement_timeout.as_millis().to_string();
         let known: Arc<Known> = Arc::default();
         let connected = Arc::clone(&known);
-        let pool = PgPoolOptions::new()
-            .max_connections(options.connections.max(1))
-            .acquire_timeout(options.acquire_timeout)
-            .after_connect(move |connection, _| {
-                let timeout = statement_timeout.clone();
-                connected.connected();
-                Box::pin(async move {
-                    sqlx::query(SETTINGS).bind(timeout).execute(connection).await?;
-                    Ok(())
-                })
-            })
-            // A connection is tested when it returns; testing it again would add a round trip to every question.
-            .test_before_acquire(false)
-            .connect_lazy_with(server);
+        let pool = pool(server, options, move || connected.connected());
         let access = Access {
             server: feeds,
             acquire_timeout: options.acquire_timeout,
@@ -61,6 +47,34 @@ impl PostgresStore {
         };
         Ok(Self { pool, access })
     }
+}
+
+/// A server's address, and who we are.
+pub(super) fn server(url: &str) -> Result<PgConnectOptions> {
+    Ok(PgConnectOptions::from_str(url)?.application_name("ci-cache"))
+}
+
+/// A pool of connections to a server, none of which is made yet; `connected` is told of each that is.
+pub(super) fn pool(
+    server: PgConnectOptions,
+    options: &StoreOptions,
+    connected: impl Fn() + Send + Sync + 'static,
+) -> PgPool {
+    let statement_timeout = options.statement_timeout.as_millis().to_string();
+    PgPoolOptions::new()
+        .max_connections(options.connections.max(1))
+        .acquire_timeout(options.acquire_timeout)
+        .after_connect(move |connection, _| {
+            let timeout = statement_timeout.clone();
+            connected();
+            Box::pin(async move {
+                sqlx::query(SETTINGS).bind(timeout).execute(connection).await?;
+                Ok(())
+            })
+        })
+        // A connection is tested when it returns; testing it again would add a round trip to every question.
+        .test_before_acquire(false)
+        .connect_lazy_with(server)
 }
 
 /// Ends with [`Error::Timeout`] when the server takes longer to let us in.

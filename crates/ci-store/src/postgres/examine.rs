@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Executor as _};
 
 use super::{connect, feed_schema, migrate};
-use crate::examine::{Finding, REACH, Remedy};
+use crate::examine::{Finding, REACH, REPLICA, Remedy};
 use crate::findings::{self, found};
 use crate::{Error, Result, StoreOptions};
 
@@ -35,6 +35,72 @@ pub(crate) async fn examine(url: &str, options: &StoreOptions, retention: Durati
     // It has been read; how the connection ends is the server's affair.
     drop(connection.close().await);
     findings
+}
+
+/// See [`crate::examine_replica`].
+pub(crate) async fn examine_replica(primary: &str, replica: &str, options: &StoreOptions) -> Finding {
+    match look_at_replica(primary, replica, options).await {
+        Ok(finding) => finding,
+        Err(error) => {
+            let advice = "start the standby, correct `replica_url`, and let this machine in; until then the primary answers everything";
+            Finding::warning(
+                REPLICA,
+                format!("failed to {error}"),
+                Remedy::Advice(advice.into()),
+            )
+        }
+    }
+}
+
+async fn look_at_replica(primary: &str, replica: &str, options: &StoreOptions) -> Result<Finding> {
+    const ASK: &str = "SELECT (SELECT system_identifier FROM pg_control_system()), current_database()::text, pg_is_in_recovery(), \
+                       (SELECT received_tli FROM pg_stat_get_wal_receiver()), (SELECT pid FROM pg_stat_get_wal_receiver()), \
+                       quote_ident(current_user)";
+    type Row = (i64, String, bool, Option<i32>, Option<i32>, String);
+    let ask = async |url: &str| -> Result<Row> {
+        let server = PgConnectOptions::from_str(url)?.application_name("ci-cache doctor");
+        let asking = async {
+            let mut connection = PgConnection::connect_with(&server).await?;
+            let row = sqlx::query_as(ASK).fetch_one(&mut connection).await?;
+            connection.close().await?;
+            Ok::<Row, sqlx::Error>(row)
+        };
+        connect::within(options.acquire_timeout, asking).await
+    };
+    let (system, database, standby, timeline, receiver, user) = ask(replica).await?;
+    let (its_system, its_database, ..) = ask(primary).await?;
+    let advice = |what: &str, advice: &str| Finding::warning(REPLICA, what, Remedy::Advice(advice.into()));
+    Ok(if (system, &database) != (its_system, &its_database) {
+        advice(
+            "it is not a copy of this database",
+            "give the address of a hot standby of `database`",
+        )
+    } else if !standby {
+        advice(
+            "it is not a standby: it was promoted, or is the primary",
+            "give the address of a hot standby of `database`",
+        )
+    } else if receiver.is_none() {
+        advice(
+            "it does not stream from anybody",
+            "let it stream (primary_conninfo): from an archive alone nobody can tell which timeline it follows",
+        )
+    } else if timeline.is_none() {
+        let remedy = Remedy::Statement {
+            by: "a superuser, on the primary".into(),
+            sql: format!("GRANT pg_read_all_stats TO {user}"),
+        };
+        Finding::warning(
+            REPLICA,
+            "this user may not see whom it follows, so it is not used",
+            remedy,
+        )
+    } else {
+        Finding::ok(
+            REPLICA,
+            "it is a standby that streams, and this user may see from where",
+        )
+    })
 }
 
 fn unreachable(error: &Error) -> Finding {

@@ -9,9 +9,11 @@ mod known;
 mod migrate;
 mod once;
 mod read;
+mod replica;
 mod retain;
 mod write;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,9 +21,12 @@ use ci_model::{CiOutcome, CiRecord, CiRef, Question, Rejection, RelationOutcome,
 use sqlx::PgPool;
 
 use self::feed::{Access, PostgresFeed};
-use crate::{Answers, Connections, Feed, Result, Snapshot, Store, WriteOptions, connections};
+use self::replica::PostgresReplica;
+use crate::{
+    Answers, Connections, Feed, Replica, Result, Snapshot, Store, StoreOptions, WriteOptions, connections,
+};
 
-pub(crate) use self::examine::examine;
+pub(crate) use self::examine::{examine, examine_replica};
 
 /// A CMDB in a PostgreSQL database.
 #[derive(Debug)]
@@ -98,6 +103,10 @@ impl Store for PostgresStore {
 
     async fn retain(&self, older_than: Duration) -> Result<u64> {
         retain::retain(self, older_than).await
+    }
+
+    fn replica(&self, address: &str, options: &StoreOptions) -> Result<Arc<dyn Replica>> {
+        Ok(Arc::new(PostgresReplica::new(self, address, options)?))
     }
 
     async fn ping(&self) -> Result<()> {

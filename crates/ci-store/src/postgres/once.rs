@@ -42,7 +42,7 @@ pub(super) async fn ask_all(
 
 /// Runs a statement; nothing when the server has ended the connection that the pool gave, as it does with every idle one when it restarts. Then the
 /// question is asked once more, in a transaction: not on each connection in turn, because it may be what ended this one.
-async fn rows(pool: &PgPool, statement: Statement) -> Result<Option<Vec<PgRow>>> {
+pub(super) async fn rows(pool: &PgPool, statement: Statement) -> Result<Option<Vec<PgRow>>> {
     let arguments = bind(statement.arguments)?;
     let query = sqlx::query_with(AssertSqlSafe(statement.text), arguments);
     match query.fetch_all(pool).await {

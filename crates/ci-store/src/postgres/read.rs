@@ -49,9 +49,15 @@ pub(super) struct PostgresSnapshot {
     statements: u32,
     /// Whether statements are planned once.
     planned_once: bool,
-    known: Arc<Known>,
-    /// What was known before it began.
-    before: Before,
+    state: StateOf,
+}
+
+/// How its version comes about.
+enum StateOf {
+    /// Read when it is asked for: what is known of the primary, and what was before it began.
+    Primary(Arc<Known>, Before),
+    /// Read at its beginning.
+    Replica(Epoch, Version),
 }
 
 impl fmt::Debug for PostgresSnapshot {
@@ -63,27 +69,45 @@ impl fmt::Debug for PostgresSnapshot {
 }
 
 /// Begins a snapshot.
+pub(super) async fn begin(store: &PostgresStore) -> Result<PostgresSnapshot> {
+    let known = Arc::clone(&store.access.known);
+    let before = known.before();
+    let transaction = transaction(&store.pool).await?;
+    Ok(PostgresSnapshot::new(
+        transaction,
+        StateOf::Primary(known, before),
+    ))
+}
+
+/// Begins the transaction of a snapshot.
 ///
 /// In a task of its own: dropped in the middle of a begin, the driver would return the connection to the pool inside
 /// the transaction (launchbadge/sqlx#4393). The task ends in any case, and dropping its result cleans up.
-pub(super) async fn begin(store: &PostgresStore) -> Result<PostgresSnapshot> {
-    let (pool, known) = (store.pool.clone(), Arc::clone(&store.access.known));
-    let begun = tokio::spawn(async move { begin_on(pool, known).await }).await;
+pub(super) async fn transaction(pool: &PgPool) -> Result<Transaction<'static, Postgres>> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { Ok(connect::begin(&pool, BEGIN).await?) }).await;
     begun.unwrap_or_else(|_| Err(Error::Unavailable("the connection's task ended".into())))
 }
 
-async fn begin_on(pool: PgPool, known: Arc<Known>) -> Result<PostgresSnapshot> {
-    let before = known.before();
-    Ok(PostgresSnapshot {
-        transaction: connect::begin(&pool, BEGIN).await?,
-        statements: 0,
-        planned_once: false,
-        known,
-        before,
-    })
-}
-
 impl PostgresSnapshot {
+    fn new(transaction: Transaction<'static, Postgres>, state: StateOf) -> Self {
+        Self {
+            transaction,
+            statements: 0,
+            planned_once: false,
+            state,
+        }
+    }
+
+    /// One of a replica, in whose transaction its version was read.
+    pub(super) fn of_replica(
+        transaction: Transaction<'static, Postgres>,
+        epoch: Epoch,
+        version: Version,
+    ) -> Self {
+        Self::new(transaction, StateOf::Replica(epoch, version))
+    }
+
     /// Sets how the next statement is planned, in a round trip of its own unless it is set so.
     async fn plan(&mut self, once: bool) -> Result<()> {
         if self.planned_once == once {
@@ -275,8 +299,10 @@ impl Snapshot for PostgresSnapshot {
     }
 
     async fn version(&mut self) -> Result<Option<(Epoch, Version)>> {
-        let version = self.known.version(&self.before, &mut self.transaction);
-        version.await.map(Some)
+        match &self.state {
+            StateOf::Primary(known, before) => known.version(before, &mut self.transaction).await.map(Some),
+            StateOf::Replica(epoch, version) => Ok(Some((*epoch, version.clone()))),
+        }
     }
 
     fn statements(&self) -> u32 {

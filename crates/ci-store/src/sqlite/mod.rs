@@ -9,6 +9,7 @@ mod known;
 mod migrate;
 mod once;
 mod read;
+mod replica;
 mod retain;
 mod write;
 
@@ -23,7 +24,9 @@ use tempfile::TempDir;
 
 use self::feed::SqliteFeed;
 use self::known::Known;
-use crate::{Answers, Connections, Feed, Result, Snapshot, Store, WriteOptions, connections};
+use crate::{
+    Answers, Connections, Feed, Replica, Result, Snapshot, Store, StoreOptions, WriteOptions, connections,
+};
 
 pub(crate) use self::examine::examine;
 
@@ -98,6 +101,10 @@ impl Store for SqliteStore {
 
     async fn retain(&self, older_than: Duration) -> Result<u64> {
         retain::retain(self, older_than).await
+    }
+
+    fn replica(&self, _address: &str, _options: &StoreOptions) -> Result<Arc<dyn Replica>> {
+        replica::none()
     }
 
     async fn ping(&self) -> Result<()> {

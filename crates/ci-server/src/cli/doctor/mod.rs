@@ -93,6 +93,9 @@ async fn look(given: &Given) -> (Vec<Finding>, Vec<String>) {
     findings.extend(tier(&plan).await);
     let settings = &plan.settings;
     findings.extend(ci_store::examine(&settings.database, &plan.store_options(), settings.retention).await);
+    if let Some(replica) = &settings.replica_url {
+        findings.push(ci_store::examine_replica(&settings.database, replica, &plan.store_options()).await);
+    }
     (findings, migrate)
 }
 

@@ -1,4 +1,4 @@
-//! When to leave the tier alone: after some failures in a row for a while, then for longer.
+//! When to leave the shared tier, or a replica, alone: after some failures in a row for a while, then for longer.
 //!
 //! ```text
 //!         failures in a row              the pause is over: one call may try
@@ -12,14 +12,24 @@ use std::time::Duration;
 use ci_cache_core::Tick;
 use parking_lot::Mutex;
 
-/// Failures in a row after which it is left alone.
+/// Failures in a row after which it is left alone when nothing is said.
 const FAILURES: u32 = 3;
-/// The first pause, and the longest.
+/// The first pause, and the longest, when nothing is said.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
-/// Whether the tier may be asked.
-#[derive(Debug, Default)]
-pub(super) struct Breaker(Mutex<State>);
+/// Whether it may be asked.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    failures: u32,
+    pause: [Duration; 2],
+    state: Mutex<State>,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self::new(FAILURES, PAUSE)
+    }
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -34,9 +44,18 @@ struct State {
 }
 
 impl Breaker {
+    /// One that leaves it alone after so many failures in a row, for the first of these times and at most for the other.
+    pub(crate) fn new(failures: u32, pause: [Duration; 2]) -> Self {
+        Self {
+            failures,
+            pause,
+            state: Mutex::default(),
+        }
+    }
+
     /// Tells whether to ask now. After a pause it says so to one caller, and the pause goes on for the others.
-    pub(super) fn allows(&self, now: Tick) -> bool {
-        let mut state = self.0.lock();
+    pub(crate) fn allows(&self, now: Tick) -> bool {
+        let mut state = self.state.lock();
         match state.until {
             None => true,
             Some(until) if now < until => false,
@@ -50,22 +69,22 @@ impl Breaker {
     }
 
     /// Tells whether it is left alone.
-    pub(super) fn is_open(&self) -> bool {
-        self.0.lock().until.is_some()
+    pub(crate) fn is_open(&self) -> bool {
+        self.state.lock().until.is_some()
     }
 
     /// A call has ended.
-    pub(super) fn ended(&self, well: bool, now: Tick) {
-        let mut state = self.0.lock();
+    pub(crate) fn ended(&self, well: bool, now: Tick) {
+        let mut state = self.state.lock();
         if well {
             *state = State::default();
             return;
         }
         state.failures = state.failures.saturating_add(1);
         // Calls that were under way when it was given up tell nothing new.
-        let opens = state.until.is_none() && state.failures >= FAILURES;
+        let opens = state.until.is_none() && state.failures >= self.failures;
         if opens || std::mem::take(&mut state.trying) {
-            state.pause = (state.pause * 2).clamp(PAUSE[0], PAUSE[1]);
+            state.pause = (state.pause * 2).clamp(self.pause[0], self.pause[1]);
             state.until = Some(after(now, state.pause));
         }
     }

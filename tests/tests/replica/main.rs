@@ -1,0 +1,9 @@
+//! A hot standby may cost time and never an answer: what it shows is told exactly or not at all, and is used only where it keeps what was promised.
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+#[path = "../feeding/mod.rs"]
+mod feeding;
+mod loads;
+mod service;
+mod stage;
+mod states;
