@@ -133,7 +133,7 @@ impl Feed for Still {
 }
 
 /// Runs something on a runner that has everything in memory.
-fn warm(ask: impl AsyncFn(&Tenant) -> Result<()>) -> Result<()> {
+fn warm(ask: &impl AsyncFn(&Tenant) -> Result<()>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
@@ -166,7 +166,7 @@ pub(super) fn search(times: usize) -> Result<()> {
             _ => None,
         })
         .collect();
-    warm(async |tenant| {
+    warm(&async |tenant: &Tenant| {
         for search in &searches {
             tenant.search(search).await?;
         }
@@ -185,7 +185,7 @@ pub(super) fn get(times: usize) -> Result<()> {
     let gets: Vec<Get> = (0..ENTRIES / 2)
         .map(|number| Ok(Get::new(ci_model::CiCode::new(format!("erp-{number:05}"))?)))
         .collect::<Result<_>>()?;
-    warm(async |tenant| {
+    warm(&async |tenant: &Tenant| {
         for get in &gets {
             tenant.get(get).await?;
         }
