@@ -1,9 +1,10 @@
-//! `cargo xtask chaos`: a fleet of services over a database that crashes, fails over and is restored, behind proxies that hurt. The campaign
-//! is a test of `ci-tests`; this starts it as a release, for as long as it is told to, beside a private PostgreSQL that it learns from.
+//! `cargo xtask chaos`: a fleet of services over a database that crashes, fails over and is restored, and a Redis that forgets, behind proxies
+//! that hurt. The campaign is a test of `ci-tests`; this starts it as a release, for as long as it is told to, beside a private PostgreSQL
+//! that it learns from.
 
 use std::path::{Path, PathBuf};
 
-use crate::{postgres, process};
+use crate::{postgres, process, redis};
 
 /// How long, how, and what to write.
 #[derive(Debug, clap::Args)]
@@ -39,6 +40,7 @@ pub(crate) fn command(root: &Path, options: &Options) -> anyhow::Result<u8> {
         .args(["test", "--release", "--package", "ci-tests", "--all-features"])
         .args(["--test", "chaos", "--", "--exact", "--nocapture", test(options)])
         .env(postgres::ENV, server.url())
+        .env(redis::PROGRAM_ENV, redis::program()?)
         .env("CI_CACHE_CHAOS_MINUTES", options.minutes.to_string())
         .env("CI_CACHE_CHAOS_SEED", options.seed.to_string())
         .env("CI_CACHE_CHAOS_NODES", options.nodes.to_string())

@@ -9,12 +9,13 @@ use ci_model::Token;
 use ci_runner::Level;
 use ci_tests::history::{Place, Raw, audit};
 use ci_tests::store_contract::world::{below, seeded};
+use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use super::check::{Round, Wrong};
 use super::client::{self, Reads};
-use super::fault::{self, Cluster, Fault};
+use super::fault::{self, Cluster, Fault, Of};
 use super::http::{Client, Request};
 use super::node::{Node, Settings};
 use super::pool::BULK;
@@ -22,6 +23,7 @@ use super::questions::Web;
 use super::record::{Ledger, Read, Write};
 use super::report::Report;
 use super::stage::{Era, Stage};
+use super::tier::{self, Servers};
 use super::{pause, sql};
 
 /// After a fault was mended every node is ready and answers from memory again within this, without anybody's help.
@@ -43,6 +45,13 @@ pub(crate) struct Plan {
     pub(crate) faults: Vec<Fault>,
 }
 
+impl Plan {
+    /// Whether what becomes of the shared tier matters. One node alone may have all that it needs in memory.
+    fn shares(&self) -> bool {
+        self.nodes > 1 && self.faults.iter().any(|fault| fault.of() == Of::Tier)
+    }
+}
+
 /// Runs a campaign.
 ///
 /// # Errors
@@ -51,12 +60,13 @@ pub(crate) async fn run(plan: &Plan) -> Result<Report, Wrong> {
     let began = Instant::now();
     let folder = tempfile::tempdir().unwrap();
     let mut random = seeded(plan.seed);
-    let cluster = Cluster::start().await;
+    let (cluster, servers) = (Cluster::start().await, Servers::start().await);
     prepare(&cluster.address(), &mut random).await;
     let mut nodes = Vec::new();
     for number in 0..plan.nodes {
         let settings = plan.settings.clone();
-        let node = Node::new(number, cluster.upstream(), settings, folder.path().to_path_buf()).await;
+        let upstreams = [cluster.upstream(), servers.upstream()];
+        let node = Node::new(number, upstreams, settings, folder.path().to_path_buf()).await;
         node.start().await;
         nodes.push(node);
     }
@@ -65,6 +75,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<Report, Wrong> {
         plan,
         stage: Arc::new(stage),
         cluster,
+        servers,
         random,
         report: Report::new(plan),
         faults: Vec::new(),
@@ -72,7 +83,8 @@ pub(crate) async fn run(plan: &Plan) -> Result<Report, Wrong> {
         audited: vec![0; plan.nodes],
     };
     let all = |seen: &BTreeMap<Fault, u64>| plan.faults.iter().all(|fault| seen.contains_key(fault));
-    while began.elapsed() < plan.time || !all(&campaign.seen) {
+    let unshared = |report: &Report| plan.shares() && !report.sources.contains_key("l2");
+    while began.elapsed() < plan.time || !all(&campaign.seen) || unshared(&campaign.report) {
         campaign.round().await?;
     }
     let mut report = campaign.report;
@@ -100,6 +112,7 @@ struct Campaign<'a> {
     plan: &'a Plan,
     stage: Arc<Stage>,
     cluster: Cluster,
+    servers: Servers,
     random: ChaCha8Rng,
     report: Report,
     /// Those to come.
@@ -117,6 +130,7 @@ impl Campaign<'_> {
             self.cluster.complete().await;
         }
         self.cluster.keep_dump();
+        self.servers.keep();
         let stage = Arc::clone(&self.stage);
         stage.is_over.store(false, SeqCst);
         client::note_epoch(&stage).await;
@@ -137,6 +151,10 @@ impl Campaign<'_> {
             self.step().await?;
         }
         pause(BREATH).await;
+        if self.plan.shares() {
+            let took = tier::shared_again(&stage.nodes).await?;
+            self.report.shared_again = took.max(self.report.shared_again);
+        }
         stage.is_over.store(true, SeqCst);
         let mut reads = Vec::new();
         for reader in readers {
@@ -163,33 +181,16 @@ impl Campaign<'_> {
         let Some(first) = self.draw(|_| true) else {
             return Ok(());
         };
-        // One of a node may come together with one that is not.
+        // It may come together with one of something else.
         let second = if below(&mut self.random, 3) == 0 {
-            self.draw(|fault| fault.is_of_a_node() != first.is_of_a_node())
+            self.draw(|fault| fault.of() != first.of())
         } else {
             None
         };
         let both = [Some(first), second];
         let said: Vec<String> = both.iter().flatten().map(|fault| format!("{fault:?}")).collect();
         println!("round {}: {}", self.report.rounds, said.join(" and "));
-        let at = below(&mut self.random, self.plan.nodes);
-        let (mut one, mut other) = (self.random.clone(), seeded(self.report.rounds ^ at as u64));
-        let (stage, cluster) = (&self.stage, &mut self.cluster);
-        let node = both.into_iter().flatten().find(|fault| fault.is_of_a_node());
-        let general = both.into_iter().flatten().find(|fault| !fault.is_of_a_node());
-        tokio::join!(
-            async {
-                if let Some(fault) = node {
-                    fault::at_node(fault, stage, at, &mut other).await;
-                }
-            },
-            async {
-                if let Some(fault) = general {
-                    fault::of_all(fault, stage, cluster, &mut one).await;
-                }
-            }
-        );
-        self.random = one;
+        self.cause(&both).await;
         let took = self.live_again(&both).await?;
         for fault in both.into_iter().flatten() {
             *self.seen.entry(fault).or_default() += 1;
@@ -197,6 +198,31 @@ impl Campaign<'_> {
             *worst = took.max(*worst);
         }
         Ok(())
+    }
+
+    /// Causes faults at the same time and mends them.
+    async fn cause(&mut self, faults: &[Option<Fault>]) {
+        let at = below(&mut self.random, self.plan.nodes);
+        let [mut one, mut other, mut third] = [(); 3].map(|()| seeded(self.random.random()));
+        let (stage, cluster, servers) = (&self.stage, &mut self.cluster, &mut self.servers);
+        let of = |of: Of| faults.iter().flatten().copied().find(|fault| fault.of() == of);
+        tokio::join!(
+            async {
+                if let Some(fault) = of(Of::Node) {
+                    fault::at_node(fault, stage, at, &mut one).await;
+                }
+            },
+            async {
+                if let Some(fault) = of(Of::Database) {
+                    fault::of_the_database(fault, stage, cluster, &mut other).await;
+                }
+            },
+            async {
+                if let Some(fault) = of(Of::Tier) {
+                    tier::of_the_tier(fault, stage, servers, &mut third).await;
+                }
+            }
+        );
     }
 
     /// Takes one of those to come. All are to come again when there are none.

@@ -1,5 +1,5 @@
-//! A fleet of `ci-cache serve` processes over a PostgreSQL that crashes, fails over and is restored, behind proxies that hurt: every
-//! answer is the truth at its version, and everything comes back by itself.
+//! A fleet of `ci-cache serve` processes over a PostgreSQL that crashes, fails over and is restored, and a Redis that forgets, goes back in
+//! time and splits, behind proxies that hurt: every answer is the truth at its version, and everything comes back by itself.
 //!
 //! The checker is the history checker's. `cargo xtask chaos` runs it longer; `CI_CACHE_TEST_LONG` for three minutes.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
@@ -25,6 +25,7 @@ mod report;
 #[path = "../history/sql.rs"]
 mod sql;
 mod stage;
+mod tier;
 
 use std::time::Duration;
 
@@ -88,6 +89,7 @@ async fn a_fleet_answers_truly_while_everything_fails() {
         report.sources.get("l1").copied().unwrap_or(0) > report.checked / 10,
         "memory answered"
     );
+    assert!(report.sources.contains_key("l2"), "the shared tier answered");
     assert!(
         report.unplaced < report.checked / 50,
         "most answers can be checked"

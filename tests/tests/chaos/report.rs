@@ -34,6 +34,8 @@ pub(crate) struct Report {
     pub(crate) faults: BTreeMap<Fault, u64>,
     /// The longest time until all nodes were ready and hitting again.
     pub(crate) recovery: BTreeMap<Fault, Duration>,
+    /// The longest time after the faults of a round until every node had used the shared tier again.
+    pub(crate) shared_again: Duration,
     pub(crate) levels: BTreeMap<&'static str, u64>,
     pub(crate) sources: BTreeMap<&'static str, u64>,
     kinds: BTreeMap<&'static str, u64>,
@@ -59,6 +61,7 @@ impl Report {
             };
             let source = match read.source {
                 Source::Hit => "l1",
+                Source::Tier => "l2",
                 Source::Bypass => "bypass",
                 _ => "load",
             };
@@ -110,6 +113,11 @@ impl fmt::Display for Report {
             f,
             "  faults, with the longest time until all nodes were ready and hit again: {}",
             faults.collect::<Vec<_>>().join(", ")
+        )?;
+        write!(
+            f,
+            "\n  shared tier: used again by every node within {:.2} s of the end of each round's faults",
+            self.shared_again.as_secs_f64()
         )
     }
 }
