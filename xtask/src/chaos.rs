@@ -27,9 +27,17 @@ pub(crate) struct Options {
     /// Write what was seen into this file, such as docs/campaigns/NAME.md
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Have nodes that hear of no change: the campaign has to find a wrong answer
-    #[arg(long)]
-    broken: bool,
+    /// Have nodes with a defect, in which the campaign has to find a wrong answer: they hear of no change (`feed`), or take what the
+    /// shared tier has for true (`tier`)
+    #[arg(long, num_args = 0..=1, default_missing_value = "feed")]
+    broken: Option<Broken>,
+}
+
+/// What is wrong with the nodes.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Broken {
+    Feed,
+    Tier,
 }
 
 /// Runs the campaign; the exit code is its test's.
@@ -54,9 +62,9 @@ pub(crate) fn command(root: &Path, options: &Options) -> anyhow::Result<u8> {
 }
 
 fn test(options: &Options) -> &'static str {
-    if options.broken {
-        "nodes_that_hear_of_no_change_are_caught"
-    } else {
-        "a_fleet_answers_truly_while_everything_fails"
+    match options.broken {
+        None => "a_fleet_answers_truly_while_everything_fails",
+        Some(Broken::Feed) => "nodes_that_hear_of_no_change_are_caught",
+        Some(Broken::Tier) => "nodes_that_trust_the_tier_are_caught",
     }
 }

@@ -23,13 +23,11 @@ use super::questions::Web;
 use super::record::{Ledger, Read, Write};
 use super::report::Report;
 use super::stage::{Era, Stage};
-use super::tier::{self, Servers};
+use super::tier::{self, Asked, Servers};
 use super::{pause, sql};
 
 /// After a fault was mended every node is ready and answers from memory again within this, without anybody's help.
 const LIVE_AGAIN: Duration = Duration::from_secs(30);
-/// Steps of a round.
-const STEPS: usize = 6;
 /// Between two steps.
 const BREATH: Duration = Duration::from_millis(400);
 
@@ -41,6 +39,8 @@ pub(crate) struct Plan {
     /// So long at least, and every fault once at least.
     pub(crate) time: Duration,
     pub(crate) readers: u64,
+    /// Steps of a round, each with a fault or two.
+    pub(crate) steps: usize,
     pub(crate) settings: Settings,
     pub(crate) faults: Vec<Fault>,
 }
@@ -81,6 +81,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<Report, Wrong> {
         faults: Vec::new(),
         seen: BTreeMap::new(),
         audited: vec![0; plan.nodes],
+        asked: Asked::default(),
     };
     let all = |seen: &BTreeMap<Fault, u64>| plan.faults.iter().all(|fault| seen.contains_key(fault));
     let unshared = |report: &Report| plan.shares() && !report.sources.contains_key("l2");
@@ -120,6 +121,8 @@ struct Campaign<'a> {
     seen: BTreeMap<Fault, u64>,
     /// What each node said last of its audits.
     audited: Vec<u64>,
+    /// And of what they asked the tier for.
+    asked: Asked,
 }
 
 impl Campaign<'_> {
@@ -146,7 +149,7 @@ impl Campaign<'_> {
             tokio::spawn(client::look(Arc::clone(&stage))),
             tokio::spawn(client::watch_epochs(Arc::clone(&stage))),
         ];
-        for _ in 0..STEPS {
+        for _ in 0..self.plan.steps {
             pause(BREATH).await;
             self.step().await?;
         }
@@ -164,6 +167,7 @@ impl Campaign<'_> {
             other.await.map_err(|panic| Wrong(panic.to_string()))?;
         }
         self.audits().await?;
+        self.asked.add(&self.stage.nodes, &mut self.report.shared).await;
         let checking = Instant::now();
         let checked = self.verify(reads).await;
         self.report.checking += checking.elapsed().as_secs_f64();

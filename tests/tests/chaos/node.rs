@@ -7,19 +7,18 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ci_tests::planted_service::{self, Defect};
+
 use super::pause;
 use super::proxy::Proxy;
-
-/// Makes the program of this package one whose feed loses every change.
-const PLANTED: &str = "CI_CACHE_TESTED_LOSES_ALL";
 
 /// What all nodes are started with.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Settings {
     /// Further settings of the service, `key=value`.
     pub(crate) set: Vec<String>,
-    /// Whether the nodes have the defect that the checker has to find.
-    pub(crate) planted: bool,
+    /// What is wrong with the nodes, which the checker has to find.
+    pub(crate) defect: Option<Defect>,
 }
 
 /// One node. It may be down.
@@ -120,8 +119,8 @@ impl Node {
         for (key, value) in self.settings.set.iter().filter_map(|set| set.split_once('=')) {
             command.arg(format!("--{}", key.replace('_', "-"))).arg(value);
         }
-        if self.settings.planted {
-            command.env(PLANTED, "1");
+        if let Some(defect) = self.settings.defect {
+            command.env(planted_service::VARIABLE, defect.name());
         }
         command
     }

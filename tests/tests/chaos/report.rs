@@ -36,6 +36,8 @@ pub(crate) struct Report {
     pub(crate) recovery: BTreeMap<Fault, Duration>,
     /// The longest time after the faults of a round until every node had used the shared tier again.
     pub(crate) shared_again: Duration,
+    /// What the nodes said of values that they asked the tier for, as far as they told at the end of a round.
+    pub(crate) shared: BTreeMap<String, u64>,
     pub(crate) levels: BTreeMap<&'static str, u64>,
     pub(crate) sources: BTreeMap<&'static str, u64>,
     kinds: BTreeMap<&'static str, u64>,
@@ -114,10 +116,12 @@ impl fmt::Display for Report {
             "  faults, with the longest time until all nodes were ready and hit again: {}",
             faults.collect::<Vec<_>>().join(", ")
         )?;
+        let shared = self.shared.iter().map(|(name, count)| format!("{name} {count}"));
         write!(
             f,
-            "\n  shared tier: used again by every node within {:.2} s of the end of each round's faults",
-            self.shared_again.as_secs_f64()
+            "\n  shared tier: used again by every node within {:.2} s of the end of each round's faults; what nodes asked it for: {}",
+            self.shared_again.as_secs_f64(),
+            shared.collect::<Vec<_>>().join(", ")
         )
     }
 }

@@ -1,5 +1,6 @@
 //! The tier that the fleet shares: two Redis servers, one of which all nodes talk to, and what goes wrong with them.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ci_tests::store_contract::world::below;
@@ -121,6 +122,28 @@ pub(crate) async fn shared_again(nodes: &[Node]) -> Result<Duration, Wrong> {
         }
     }
     Ok(began.elapsed())
+}
+
+/// What nodes have said of the values that they asked the tier for, and how often: it begins anew when they are started.
+#[derive(Debug, Default)]
+pub(crate) struct Asked(BTreeMap<(usize, String), u64>);
+
+impl Asked {
+    /// Adds what is new since the last time.
+    pub(crate) async fn add(&mut self, nodes: &[Node], to: &mut BTreeMap<String, u64>) {
+        for (number, node) in nodes.iter().enumerate() {
+            let told = told(node).await;
+            let reads = told.as_ref().and_then(|told| told["reads"].as_object());
+            for (outcome, count) in reads.into_iter().flatten() {
+                let count = count.as_u64().unwrap_or(0);
+                let before = self.0.insert((number, outcome.clone()), count).unwrap_or(0);
+                let new = count.checked_sub(before).unwrap_or(count);
+                if new > 0 {
+                    *to.entry(outcome.clone()).or_default() += new;
+                }
+            }
+        }
+    }
 }
 
 /// What a node says of its tier.
