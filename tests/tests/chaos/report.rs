@@ -16,6 +16,7 @@ use super::record::Read;
 pub(crate) struct Report {
     seed: u64,
     nodes: usize,
+    readers: u64,
     set: Vec<String>,
     pub(crate) rounds: u64,
     pub(crate) checked: u64,
@@ -48,6 +49,7 @@ impl Report {
         Self {
             seed: plan.seed,
             nodes: plan.nodes,
+            readers: plan.readers,
             set: plan.settings.set.clone(),
             ..Self::default()
         }
@@ -95,6 +97,19 @@ impl fmt::Display for Report {
             self.across,
             self.unplaced,
             self.audited
+        )?;
+        let seconds = Duration::from_secs_f64(self.seconds).as_secs().max(1);
+        let build = if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            "release"
+        };
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        writeln!(
+            f,
+            "  {build} build, {cores} cores for everything, {} readers: {} checked reads a second of the whole time",
+            self.readers,
+            self.checked / seconds
         )?;
         if !self.set.is_empty() {
             writeln!(f, "  settings: {}", self.set.join(", "))?;
