@@ -26,6 +26,7 @@ mod report;
 mod sql;
 mod stage;
 mod tier;
+mod verify;
 
 use std::time::Duration;
 
