@@ -1,15 +1,20 @@
 //! Shared tiers for tests: one in memory that does to its values whatever a test asks for, and servers.
 
 use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ci_runner::tier::{Life, Tier, TierError, TierKey, TierValue};
 use parking_lot::Mutex;
 use tempfile::TempDir;
+
+use crate::history::meddler::pause;
+use crate::history::server::free_port;
 
 /// All values at one moment.
 pub type Values = HashMap<TierKey, Vec<u8>>;
@@ -182,10 +187,16 @@ pub fn redis() -> &'static str {
     })
 }
 
+/// How long a server may take to start, to answer an order.
+const LIMIT: Duration = Duration::from_secs(60);
+/// The file that a server reads its values from when it starts.
+const VALUES: &str = "dump.rdb";
+
 /// A server of a test's own, to be stopped and broken. It ends with the value.
 #[derive(Debug)]
 pub struct PrivateRedis {
     process: Child,
+    port: u16,
     folder: TempDir,
 }
 
@@ -196,13 +207,22 @@ impl PrivateRedis {
     /// When it does not start.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let process = run_redis(&folder).await;
-        Self { process, folder }
+        let (process, port) = run_redis(&folder).await;
+        Self {
+            process,
+            port,
+            folder,
+        }
     }
 
     /// Its address.
     pub fn url(&self) -> String {
         format!("redis+unix://{}/socket", self.folder.path().display())
+    }
+
+    /// Where else it listens, for a proxy: host and port. It may be another port after a restart.
+    pub fn place(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Kills it: what it had is gone.
@@ -211,11 +231,47 @@ impl PrivateRedis {
         drop(self.process.wait());
     }
 
-    /// Starts it again at the same address.
+    /// Starts it again at the same address, without values.
     pub async fn restart(&mut self) {
         self.kill();
         drop(std::fs::remove_file(self.folder.path().join("socket")));
-        self.process = run_redis(&self.folder).await;
+        (self.process, self.port) = run_redis(&self.folder).await;
+    }
+
+    /// Keeps the values that it has now, under a name.
+    ///
+    /// # Panics
+    /// When it does not write them down.
+    pub fn keep(&self, name: &str) {
+        self.order("SAVE");
+        let folder = self.folder.path();
+        std::fs::rename(folder.join(VALUES), folder.join(name)).expect("the server's values");
+    }
+
+    /// Starts it again with the values that were kept: what was written and deleted since has not happened.
+    ///
+    /// # Panics
+    /// When none were kept under that name.
+    pub async fn roll_back(&mut self, name: &str) {
+        self.kill();
+        let (kept, values) = (self.folder.path().join(name), self.folder.path().join(VALUES));
+        std::fs::copy(kept, &values).expect("values that were kept");
+        self.restart().await;
+        // It has read them. One that is killed later begins without.
+        std::fs::remove_file(values).expect("the server's values");
+    }
+
+    /// Has it do something that it answers by `OK`, such as `FLUSHALL`.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn order(&self, command: &str) {
+        let mut stream = UnixStream::connect(self.folder.path().join("socket")).expect("the server listens");
+        stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
+        write!(stream, "{command}\r\n").expect("the server listens");
+        let mut answer = String::new();
+        let read = BufReader::new(stream).read_line(&mut answer);
+        assert_eq!(read.map(|_| answer.trim_end()).ok(), Some("+OK"), "{command}");
     }
 
     /// Its process.
@@ -230,22 +286,32 @@ impl Drop for PrivateRedis {
     }
 }
 
-async fn run_redis(folder: &TempDir) -> Child {
+/// Starts a server in a folder, at a port that is free: at another one if somebody else takes it first.
+async fn run_redis(folder: &TempDir) -> (Child, u16) {
     let program = std::env::var("CI_CACHE_TEST_REDIS_PROGRAM").expect(
         "CI_CACHE_TEST_REDIS_PROGRAM is not set; run `cargo xtask test`, or `cargo xtask redis -- COMMAND` for one command",
     );
-    let socket = folder.path().join("socket");
-    let process = Command::new(program)
-        .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
-        .arg(&socket)
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the server starts");
-    while tokio::net::UnixStream::connect(&socket).await.is_err() {
-        tokio::task::yield_now().await;
+    let (socket, began) = (folder.path().join("socket"), Instant::now());
+    loop {
+        let port = free_port();
+        let mut process = Command::new(&program)
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--save", "", "--appendonly", "no", "--dbfilename", VALUES])
+            .arg("--unixsocket")
+            .arg(&socket)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        while matches!(process.try_wait(), Ok(None)) {
+            if tokio::net::UnixStream::connect(&socket).await.is_ok() {
+                return (process, port);
+            }
+            assert!(began.elapsed() < LIMIT, "the server does not start");
+            pause(Duration::from_millis(1)).await;
+        }
+        assert!(began.elapsed() < LIMIT, "the server does not start");
     }
-    process
 }

@@ -1,9 +1,10 @@
-//! `cargo xtask chaos`: a fleet of services over a database that crashes, fails over and is restored, behind proxies that hurt. The campaign
-//! is a test of `ci-tests`; this starts it as a release, for as long as it is told to, beside a private PostgreSQL that it learns from.
+//! `cargo xtask chaos`: a fleet of services over a database that crashes, fails over and is restored, and a Redis that forgets, behind proxies
+//! that hurt. The campaign is a test of `ci-tests`; this starts it as a release, for as long as it is told to, beside a private PostgreSQL
+//! that it learns from.
 
 use std::path::{Path, PathBuf};
 
-use crate::{postgres, process};
+use crate::{postgres, process, redis};
 
 /// How long, how, and what to write.
 #[derive(Debug, clap::Args)]
@@ -26,9 +27,17 @@ pub(crate) struct Options {
     /// Write what was seen into this file, such as docs/campaigns/NAME.md
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Have nodes that hear of no change: the campaign has to find a wrong answer
-    #[arg(long)]
-    broken: bool,
+    /// Have nodes with a defect, in which the campaign has to find a wrong answer: they hear of no change (`feed`), or take what the
+    /// shared tier has for true (`tier`)
+    #[arg(long, num_args = 0..=1, default_missing_value = "feed")]
+    broken: Option<Broken>,
+}
+
+/// What is wrong with the nodes.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Broken {
+    Feed,
+    Tier,
 }
 
 /// Runs the campaign; the exit code is its test's.
@@ -39,6 +48,7 @@ pub(crate) fn command(root: &Path, options: &Options) -> anyhow::Result<u8> {
         .args(["test", "--release", "--package", "ci-tests", "--all-features"])
         .args(["--test", "chaos", "--", "--exact", "--nocapture", test(options)])
         .env(postgres::ENV, server.url())
+        .env(redis::PROGRAM_ENV, redis::program()?)
         .env("CI_CACHE_CHAOS_MINUTES", options.minutes.to_string())
         .env("CI_CACHE_CHAOS_SEED", options.seed.to_string())
         .env("CI_CACHE_CHAOS_NODES", options.nodes.to_string())
@@ -52,9 +62,9 @@ pub(crate) fn command(root: &Path, options: &Options) -> anyhow::Result<u8> {
 }
 
 fn test(options: &Options) -> &'static str {
-    if options.broken {
-        "nodes_that_hear_of_no_change_are_caught"
-    } else {
-        "a_fleet_answers_truly_while_everything_fails"
+    match options.broken {
+        None => "a_fleet_answers_truly_while_everything_fails",
+        Some(Broken::Feed) => "nodes_that_hear_of_no_change_are_caught",
+        Some(Broken::Tier) => "nodes_that_trust_the_tier_are_caught",
     }
 }

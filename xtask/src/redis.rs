@@ -51,7 +51,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server and waits until it accepts connections.
     pub(crate) fn start() -> anyhow::Result<Self> {
-        let program = packages::find_or_install(&PACKAGE, find)?;
+        let program = program()?;
         let folder = tempfile::Builder::new()
             .prefix("ci-cache-redis-")
             .tempdir()
@@ -110,6 +110,11 @@ impl Server {
             (PROGRAM_ENV, self.program.clone().into()),
         ]
     }
+}
+
+/// The program, for tests that start servers of their own.
+pub(crate) fn program() -> anyhow::Result<PathBuf> {
+    packages::find_or_install(&PACKAGE, find)
 }
 
 /// `cargo xtask redis`: a server for as long as the command runs, or until Ctrl-C.

@@ -27,6 +27,24 @@ CREATE UNLOGGED TABLE IF NOT EXISTS ci_change (
     PRIMARY KEY (xid, seq)
 );
 
+-- Its sequence is logged: a standby does not write down at once what an unlogged one begins with (seen with 15.18), so one that
+-- is promoted soon has an empty page in its place, and refuses every write of everybody. An unlogged one may be in that
+-- state, so it gives way to another. Numbers are compared within a transaction only, and none that has any is open here.
+DO $do$
+DECLARE
+    numbers regclass;
+BEGIN
+    SELECT s.oid INTO numbers FROM pg_depend AS d JOIN pg_class AS s ON s.oid = d.objid
+    WHERE d.classid = 'pg_class'::regclass AND d.refobjid = 'ci_change'::regclass AND s.relkind = 'S'
+        AND s.relpersistence = 'u';
+    IF numbers IS NOT NULL THEN
+        ALTER TABLE ci_change ALTER COLUMN seq DROP IDENTITY;
+        ALTER TABLE ci_change ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY;
+        EXECUTE format('ALTER SEQUENCE %s SET LOGGED', pg_get_serial_sequence('ci_change', 'seq'));
+    END IF;
+END
+$do$;
+
 -- The functions pass over an update that leaves a row as it is. They compare bytes: for a column whose collation knows no
 -- case, `IS DISTINCT FROM` does not tell `a` from `A`. And they do it themselves, because a column that a trigger's
 -- condition names could no longer be altered.

@@ -150,7 +150,7 @@ impl Meddling {
 }
 
 /// Lets time pass.
-pub(super) async fn pause(time: Duration) {
+pub(crate) async fn pause(time: Duration) {
     if !time.is_zero() {
         let _over = tokio::time::timeout(time, std::future::pending::<()>()).await;
     }

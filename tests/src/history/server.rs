@@ -145,7 +145,7 @@ impl Server {
         let query = sqlx::query_scalar("SELECT pg_promote(true, 60)");
         let promoted: bool = query.fetch_one(&mut connection).await.expect("it is a standby");
         assert!(promoted, "the standby was not promoted in time");
-        // One that crashed right after its promotion came back with a sequence's page empty (docs/campaigns/fleet.md).
+        // So that a crash right after it does not begin before it.
         let checkpoint = sqlx::query("CHECKPOINT").execute(&mut connection);
         checkpoint.await.expect("the server writes down what it has");
     }
@@ -259,7 +259,7 @@ fn succeed(command: &mut Command) {
     );
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("a free port").port()
 }

@@ -5,29 +5,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use ci_model::Token;
-use ci_runner::Level;
-use ci_tests::history::{Place, Raw, audit};
+use ci_tests::history::{Raw, audit};
 use ci_tests::store_contract::world::{below, seeded};
+use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
-use super::check::{Round, Wrong};
-use super::client::{self, Reads};
-use super::fault::{self, Cluster, Fault};
+use super::check::Wrong;
+use super::client;
+use super::fault::{self, Cluster, Fault, Of};
 use super::http::{Client, Request};
 use super::node::{Node, Settings};
 use super::pool::BULK;
 use super::questions::Web;
-use super::record::{Ledger, Read, Write};
 use super::report::Report;
-use super::stage::{Era, Stage};
+use super::stage::Stage;
+use super::tier::{self, Asked, Servers};
 use super::{pause, sql};
 
 /// After a fault was mended every node is ready and answers from memory again within this, without anybody's help.
 const LIVE_AGAIN: Duration = Duration::from_secs(30);
-/// Steps of a round.
-const STEPS: usize = 6;
 /// Between two steps.
 const BREATH: Duration = Duration::from_millis(400);
 
@@ -39,8 +36,17 @@ pub(crate) struct Plan {
     /// So long at least, and every fault once at least.
     pub(crate) time: Duration,
     pub(crate) readers: u64,
+    /// Steps of a round, each with a fault or two.
+    pub(crate) steps: usize,
     pub(crate) settings: Settings,
     pub(crate) faults: Vec<Fault>,
+}
+
+impl Plan {
+    /// Whether what becomes of the shared tier matters. One node alone may have all that it needs in memory.
+    fn shares(&self) -> bool {
+        self.nodes > 1 && self.faults.iter().any(|fault| fault.of() == Of::Tier)
+    }
 }
 
 /// Runs a campaign.
@@ -51,12 +57,13 @@ pub(crate) async fn run(plan: &Plan) -> Result<Report, Wrong> {
     let began = Instant::now();
     let folder = tempfile::tempdir().unwrap();
     let mut random = seeded(plan.seed);
-    let cluster = Cluster::start().await;
+    let (cluster, servers) = (Cluster::start().await, Servers::start().await);
     prepare(&cluster.address(), &mut random).await;
     let mut nodes = Vec::new();
     for number in 0..plan.nodes {
         let settings = plan.settings.clone();
-        let node = Node::new(number, cluster.upstream(), settings, folder.path().to_path_buf()).await;
+        let upstreams = [cluster.upstream(), servers.upstream()];
+        let node = Node::new(number, upstreams, settings, folder.path().to_path_buf()).await;
         node.start().await;
         nodes.push(node);
     }
@@ -65,14 +72,17 @@ pub(crate) async fn run(plan: &Plan) -> Result<Report, Wrong> {
         plan,
         stage: Arc::new(stage),
         cluster,
+        servers,
         random,
         report: Report::new(plan),
         faults: Vec::new(),
         seen: BTreeMap::new(),
         audited: vec![0; plan.nodes],
+        asked: Asked::default(),
     };
     let all = |seen: &BTreeMap<Fault, u64>| plan.faults.iter().all(|fault| seen.contains_key(fault));
-    while began.elapsed() < plan.time || !all(&campaign.seen) {
+    let unshared = |report: &Report| plan.shares() && !report.sources.contains_key("l2");
+    while began.elapsed() < plan.time || !all(&campaign.seen) || unshared(&campaign.report) {
         campaign.round().await?;
     }
     let mut report = campaign.report;
@@ -96,17 +106,20 @@ async fn prepare(address: &str, random: &mut ChaCha8Rng) {
     raw.run("TRUNCATE ci_change").await.unwrap();
 }
 
-struct Campaign<'a> {
+pub(super) struct Campaign<'a> {
     plan: &'a Plan,
-    stage: Arc<Stage>,
+    pub(super) stage: Arc<Stage>,
     cluster: Cluster,
+    servers: Servers,
     random: ChaCha8Rng,
-    report: Report,
+    pub(super) report: Report,
     /// Those to come.
     faults: Vec<Fault>,
     seen: BTreeMap<Fault, u64>,
     /// What each node said last of its audits.
     audited: Vec<u64>,
+    /// And of what they asked the tier for.
+    asked: Asked,
 }
 
 impl Campaign<'_> {
@@ -117,6 +130,7 @@ impl Campaign<'_> {
             self.cluster.complete().await;
         }
         self.cluster.keep_dump();
+        self.servers.keep();
         let stage = Arc::clone(&self.stage);
         stage.is_over.store(false, SeqCst);
         client::note_epoch(&stage).await;
@@ -132,11 +146,15 @@ impl Campaign<'_> {
             tokio::spawn(client::look(Arc::clone(&stage))),
             tokio::spawn(client::watch_epochs(Arc::clone(&stage))),
         ];
-        for _ in 0..STEPS {
+        for _ in 0..self.plan.steps {
             pause(BREATH).await;
             self.step().await?;
         }
         pause(BREATH).await;
+        if self.plan.shares() {
+            let took = tier::shared_again(&stage.nodes).await?;
+            self.report.shared_again = took.max(self.report.shared_again);
+        }
         stage.is_over.store(true, SeqCst);
         let mut reads = Vec::new();
         for reader in readers {
@@ -146,6 +164,7 @@ impl Campaign<'_> {
             other.await.map_err(|panic| Wrong(panic.to_string()))?;
         }
         self.audits().await?;
+        self.asked.add(&self.stage.nodes, &mut self.report.shared).await;
         let checking = Instant::now();
         let checked = self.verify(reads).await;
         self.report.checking += checking.elapsed().as_secs_f64();
@@ -163,33 +182,16 @@ impl Campaign<'_> {
         let Some(first) = self.draw(|_| true) else {
             return Ok(());
         };
-        // One of a node may come together with one that is not.
+        // It may come together with one of something else.
         let second = if below(&mut self.random, 3) == 0 {
-            self.draw(|fault| fault.is_of_a_node() != first.is_of_a_node())
+            self.draw(|fault| fault.of() != first.of())
         } else {
             None
         };
         let both = [Some(first), second];
         let said: Vec<String> = both.iter().flatten().map(|fault| format!("{fault:?}")).collect();
         println!("round {}: {}", self.report.rounds, said.join(" and "));
-        let at = below(&mut self.random, self.plan.nodes);
-        let (mut one, mut other) = (self.random.clone(), seeded(self.report.rounds ^ at as u64));
-        let (stage, cluster) = (&self.stage, &mut self.cluster);
-        let node = both.into_iter().flatten().find(|fault| fault.is_of_a_node());
-        let general = both.into_iter().flatten().find(|fault| !fault.is_of_a_node());
-        tokio::join!(
-            async {
-                if let Some(fault) = node {
-                    fault::at_node(fault, stage, at, &mut other).await;
-                }
-            },
-            async {
-                if let Some(fault) = general {
-                    fault::of_all(fault, stage, cluster, &mut one).await;
-                }
-            }
-        );
-        self.random = one;
+        self.cause(&both).await;
         let took = self.live_again(&both).await?;
         for fault in both.into_iter().flatten() {
             *self.seen.entry(fault).or_default() += 1;
@@ -197,6 +199,31 @@ impl Campaign<'_> {
             *worst = took.max(*worst);
         }
         Ok(())
+    }
+
+    /// Causes faults at the same time and mends them.
+    async fn cause(&mut self, faults: &[Option<Fault>]) {
+        let at = below(&mut self.random, self.plan.nodes);
+        let [mut one, mut other, mut third] = [(); 3].map(|()| seeded(self.random.random()));
+        let (stage, cluster, servers) = (&self.stage, &mut self.cluster, &mut self.servers);
+        let of = |of: Of| faults.iter().flatten().copied().find(|fault| fault.of() == of);
+        tokio::join!(
+            async {
+                if let Some(fault) = of(Of::Node) {
+                    fault::at_node(fault, stage, at, &mut one).await;
+                }
+            },
+            async {
+                if let Some(fault) = of(Of::Database) {
+                    fault::of_the_database(fault, stage, cluster, &mut other).await;
+                }
+            },
+            async {
+                if let Some(fault) = of(Of::Tier) {
+                    tier::of_the_tier(fault, stage, servers, &mut third).await;
+                }
+            }
+        );
     }
 
     /// Takes one of those to come. All are to come again when there are none.
@@ -257,137 +284,6 @@ impl Campaign<'_> {
         }
         Ok(())
     }
-
-    /// Checks all that was read, in each era and at each node.
-    async fn verify(&mut self, reads: Reads) -> Result<(), Wrong> {
-        let writes = std::mem::take(&mut *self.stage.writes.lock().unwrap());
-        self.report.writes += writes.len() as u64;
-        self.report
-            .count(&self.stage.web.pool, reads.iter().map(|(_, read)| read));
-        let mut eras = std::mem::take(&mut *self.stage.eras.lock().unwrap());
-        if let Some(era) = eras.last_mut() {
-            complete(era).await;
-        }
-        let checked = self.check(&eras, reads, &writes);
-        let mut last = eras.pop();
-        let mut gone = self.stage.gone.lock().unwrap();
-        gone.extend(eras.iter().flat_map(|era| era.epochs.iter().copied()));
-        drop(gone);
-        if let Some(era) = &mut last {
-            let rows = era.line.rows().len();
-            era.line.forget(era.kept);
-            era.kept = rows - era.kept.min(rows);
-            let keep = era.floors.len().saturating_sub(1);
-            era.floors.drain(..keep);
-        }
-        self.stage.eras.lock().unwrap().extend(last);
-        checked
-    }
-
-    fn check(&mut self, eras: &[Era], reads: Reads, writes: &[(usize, Write)]) -> Result<(), Wrong> {
-        let mut parts: BTreeMap<(usize, usize), Vec<Read>> = BTreeMap::new();
-        for (node, mut read) in reads {
-            let Some(at) = self.era_of(eras, read.as_of.as_ref())? else {
-                self.report.unplaced += 1;
-                continue;
-            };
-            if let Some(next) = eras.get(at + 1) {
-                outlived(&read, next)?;
-            }
-            if let Level::AtLeast(token) = &read.level {
-                read.level = match self.era_of(eras, Some(token)) {
-                    Ok(Some(of)) if of == at => read.level,
-                    // Of another history: strong. Or of one that nobody noticed: then it proves nothing.
-                    Ok(None) => Level::Cached {
-                        max_lag: Duration::from_secs(3_600),
-                    },
-                    _ => Level::Strong,
-                };
-            }
-            parts.entry((at, node)).or_default().push(read);
-        }
-        for ((at, node), reads) in parts {
-            let era = &eras[at];
-            let own = writes.iter().filter(|(of, write)| {
-                *of == node && matches!(self.era_of(eras, write.token.as_ref()), Ok(Some(of)) if of == at)
-            });
-            let ledger = Ledger {
-                floors: era.floors.clone(),
-                writes: own.map(|(_, write)| write.clone()).collect(),
-                ..Ledger::default()
-            };
-            let round = Round {
-                pool: &self.stage.web.pool,
-                line: &era.line,
-                ledger: &ledger,
-                reads: &reads,
-                has_standby: false,
-            };
-            let worked_out = round
-                .check()
-                .map_err(|wrong| Wrong(format!("era {}, node {node}: {wrong}", era.number)))?;
-            self.report.worked_out += worked_out;
-            if eras.len() > 1 {
-                self.report.across += reads.len() as u64;
-            }
-            self.report.checked += reads.len() as u64;
-        }
-        Ok(())
-    }
-
-    /// The era that a token is of, as a place in the list; none when nobody noticed its epoch while there were several.
-    fn era_of(&self, eras: &[Era], token: Option<&Token>) -> Result<Option<usize>, Wrong> {
-        let Some(token) = token else {
-            return Err(Wrong("an answer does not say as of when it is true".into()));
-        };
-        let known = eras.iter().position(|era| era.epochs.contains(&token.epoch.0));
-        if known.is_none() && self.stage.gone.lock().unwrap().contains(&token.epoch.0) {
-            return Err(Wrong(format!(
-                "an answer is of an era that is long over: {token}"
-            )));
-        }
-        Ok(known.or_else(|| (eras.len() == 1).then_some(0)))
-    }
-}
-
-/// An era that is over is no more what a reader may be told who asks for something newer.
-fn outlived(read: &Read, next: &Era) -> Result<(), Wrong> {
-    let allowed = match &read.level {
-        Level::Cached { max_lag } => *max_lag,
-        Level::AtLeast(_) => return Ok(()),
-        _ => Duration::ZERO,
-    };
-    let said = read.lag.unwrap_or_default();
-    let is_late = |lag: Duration| {
-        read.began
-            .checked_sub(lag)
-            .is_some_and(|moment| moment > next.began)
-    };
-    if is_late(allowed) || is_late(said) {
-        return Err(Wrong(format!(
-            "an answer is of an era that was over, by its level or by what it says of its lag: {read:?}"
-        )));
-    }
-    Ok(())
-}
-
-/// Reads the rest of an era's record. Nobody writes.
-async fn complete(era: &mut Era) {
-    let mut raw = Raw::connect(&era.address).await.unwrap();
-    let mut rows = raw.audited(era.line.last()).await.unwrap();
-    if era.line.is_empty()
-        && let Some((_, Place::Version(first))) = era.floors.first()
-    {
-        // What was there when it began, every answer includes: it is played for good, a part at a time.
-        let there = rows.iter().take_while(|row| first.covers(row.origin)).count();
-        let rest = rows.split_off(there);
-        for part in rows.chunks(1_000) {
-            era.line.extend(part.to_vec());
-            era.line.forget(part.len());
-        }
-        rows = rest;
-    }
-    era.line.extend(rows);
 }
 
 async fn is_live(node: &Node, client: &mut Client, last: &mut String) -> bool {

@@ -157,6 +157,7 @@ impl Reader {
 fn source(reply: &Reply) -> Source {
     match reply.header("x-ci-source") {
         Some("l1") => Source::Hit,
+        Some("l2") => Source::Tier,
         // It may as well be of a load that another caller had begun.
         Some("load") => Source::Coalesced,
         Some("bypass") => Source::Bypass,

@@ -56,10 +56,33 @@ pub(crate) enum Fault {
     ForeignTransaction,
     /// The database forgets changes that a node has not heard of.
     ChangesForgotten,
+    /// The shared tier is killed and started again, empty.
+    RedisKilled,
+    /// It is emptied.
+    RedisFlushed,
+    /// It has the values of before again: what was written and deleted since is lost.
+    RedisRolledBack,
+    /// It does not run for a while.
+    RedisPaused,
+    /// A node talks to another server for a while than the others do.
+    RedisSplit,
+    /// What nodes ask of it takes longer.
+    RedisSlow,
+}
+
+/// What a fault happens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// A node, or what it sends and gets.
+    Node,
+    /// The database.
+    Database,
+    /// The shared tier.
+    Tier,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::DatabaseKilled,
         Self::DatabaseRestarted,
         Self::FailedOver,
@@ -78,21 +101,33 @@ impl Fault {
         Self::Truncated,
         Self::ForeignTransaction,
         Self::ChangesForgotten,
+        Self::RedisKilled,
+        Self::RedisFlushed,
+        Self::RedisRolledBack,
+        Self::RedisPaused,
+        Self::RedisSplit,
+        Self::RedisSlow,
     ];
 
-    /// Whether it takes a node of its own, so that it may come together with one that does not.
-    pub(crate) fn is_of_a_node(self) -> bool {
-        matches!(
-            self,
+    /// What it happens to: those of different things may come together.
+    pub(crate) fn of(self) -> Of {
+        match self {
             Self::ConnectionsCut
-                | Self::CutMidResult
-                | Self::Delayed
-                | Self::BlackHoled
-                | Self::Refused
-                | Self::NodeKilled
-                | Self::NodeRestarted
-                | Self::NodePaused
-        )
+            | Self::CutMidResult
+            | Self::Delayed
+            | Self::BlackHoled
+            | Self::Refused
+            | Self::NodeKilled
+            | Self::NodeRestarted
+            | Self::NodePaused => Of::Node,
+            Self::RedisKilled
+            | Self::RedisFlushed
+            | Self::RedisRolledBack
+            | Self::RedisPaused
+            | Self::RedisSplit
+            | Self::RedisSlow => Of::Tier,
+            _ => Of::Database,
+        }
     }
 }
 
@@ -197,8 +232,13 @@ pub(crate) async fn at_node(fault: Fault, stage: &Stage, at: usize, random: &mut
     node.proxy.set(Mode::Pass);
 }
 
-/// Causes any other fault and mends it.
-pub(crate) async fn of_all(fault: Fault, stage: &Stage, cluster: &mut Cluster, random: &mut ChaCha8Rng) {
+/// Causes a fault of the database and mends it.
+pub(crate) async fn of_the_database(
+    fault: Fault,
+    stage: &Stage,
+    cluster: &mut Cluster,
+    random: &mut ChaCha8Rng,
+) {
     match fault {
         Fault::DatabaseKilled => restart(stage, cluster, Ending::Crash).await,
         Fault::DatabaseRestarted => restart(stage, cluster, Ending::Fast).await,

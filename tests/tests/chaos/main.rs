@@ -1,5 +1,5 @@
-//! A fleet of `ci-cache serve` processes over a PostgreSQL that crashes, fails over and is restored, behind proxies that hurt: every
-//! answer is the truth at its version, and everything comes back by itself.
+//! A fleet of `ci-cache serve` processes over a PostgreSQL that crashes, fails over and is restored, and a Redis that forgets, goes back in
+//! time and splits, behind proxies that hurt: every answer is the truth at its version, and everything comes back by itself.
 //!
 //! The checker is the history checker's. `cargo xtask chaos` runs it longer; `CI_CACHE_TEST_LONG` for three minutes.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
@@ -25,16 +25,22 @@ mod report;
 #[path = "../history/sql.rs"]
 mod sql;
 mod stage;
+mod tier;
+mod verify;
 
 use std::time::Duration;
 
 use campaign::Plan;
+use ci_tests::planted_service::Defect;
 use fault::Fault;
 use node::Settings;
 use tokio::sync::Mutex;
 
 /// One fleet after the other: this machine may be small.
 static ONE: Mutex<()> = Mutex::const_new(());
+
+/// Steps of a round that is checked soon, because it is there to be found wrong.
+const FEW: usize = 2;
 
 /// Lets time pass.
 async fn pause(time: Duration) {
@@ -60,9 +66,10 @@ fn plan() -> Plan {
         nodes: usize::try_from(number("CI_CACHE_CHAOS_NODES").unwrap_or(3)).unwrap(),
         time: Duration::from_secs(60 * minutes),
         readers: number("CI_CACHE_CHAOS_READERS").unwrap_or(12),
+        steps: 6,
         settings: Settings {
             set: set.lines().map(str::to_owned).collect(),
-            planted: false,
+            defect: None,
         },
         faults: Fault::ALL.to_vec(),
     }
@@ -73,14 +80,18 @@ async fn a_fleet_answers_truly_while_everything_fails() {
     let _one = ONE.lock().await;
     let plan = plan();
     println!("seed {}", plan.seed);
-    let report = match campaign::run(&plan).await {
+    let ended = campaign::run(&plan).await;
+    if let Some(path) = std::env::var_os("CI_CACHE_CHAOS_LOG") {
+        let said = ended
+            .as_ref()
+            .map_or_else(ToString::to_string, ToString::to_string);
+        std::fs::write(path, format!("{said}\n")).unwrap();
+    }
+    let report = match ended {
         Ok(report) => report,
         Err(wrong) => panic!("{wrong}"),
     };
     println!("{report}");
-    if let Some(path) = std::env::var_os("CI_CACHE_CHAOS_LOG") {
-        std::fs::write(path, format!("{report}\n")).unwrap();
-    }
     for level in ["cached", "at least", "strong", "bypass"] {
         assert!(report.levels.contains_key(level), "nobody asked at {level}");
     }
@@ -88,29 +99,58 @@ async fn a_fleet_answers_truly_while_everything_fails() {
         report.sources.get("l1").copied().unwrap_or(0) > report.checked / 10,
         "memory answered"
     );
+    assert!(report.sources.contains_key("l2"), "the shared tier answered");
     assert!(
         report.unplaced < report.checked / 50,
         "most answers can be checked"
     );
 }
 
-/// The same campaign, with nodes whose feed loses every change: the checker has to find a wrong answer.
+/// A campaign with nodes that have a defect: the checker has to find a wrong answer.
+async fn is_caught(plan: Plan) {
+    match campaign::run(&plan).await {
+        Ok(report) => panic!("it was not caught:\n{report}"),
+        // Of an answer, and not of nodes that did not come back.
+        Err(wrong) if wrong.0.contains("\nasked: ") => {
+            let line = wrong.0.lines().next().unwrap_or_default();
+            println!("{}", line.chars().take(200).collect::<String>());
+        }
+        Err(other) => panic!("it ended before a wrong answer was found: {other}"),
+    }
+}
+
+/// The same campaign, with nodes whose feed loses every change.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_hear_of_no_change_are_caught() {
     let _one = ONE.lock().await;
     let plan = plan();
-    let planted = Plan {
+    is_caught(Plan {
         nodes: 2,
+        steps: FEW,
         time: Duration::from_secs(60),
         settings: Settings {
-            planted: true,
+            defect: Some(Defect::LosesAll),
             ..plan.settings
         },
         faults: vec![Fault::ConnectionsCut],
         ..plan
-    };
-    match campaign::run(&planted).await {
-        Ok(report) => panic!("it was not caught:\n{report}"),
-        Err(wrong) => println!("{}", wrong.0.lines().next().unwrap_or_default()),
-    }
+    })
+    .await;
+}
+
+/// The same campaign, with nodes that take what the shared tier has for true.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_trust_the_tier_are_caught() {
+    let _one = ONE.lock().await;
+    let plan = plan();
+    is_caught(Plan {
+        time: Duration::from_secs(300),
+        steps: FEW,
+        settings: Settings {
+            defect: Some(Defect::TrustsTier),
+            ..plan.settings
+        },
+        ..plan
+    })
+    .await;
 }

@@ -1,4 +1,4 @@
-//! A node of the fleet: `ci-cache serve` as a process, behind a proxy of its own.
+//! A node of the fleet: `ci-cache serve` as a process, behind proxies of its own.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -7,26 +7,28 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ci_tests::planted_service::{self, Defect};
+
 use super::pause;
 use super::proxy::Proxy;
-
-/// Makes the program of this package one whose feed loses every change.
-const PLANTED: &str = "CI_CACHE_TESTED_LOSES_ALL";
 
 /// What all nodes are started with.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Settings {
     /// Further settings of the service, `key=value`.
     pub(crate) set: Vec<String>,
-    /// Whether the nodes have the defect that the checker has to find.
-    pub(crate) planted: bool,
+    /// What is wrong with the nodes, which the checker has to find.
+    pub(crate) defect: Option<Defect>,
 }
 
 /// One node. It may be down.
 #[derive(Debug)]
 pub(crate) struct Node {
     number: usize,
+    /// Between it and the database.
     pub(crate) proxy: Proxy,
+    /// Between it and the shared tier.
+    pub(crate) tier: Proxy,
     settings: Settings,
     folder: PathBuf,
     process: Mutex<Option<Child>>,
@@ -34,11 +36,17 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// A node that is not started yet, for a database that listens there.
-    pub(crate) async fn new(number: usize, upstream: String, settings: Settings, folder: PathBuf) -> Self {
+    /// A node that is not started yet, for a database and a shared tier that listen there.
+    pub(crate) async fn new(
+        number: usize,
+        [database, tier]: [String; 2],
+        settings: Settings,
+        folder: PathBuf,
+    ) -> Self {
         Self {
             number,
-            proxy: Proxy::start(upstream).await,
+            proxy: Proxy::start(database).await,
+            tier: Proxy::start(tier).await,
             settings,
             folder,
             process: Mutex::new(None),
@@ -88,18 +96,31 @@ impl Node {
             .args(["--poll-every", "15ms"])
             .args(["--acquire-timeout", "1s", "--statement-timeout", "3s"])
             .args(["--request-timeout", "3s", "--max-entries", "80", "--log", "warn"])
-            .args(["--audit-rate", "120", "--warm-every", "1s", "--warm-file"])
-            .arg(self.folder.join(format!("node-{}.warm", self.number)))
+            .args(["--audit-rate", "120"])
+            // A busy machine is no fault of the tier.
+            .args([
+                "--tier-timeout",
+                "250ms",
+                "--tier-refresh-every",
+                "2s",
+                "--tier-url",
+            ])
+            .arg(format!("redis://127.0.0.1:{}", self.tier.port()))
             .arg("--database")
             .arg(format!("postgres://postgres@127.0.0.1:{}/ci", self.proxy.port()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log.unwrap());
+        // The first has none, so that it replays the changes from a bookmark in the tier when it starts.
+        if self.number > 0 {
+            let file = self.folder.join(format!("node-{}.warm", self.number));
+            command.args(["--warm-every", "1s", "--warm-file"]).arg(file);
+        }
         for (key, value) in self.settings.set.iter().filter_map(|set| set.split_once('=')) {
             command.arg(format!("--{}", key.replace('_', "-"))).arg(value);
         }
-        if self.settings.planted {
-            command.env(PLANTED, "1");
+        if let Some(defect) = self.settings.defect {
+            command.env(planted_service::VARIABLE, defect.name());
         }
         command
     }
@@ -128,12 +149,17 @@ impl Node {
     }
 
     /// Sends it a signal: `-STOP`, `-CONT`, `-TERM`.
-    pub(crate) fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, with: &str) {
         let id = self.process.lock().unwrap().as_ref().map(Child::id);
         if let Some(id) = id {
-            let _sent = Command::new("kill").args([signal, &id.to_string()]).status();
+            signal(id, with);
         }
     }
+}
+
+/// Sends a process of ours a signal.
+pub(crate) fn signal(id: u32, with: &str) {
+    let _sent = Command::new("kill").args([with, &id.to_string()]).status();
 }
 
 impl Drop for Node {

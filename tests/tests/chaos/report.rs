@@ -16,6 +16,7 @@ use super::record::Read;
 pub(crate) struct Report {
     seed: u64,
     nodes: usize,
+    readers: u64,
     set: Vec<String>,
     pub(crate) rounds: u64,
     pub(crate) checked: u64,
@@ -34,6 +35,10 @@ pub(crate) struct Report {
     pub(crate) faults: BTreeMap<Fault, u64>,
     /// The longest time until all nodes were ready and hitting again.
     pub(crate) recovery: BTreeMap<Fault, Duration>,
+    /// The longest time after the faults of a round until every node had used the shared tier again.
+    pub(crate) shared_again: Duration,
+    /// What the nodes said of values that they asked the tier for, as far as they told at the end of a round.
+    pub(crate) shared: BTreeMap<String, u64>,
     pub(crate) levels: BTreeMap<&'static str, u64>,
     pub(crate) sources: BTreeMap<&'static str, u64>,
     kinds: BTreeMap<&'static str, u64>,
@@ -44,6 +49,7 @@ impl Report {
         Self {
             seed: plan.seed,
             nodes: plan.nodes,
+            readers: plan.readers,
             set: plan.settings.set.clone(),
             ..Self::default()
         }
@@ -59,6 +65,7 @@ impl Report {
             };
             let source = match read.source {
                 Source::Hit => "l1",
+                Source::Tier => "l2",
                 Source::Bypass => "bypass",
                 _ => "load",
             };
@@ -91,6 +98,19 @@ impl fmt::Display for Report {
             self.unplaced,
             self.audited
         )?;
+        let seconds = Duration::from_secs_f64(self.seconds).as_secs().max(1);
+        let build = if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            "release"
+        };
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        writeln!(
+            f,
+            "  {build} build, {cores} cores for everything, {} readers: {} checked reads a second of the whole time",
+            self.readers,
+            self.checked / seconds
+        )?;
         if !self.set.is_empty() {
             writeln!(f, "  settings: {}", self.set.join(", "))?;
         }
@@ -110,6 +130,13 @@ impl fmt::Display for Report {
             f,
             "  faults, with the longest time until all nodes were ready and hit again: {}",
             faults.collect::<Vec<_>>().join(", ")
+        )?;
+        let shared = self.shared.iter().map(|(name, count)| format!("{name} {count}"));
+        write!(
+            f,
+            "\n  shared tier: used again by every node within {:.2} s of the end of each round's faults; what nodes asked it for: {}",
+            self.shared_again.as_secs_f64(),
+            shared.collect::<Vec<_>>().join(", ")
         )
     }
 }

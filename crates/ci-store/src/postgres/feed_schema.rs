@@ -8,9 +8,13 @@ use crate::Result;
 /// Every trigger of ours, by table and name. `A` in `tgenabled` is "always".
 pub(super) const EXPECTED: i64 = 6;
 
-/// Whether every trigger is there and fires for everyone. False also where a table is not there.
+/// Whether every trigger is there and fires for everyone; and whether numbers outlive a fail-over, as far as this user could mend it. False also
+/// where a table is not there.
 const WHOLE: &str = "\
-    SELECT count(*) FROM pg_trigger AS t WHERE t.tgrelid = ANY (ARRAY[to_regclass('ci'), to_regclass('ci_ext'), \
+    SELECT count(*), NOT EXISTS (SELECT FROM pg_depend AS d JOIN pg_class AS s ON s.oid = d.objid \
+        WHERE d.classid = 'pg_class'::regclass AND d.refobjid = to_regclass('ci_change') AND s.relkind = 'S' \
+        AND s.relpersistence = 'u' AND pg_has_role(s.relowner, 'USAGE')) \
+    FROM pg_trigger AS t WHERE t.tgrelid = ANY (ARRAY[to_regclass('ci'), to_regclass('ci_ext'), \
         to_regclass('ci_relation')]) AND t.tgname IN ('CI_change_rows', 'CI_change_truncate') \
         AND t.tgenabled = 'A'";
 
@@ -50,8 +54,8 @@ pub(super) async fn apply(connection: &mut PgConnection) -> Result<()> {
 
 /// Tells whether changes are recorded.
 pub(super) async fn is_whole(connection: &mut PgConnection) -> Result<bool> {
-    let found: i64 = sqlx::query_scalar(WHOLE).fetch_one(connection).await?;
-    Ok(found == EXPECTED)
+    let (found, is_logged): (i64, bool) = sqlx::query_as(WHOLE).fetch_one(connection).await?;
+    Ok(found == EXPECTED && is_logged)
 }
 
 fn script(schema: &str) -> String {
