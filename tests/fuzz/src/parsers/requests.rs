@@ -1,0 +1,315 @@
+//! Requests to every route of the service, in process and without a database: none makes a handler panic or fail, and each that is refused is
+//! refused by a problem that says what kind it is.
+
+use std::cell::RefCell;
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use ci_runner::Runner;
+use ci_server::http::{self, AppState, PROBLEM_JSON, ServerOptions};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tower::ServiceExt as _;
+
+use super::Defect;
+use super::bodies::body;
+use super::nothing::Nothing;
+use super::questions::{filter, word};
+use crate::bytes::Bytes;
+
+/// The route that is not in the document: it speaks the Model Context Protocol.
+const ASSISTANTS: &str = "/v1/{tenant}/mcp";
+/// Longer answers than this are too long for a store with nothing in it; the document itself is the longest.
+const MOST: usize = 4 << 20;
+/// Headers that mean something to the service.
+const HEADERS: [&str; 8] = [
+    "x-ci-token",
+    "if-none-match",
+    "if-match",
+    "accept",
+    "authorization",
+    "accept-encoding",
+    "content-encoding",
+    "origin",
+];
+const KINDS: [&str; 6] = [
+    "application/json",
+    "application/json",
+    "application/x-ndjson",
+    "application/gzip",
+    "text/plain",
+    "a/b;c=\"",
+];
+
+/// What a method of a route is asked with.
+struct Operation {
+    method: Method,
+    path: String,
+    /// Its parameters in the query.
+    names: Vec<String>,
+}
+
+/// Every operation of the document, and every name of a member in it.
+static KNOWN: LazyLock<(Vec<Operation>, Vec<String>)> = LazyLock::new(|| {
+    let document: Value = serde_json::from_str(http::document()).expect("the document is JSON");
+    let (mut operations, mut members) = (Vec::new(), Vec::new());
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("operations") {
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let queried = parameters.filter(|parameter| parameter["in"] == "query");
+            operations.push(Operation {
+                method: method.to_uppercase().parse().expect("a method"),
+                path: path.clone(),
+                names: queried
+                    .filter_map(|parameter| Some(parameter["name"].as_str()?.to_owned()))
+                    .collect(),
+            });
+        }
+    }
+    operations.push(Operation {
+        method: Method::POST,
+        path: ASSISTANTS.to_owned(),
+        names: Vec::new(),
+    });
+    collect_members(&document, &mut members);
+    // Of the protocol; the methods and tools are values.
+    let protocol = [
+        "jsonrpc",
+        "2.0",
+        "id",
+        "method",
+        "params",
+        "name",
+        "arguments",
+        "tools/call",
+        "tools/list",
+        "initialize",
+    ];
+    members.extend(protocol.map(str::to_owned));
+    members.sort_unstable();
+    members.dedup();
+    (operations, members)
+});
+
+fn collect_members(value: &Value, into: &mut Vec<String>) {
+    match value {
+        Value::Object(object) => {
+            if let Some(Value::Object(properties)) = object.get("properties") {
+                into.extend(properties.keys().cloned());
+            }
+            object.values().for_each(|value| collect_members(value, into));
+        }
+        Value::Array(items) => items.iter().for_each(|value| collect_members(value, into)),
+        _ => (),
+    }
+}
+
+/// Where requests go: made once in each thread, because the routes take long to put together.
+struct Place {
+    runtime: Runtime,
+    router: Router,
+    planted: Option<Defect>,
+}
+
+impl Place {
+    fn new(planted: Option<Defect>) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        let _inside = runtime.enter();
+        let runner = Runner::builder(Arc::new(Nothing(planted)))
+            .max_entries(200)
+            .build()
+            .expect("a runner");
+        let router = http::router(AppState::new(runner, ServerOptions::default()));
+        drop(_inside);
+        Self {
+            runtime,
+            router,
+            planted,
+        }
+    }
+}
+
+/// Sends one request.
+pub(super) fn check(bytes: &mut Bytes<'_>, planted: Option<Defect>) {
+    thread_local!(static PLACE: RefCell<Option<Place>> = const { RefCell::new(None) });
+    let Some(request) = request(bytes) else { return };
+    PLACE.with_borrow_mut(|place| {
+        // A test plants one defect after the other.
+        if place.as_ref().is_some_and(|place| place.planted != planted) {
+            *place = None;
+        }
+        let place = place.get_or_insert_with(|| Place::new(planted));
+        place.runtime.block_on(answered(&place.router, request, planted));
+    });
+}
+
+fn request(bytes: &mut Bytes<'_>) -> Option<Request<Body>> {
+    let (operations, members) = &*KNOWN;
+    let operation = &operations[usize::from(bytes.byte()) % operations.len()];
+    let form = bytes.byte();
+    let path = path(&operation.path, bytes);
+    let query = if form & 1 == 0 {
+        query(&operation.names, bytes)
+    } else {
+        allowed(bytes.take(48), b"?=&%+")
+    };
+    let uri: Uri = format!("{path}?{query}").parse().ok()?;
+    let mut request = Request::builder()
+        .method(&operation.method)
+        .uri(uri)
+        .header(header::HOST, "localhost");
+    if form & 2 != 0 {
+        request = request.header(
+            bytes.pick(HEADERS).parse::<HeaderName>().ok()?,
+            HeaderValue::from_bytes(value(bytes).as_bytes()).ok()?,
+        );
+    }
+    let is_mcp = operation.path == ASSISTANTS;
+    if is_mcp {
+        request = request.header(header::ACCEPT, "application/json, text/event-stream");
+    }
+    let kind = if form & 12 == 12 {
+        bytes.pick(KINDS)
+    } else {
+        KINDS[0]
+    };
+    request = request.header(header::CONTENT_TYPE, kind);
+    request.body(body(bytes, members).into()).ok()
+}
+
+/// The path with segments for its parameters, mostly such as there may be.
+fn path(route: &str, bytes: &mut Bytes<'_>) -> String {
+    let segment = |bytes: &mut Bytes<'_>| match bytes.byte() % 4 {
+        0 => escaped(&word(bytes)),
+        1 => allowed(bytes.take(8), b"%"),
+        _ => "acme".to_owned(),
+    };
+    let mut path = route.replace("{tenant}", &segment(bytes));
+    if path.contains("{id_or_code}") {
+        path = path.replace("{id_or_code}", &segment(bytes));
+    }
+    path
+}
+
+/// Parameters that the operation has, and now and then another.
+fn query(names: &[String], bytes: &mut Bytes<'_>) -> String {
+    let one = |bytes: &mut Bytes<'_>| {
+        let name = match names.get(usize::from(bytes.byte()) % (names.len() + 1)) {
+            Some(name) => name.clone(),
+            None => word(bytes),
+        };
+        format!("{}={}", escaped(&name), escaped(&value(bytes)))
+    };
+    let parameters = (0..bytes.byte() % 5).map(|_| one(bytes));
+    parameters.collect::<Vec<_>>().join("&")
+}
+
+fn value(bytes: &mut Bytes<'_>) -> String {
+    const WORDS: [&str; 16] = [
+        "true",
+        "false",
+        "strong",
+        "bypass",
+        "cached",
+        "IMPACT",
+        "PATH",
+        "both",
+        "ci_name:desc",
+        "ci_type,status",
+        "updated",
+        "relations",
+        "0",
+        "4294967296",
+        "*",
+        "\"a\"",
+    ];
+    match bytes.byte() % 4 {
+        0 => bytes.pick(WORDS).to_owned(),
+        1 => filter(bytes),
+        2 => bytes.micros().to_string(),
+        _ => word(bytes),
+    }
+}
+
+/// A text as it stands in a path or a query.
+fn escaped(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
+}
+
+/// Bytes of which those that cannot stand in an address are left out.
+fn allowed(bytes: &[u8], others: &[u8]) -> String {
+    let fit = bytes
+        .iter()
+        .filter(|byte| byte.is_ascii_alphanumeric() || b"-_.~:!".contains(byte) || others.contains(byte));
+    fit.map(|byte| char::from(*byte)).collect()
+}
+
+async fn answered(router: &Router, request: Request<Body>, planted: Option<Defect>) {
+    let what = format!("{} {}", request.method(), request.uri());
+    let mut response = router
+        .clone()
+        .oneshot(request)
+        .await
+        .unwrap_or_else(|never| match never {});
+    if planted == Some(Defect::RefusesInPlainText) && response.status().is_client_error() {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
+    judge(&what, response).await;
+}
+
+/// What holds for every answer. Of the failures only those are allowed by which a service says that it cannot do something now.
+async fn judge(what: &str, response: Response<Body>) {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE).cloned();
+    let kind = kind
+        .as_ref()
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    if status.is_success() && kind.starts_with("text/event-stream") {
+        return; // It never ends.
+    }
+    let body = to_bytes(response.into_body(), MOST)
+        .await
+        .expect("a body that ends");
+    let shown = String::from_utf8_lossy(&body);
+    assert!(
+        status.as_u16() != 500 && (!status.is_server_error() || status.as_u16() == 503),
+        "{what}: {status} {shown}"
+    );
+    if status.is_success() && kind.starts_with("application/json") {
+        let read: Result<Value, _> = serde_json::from_slice(&body);
+        assert!(read.is_ok(), "{what}: {shown} is not JSON");
+    }
+    if !status.is_client_error() && !status.is_server_error() {
+        return;
+    }
+    if kind.starts_with("application/json") {
+        // An error of the protocol.
+        let read: Value = serde_json::from_slice(&body).unwrap_or_default();
+        assert!(
+            what.contains("/mcp?") && read["error"]["code"].is_i64(),
+            "{what}: {status} {shown}"
+        );
+        return;
+    }
+    assert_eq!(kind, PROBLEM_JSON, "{what}: {status} {shown}");
+    let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let is_typed = problem["type"]
+        .as_str()
+        .is_some_and(|kind| kind.starts_with("/problems/"));
+    assert!(
+        is_typed && problem["status"] == status.as_u16(),
+        "{what}: {shown}"
+    );
+}
