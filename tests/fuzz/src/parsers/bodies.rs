@@ -3,14 +3,20 @@
 use serde_json::{Map, Value};
 
 use super::questions::word;
+use super::shapes::fitting;
 use crate::bytes::Bytes;
 
 /// Deeper values than this are drawn as texts with brackets alone.
 const DEEPEST: u8 = 6;
 
-/// A body: JSON, lines of JSON, nests of brackets, or whatever the bytes are.
-pub(super) fn body(bytes: &mut Bytes<'_>, names: &[String]) -> Vec<u8> {
-    match bytes.byte() % 8 {
+/// A body: JSON, lines of JSON, nests of brackets, or whatever the bytes are. Most have the form that the operation takes.
+pub(super) fn body(bytes: &mut Bytes<'_>, schema: &Value, document: &Value, names: &[String]) -> Vec<u8> {
+    match bytes.byte() % 16 {
+        8..=12 => fitting(schema, document, bytes, 0).to_string().into_bytes(),
+        13 | 14 => {
+            let lines = (0..bytes.byte() % 4).map(|_| fitting(schema, document, bytes, 0).to_string());
+            lines.collect::<Vec<_>>().join("\n").into_bytes()
+        }
         0 => bytes.rest().to_vec(),
         1 => {
             let opening = bytes.pick([&b"["[..], b"{\"a\":", b"[{\"tags\":"]);

@@ -2,7 +2,7 @@
 //!
 //! - `texts.rs`: tokens and cursors;
 //! - `questions.rs`: questions from drawn parts, `keys.rs`: their keys;
-//! - `requests.rs`: requests to the HTTP service, over the store of `nothing.rs`; `bodies.rs`: JSON for them;
+//! - `requests.rs`: requests to the HTTP service, over the store of `nothing.rs`; `bodies.rs` and `shapes.rs`: JSON for them;
 //! - `files.rs`: warm files, request logs and files of tokens;
 //! - `planted.rs`: what each of them must notice.
 
@@ -13,6 +13,7 @@ mod nothing;
 mod planted;
 mod questions;
 mod requests;
+mod shapes;
 mod texts;
 
 pub use planted::Defect;

@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use ci_runner::Runner;
 use ci_server::http::{self, AppState, PROBLEM_JSON, ServerOptions};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
@@ -17,6 +17,7 @@ use super::Defect;
 use super::bodies::body;
 use super::nothing::Nothing;
 use super::questions::{filter, word};
+use super::shapes::fitting;
 use crate::bytes::Bytes;
 
 /// The route that is not in the document: it speaks the Model Context Protocol.
@@ -47,51 +48,84 @@ const KINDS: [&str; 6] = [
 struct Operation {
     method: Method,
     path: String,
-    /// Its parameters in the query.
-    names: Vec<String>,
+    /// Its parameters in the query, with their schemas.
+    parameters: Vec<(String, Value)>,
+    /// The schema of its body.
+    body: Value,
 }
 
-/// Every operation of the document, and every name of a member in it.
-static KNOWN: LazyLock<(Vec<Operation>, Vec<String>)> = LazyLock::new(|| {
+/// What the service tells of itself.
+struct Known {
+    document: Value,
+    operations: Vec<Operation>,
+    /// Every name of a member.
+    members: Vec<String>,
+}
+
+static KNOWN: LazyLock<Known> = LazyLock::new(|| {
     let document: Value = serde_json::from_str(http::document()).expect("the document is JSON");
-    let (mut operations, mut members) = (Vec::new(), Vec::new());
+    let (mut operations, mut members) = (vec![assistants()], Vec::new());
     for (path, methods) in document["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("operations") {
-            let parameters = operation["parameters"].as_array().into_iter().flatten();
-            let queried = parameters.filter(|parameter| parameter["in"] == "query");
-            operations.push(Operation {
-                method: method.to_uppercase().parse().expect("a method"),
-                path: path.clone(),
-                names: queried
-                    .filter_map(|parameter| Some(parameter["name"].as_str()?.to_owned()))
-                    .collect(),
-            });
+            operations.push(described(method, path, operation));
         }
     }
-    operations.push(Operation {
-        method: Method::POST,
-        path: ASSISTANTS.to_owned(),
-        names: Vec::new(),
-    });
     collect_members(&document, &mut members);
-    // Of the protocol; the methods and tools are values.
-    let protocol = [
-        "jsonrpc",
-        "2.0",
-        "id",
-        "method",
-        "params",
-        "name",
-        "arguments",
-        "tools/call",
-        "tools/list",
-        "initialize",
-    ];
-    members.extend(protocol.map(str::to_owned));
     members.sort_unstable();
     members.dedup();
-    (operations, members)
+    Known {
+        document,
+        operations,
+        members,
+    }
 });
+
+fn described(method: &str, path: &str, operation: &Value) -> Operation {
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    let queried = parameters.filter(|parameter| parameter["in"] == "query");
+    let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+    Operation {
+        method: method.to_uppercase().parse().expect("a method"),
+        path: path.to_owned(),
+        parameters: queried
+            .filter_map(|parameter| {
+                Some((
+                    parameter["name"].as_str()?.to_owned(),
+                    parameter["schema"].clone(),
+                ))
+            })
+            .collect(),
+        // The lines of an import are told in words alone.
+        body: if path.ends_with("/import") {
+            json!({"$ref": "#/components/schemas/CiDraft"})
+        } else {
+            body.clone()
+        },
+    }
+}
+
+/// The operation that is not in the document.
+fn assistants() -> Operation {
+    let text = || json!({"type": "string"});
+    let texts = || json!({"type": "array", "items": {"type": "string"}});
+    let arguments = json!({"type": "object", "properties": {
+        "ci": text(), "from": text(), "to": text(), "keywords": text(), "filters": texts(), "fields": texts(), "types": texts(),
+        "by": texts(), "limit": {"type": "integer"}, "depth": {"type": "integer"}, "cursor": text(), "total": {"type": "boolean"},
+    }});
+    let params = json!({"type": "object", "required": ["name", "arguments"], "properties": {
+        "name": {"enum": ["search", "get", "related", "impact", "path", "count", "changes", "none"]}, "arguments": arguments,
+    }});
+    let body = json!({"type": "object", "required": ["jsonrpc", "id", "method", "params"], "properties": {
+        "jsonrpc": {"enum": ["2.0"]}, "id": {"type": "integer"}, "params": params,
+        "method": {"enum": ["tools/call", "tools/call", "tools/list", "initialize", "ping", "none"]},
+    }});
+    Operation {
+        method: Method::POST,
+        path: ASSISTANTS.to_owned(),
+        parameters: Vec::new(),
+        body,
+    }
+}
 
 fn collect_members(value: &Value, into: &mut Vec<String>) {
     match value {
@@ -149,12 +183,16 @@ pub(super) fn check(bytes: &mut Bytes<'_>, planted: Option<Defect>) {
 }
 
 fn request(bytes: &mut Bytes<'_>) -> Option<Request<Body>> {
-    let (operations, members) = &*KNOWN;
+    let Known {
+        document,
+        operations,
+        members,
+    } = &*KNOWN;
     let operation = &operations[usize::from(bytes.byte()) % operations.len()];
     let form = bytes.byte();
     let path = path(&operation.path, bytes);
     let query = if form & 1 == 0 {
-        query(&operation.names, bytes)
+        query(&operation.parameters, document, bytes)
     } else {
         allowed(bytes.take(48), b"?=&%+")
     };
@@ -179,7 +217,9 @@ fn request(bytes: &mut Bytes<'_>) -> Option<Request<Body>> {
         KINDS[0]
     };
     request = request.header(header::CONTENT_TYPE, kind);
-    request.body(body(bytes, members).into()).ok()
+    request
+        .body(body(bytes, &operation.body, document, members).into())
+        .ok()
 }
 
 /// The path with segments for its parameters, mostly such as there may be.
@@ -197,15 +237,22 @@ fn path(route: &str, bytes: &mut Bytes<'_>) -> String {
 }
 
 /// Parameters that the operation has, and now and then another.
-fn query(names: &[String], bytes: &mut Bytes<'_>) -> String {
-    let one = |bytes: &mut Bytes<'_>| {
-        let name = match names.get(usize::from(bytes.byte()) % (names.len() + 1)) {
-            Some(name) => name.clone(),
-            None => word(bytes),
-        };
-        format!("{}={}", escaped(&name), escaped(&value(bytes)))
+fn query(known: &[(String, Value)], document: &Value, bytes: &mut Bytes<'_>) -> String {
+    let one = |bytes: &mut Bytes<'_>| match known.get(usize::from(bytes.byte()) % (known.len() + 1)) {
+        Some((name, schema)) if !bytes.byte().is_multiple_of(4) => {
+            let value = fitting(schema, document, bytes, 0);
+            let value = value
+                .as_array()
+                .and_then(|items| items.first())
+                .unwrap_or(&value)
+                .clone();
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            format!("{}={}", escaped(name), escaped(&text))
+        }
+        Some((name, _)) => format!("{}={}", escaped(name), escaped(&value(bytes))),
+        None => format!("{}={}", escaped(&word(bytes)), escaped(&value(bytes))),
     };
-    let parameters = (0..bytes.byte() % 5).map(|_| one(bytes));
+    let parameters = (0..bytes.byte() % 4).map(|_| one(bytes));
     parameters.collect::<Vec<_>>().join("&")
 }
 
