@@ -48,10 +48,17 @@ const KINDS: [&str; 6] = [
 struct Operation {
     method: Method,
     path: String,
-    /// Its parameters in the query, with their schemas.
-    parameters: Vec<(String, Value)>,
+    /// Those in the query.
+    parameters: Vec<Parameter>,
     /// The schema of its body.
     body: Value,
+}
+
+/// A parameter of a query.
+struct Parameter {
+    name: String,
+    schema: Value,
+    is_required: bool,
 }
 
 /// What the service tells of itself.
@@ -81,18 +88,17 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
 });
 
 fn described(method: &str, path: &str, operation: &Value) -> Operation {
-    let parameters = operation["parameters"].as_array().into_iter().flatten();
-    let queried = parameters.filter(|parameter| parameter["in"] == "query");
+    let all = operation["parameters"].as_array().into_iter().flatten();
+    let in_query = all.filter(|parameter| parameter["in"] == "query");
     let body = &operation["requestBody"]["content"]["application/json"]["schema"];
     Operation {
         method: method.to_uppercase().parse().expect("a method"),
         path: path.to_owned(),
-        parameters: queried
-            .filter_map(|parameter| {
-                Some((
-                    parameter["name"].as_str()?.to_owned(),
-                    parameter["schema"].clone(),
-                ))
+        parameters: in_query
+            .map(|parameter| Parameter {
+                name: parameter["name"].as_str().unwrap_or_default().to_owned(),
+                schema: parameter["schema"].clone(),
+                is_required: parameter["required"] == true,
             })
             .collect(),
         // The lines of an import are told in words alone.
@@ -191,7 +197,7 @@ fn request(bytes: &mut Bytes<'_>) -> Option<Request<Body>> {
     let operation = &operations[usize::from(bytes.byte()) % operations.len()];
     let form = bytes.byte();
     let path = path(&operation.path, bytes);
-    let query = if form & 1 == 0 {
+    let query = if form & 3 != 0 {
         query(&operation.parameters, document, bytes)
     } else {
         allowed(bytes.take(48), b"?=&%+")
@@ -201,7 +207,7 @@ fn request(bytes: &mut Bytes<'_>) -> Option<Request<Body>> {
         .method(&operation.method)
         .uri(uri)
         .header(header::HOST, "localhost");
-    if form & 2 != 0 {
+    if form & 28 == 4 {
         request = request.header(
             bytes.pick(HEADERS).parse::<HeaderName>().ok()?,
             HeaderValue::from_bytes(value(bytes).as_bytes()).ok()?,
@@ -211,7 +217,7 @@ fn request(bytes: &mut Bytes<'_>) -> Option<Request<Body>> {
     if is_mcp {
         request = request.header(header::ACCEPT, "application/json, text/event-stream");
     }
-    let kind = if form & 12 == 12 {
+    let kind = if form & 224 == 32 {
         bytes.pick(KINDS)
     } else {
         KINDS[0]
@@ -224,7 +230,7 @@ fn request(bytes: &mut Bytes<'_>) -> Option<Request<Body>> {
 
 /// The path with segments for its parameters, mostly such as there may be.
 fn path(route: &str, bytes: &mut Bytes<'_>) -> String {
-    let segment = |bytes: &mut Bytes<'_>| match bytes.byte() % 4 {
+    let segment = |bytes: &mut Bytes<'_>| match bytes.byte() % 16 {
         0 => escaped(&word(bytes)),
         1 => allowed(bytes.take(8), b"%"),
         _ => "acme".to_owned(),
@@ -236,24 +242,37 @@ fn path(route: &str, bytes: &mut Bytes<'_>) -> String {
     path
 }
 
-/// Parameters that the operation has, and now and then another.
-fn query(known: &[(String, Value)], document: &Value, bytes: &mut Bytes<'_>) -> String {
-    let one = |bytes: &mut Bytes<'_>| match known.get(usize::from(bytes.byte()) % (known.len() + 1)) {
-        Some((name, schema)) if !bytes.byte().is_multiple_of(4) => {
-            let value = fitting(schema, document, bytes, 0);
-            let value = value
-                .as_array()
-                .and_then(|items| items.first())
-                .unwrap_or(&value)
-                .clone();
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            format!("{}={}", escaped(name), escaped(&text))
+/// Parameters that the operation needs, some of the others, and now and then one too many.
+fn query(known: &[Parameter], document: &Value, bytes: &mut Bytes<'_>) -> String {
+    let mut parts = Vec::new();
+    for parameter in known {
+        let given = bytes.byte();
+        if parameter.is_required || given.is_multiple_of(4) {
+            let value = if given < 32 {
+                value(bytes)
+            } else {
+                queried(&fitting(&parameter.schema, document, bytes, 0))
+            };
+            parts.push((parameter.name.clone(), value));
         }
-        Some((name, _)) => format!("{}={}", escaped(name), escaped(&value(bytes))),
-        None => format!("{}={}", escaped(&word(bytes)), escaped(&value(bytes))),
-    };
-    let parameters = (0..bytes.byte() % 4).map(|_| one(bytes));
-    parameters.collect::<Vec<_>>().join("&")
+    }
+    if bytes.byte().is_multiple_of(8) {
+        let name = bytes.pick(["q", "filter", "level", "limit", "type", "cursor", ""]);
+        parts.push((name.to_owned(), value(bytes)));
+    }
+    let pairs = parts
+        .iter()
+        .map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+/// A value as it is told in a query, where a list is told item by item.
+fn queried(value: &Value) -> String {
+    let first = value.as_array().and_then(|items| items.first());
+    match first.unwrap_or(value) {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 fn value(bytes: &mut Bytes<'_>) -> String {
