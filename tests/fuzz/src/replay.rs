@@ -13,6 +13,28 @@ const ROUNDS: usize = 6_000;
 const MOST_INPUTS: usize = 20_000;
 const LONGEST: u64 = 400;
 
+/// Those of the target `tier`, as `ci-runner` writes them.
+const VALUES: &str = include_str!("../corpus/tier.txt");
+
+/// How many inputs to draw.
+fn rounds() -> usize {
+    let is_long = std::env::var_os("CI_CACHE_TEST_LONG").is_some();
+    if is_long { ROUNDS * 50 } else { ROUNDS }
+}
+
+/// Draws inputs, the same in each run: at random, and committed ones with changes.
+fn draw(committed: &str, mut check: impl FnMut(&[u8])) {
+    let (inputs, mut dice) = (from_hex(committed), Dice::new(1));
+    for round in 0..rounds() {
+        let input = if round % 2 == 0 {
+            dice.bytes(LONGEST)
+        } else {
+            dice.change(&inputs)
+        };
+        check(&input);
+    }
+}
+
 #[test]
 fn inputs_that_were_found_are_read_or_refused() {
     let inputs = from_hex(INPUTS);
@@ -22,17 +44,16 @@ fn inputs_that_were_found_are_read_or_refused() {
 
 #[test]
 fn inputs_at_random_are_read_or_refused() {
-    let is_long = std::env::var_os("CI_CACHE_TEST_LONG").is_some();
-    let (inputs, rounds) = (from_hex(INPUTS), if is_long { ROUNDS * 50 } else { ROUNDS });
-    let mut dice = Dice::new(1);
-    for round in 0..rounds {
-        let input = if round % 2 == 0 {
-            dice.bytes(LONGEST)
-        } else {
-            dice.change(&inputs)
-        };
-        check(&input, None);
-    }
+    draw(INPUTS, |input| check(input, None));
+}
+
+#[test]
+fn values_of_the_tier_at_random_are_read_or_refused() {
+    let is_value = ci_runner::tier::inspect;
+    assert!(from_hex(VALUES).iter().all(|value| is_value(value)));
+    let mut refused = 0;
+    draw(VALUES, |input| refused += usize::from(!is_value(input)));
+    assert!(refused > 0, "everything is a value");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Defect;
 use super::questions::{Parts, row, tenant, word};
+use super::texts::hex;
 use crate::bytes::Bytes;
 
 const BACKEND: &str = "nothing";
@@ -134,7 +135,7 @@ pub(super) fn log(bytes: &mut Bytes<'_>, planted: Option<Defect>) {
 /// A key in hexadecimal, mostly of one tenant.
 fn key(bytes: &mut Bytes<'_>) -> Option<String> {
     let of = tenant(if bytes.byte().is_multiple_of(4) { 1 } else { 3 });
-    Some(to_hex(&Key::new(&of, &Parts::draw(bytes).question()?)))
+    Some(hex(Key::new(&of, &Parts::draw(bytes).question()?).as_bytes()))
 }
 
 /// The keys of a line as they stand there.
@@ -148,12 +149,8 @@ fn keys(line: &[u8]) -> Option<Vec<String>> {
 fn written(request: &Request) -> Vec<String> {
     let questions = request.questions.iter();
     questions
-        .map(|question| to_hex(&Key::new(&request.tenant, question)))
+        .map(|question| hex(Key::new(&request.tenant, question).as_bytes()))
         .collect()
-}
-
-fn to_hex(key: &Key) -> String {
-    key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A file of tokens gives all of its rows or is refused, and no two of them have one name or id.

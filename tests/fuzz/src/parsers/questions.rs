@@ -1,8 +1,8 @@
 //! Questions from drawn parts, which are kept, so that the same can be asked in another way.
 
 use ci_model::{
-    Aggregate, CiCode, CiId, CiRef, CiSummary, Direction, Expand, Filter, Get, List, ListOrder, Path,
-    Question, Search, Sort, TenantId, View,
+    Aggregate, AggregateBuilder, CiCode, CiId, CiRef, CiSummary, Direction, Expand, Filter, Get, List,
+    ListOrder, Path, Question, Search, Sort, TenantId, View,
 };
 
 use crate::bytes::Bytes;
@@ -204,10 +204,7 @@ impl Parts {
             Some(search) => builder.selection(search.selection().clone()),
             None => builder,
         };
-        let builder = self
-            .names
-            .iter()
-            .fold(builder, |builder, name| builder.group_by(name));
+        let builder = self.names.iter().fold(builder, AggregateBuilder::group_by);
         let builder = match self.names.first() {
             Some(name) if self.flag(2) => builder.distinct(name),
             _ => builder,

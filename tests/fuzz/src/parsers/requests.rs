@@ -159,13 +159,13 @@ impl Place {
             .enable_time()
             .build()
             .expect("a runtime");
-        let _inside = runtime.enter();
+        let inside = runtime.enter();
         let runner = Runner::builder(Arc::new(Nothing(planted)))
             .max_entries(200)
             .build()
             .expect("a runner");
         let router = http::router(AppState::new(runner, ServerOptions::default()));
-        drop(_inside);
+        drop(inside);
         Self {
             runtime,
             router,
@@ -207,7 +207,7 @@ fn request(bytes: &mut Bytes<'_>) -> Option<Request<Body>> {
         .method(&operation.method)
         .uri(uri)
         .header(header::HOST, "localhost");
-    if form & 28 == 4 {
+    if form & 0x1C == 4 {
         request = request.header(
             bytes.pick(HEADERS).parse::<HeaderName>().ok()?,
             HeaderValue::from_bytes(value(bytes).as_bytes()).ok()?,
@@ -217,7 +217,7 @@ fn request(bytes: &mut Bytes<'_>) -> Option<Request<Body>> {
     if is_mcp {
         request = request.header(header::ACCEPT, "application/json, text/event-stream");
     }
-    let kind = if form & 224 == 32 {
+    let kind = if form & 0xE0 == 0x20 {
         bytes.pick(KINDS)
     } else {
         KINDS[0]

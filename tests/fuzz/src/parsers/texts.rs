@@ -128,16 +128,18 @@ fn changed(text: &str, bytes: &mut Bytes<'_>) -> String {
 
 /// Bytes with a checksum that fits, as texts that are given back have it: FNV-1a in 64 bits, in hexadecimal digits.
 fn sealed(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
     let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
         (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    let mut text = String::new();
-    for byte in bytes.iter().chain(&sum.to_le_bytes()) {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    hex(&[bytes, &sum.to_le_bytes()].concat())
+}
+
+/// Bytes as hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
