@@ -34,7 +34,7 @@ pub(crate) enum Tool {
     Loom,
     /// Random interleavings of larger programs
     Shuttle,
-    /// Operations and snapshots drawn by coverage, against a naive reference
+    /// What reads bytes, by coverage: operations and snapshots against a naive reference, values of the tier, parsers
     Fuzz,
     /// The engine's tests under AddressSanitizer
     Asan,
@@ -45,11 +45,9 @@ pub(crate) enum Tool {
 /// Runs one tool; the exit code says whether it found something.
 pub(crate) fn command(root: &Path, options: &Options) -> anyhow::Result<u8> {
     let mut counts = Counts::default();
-    let needs_sanitizer = matches!(options.tool, Tool::Fuzz | Tool::Asan);
-    ensure!(
-        !needs_sanitizer || cfg!(all(target_os = "linux", target_arch = "x86_64")),
-        "the sanitizer is set up for Linux on x86-64 only"
-    );
+    if matches!(options.tool, Tool::Fuzz | Tool::Asan) {
+        supports_sanitizer()?;
+    }
     let result = match options.tool {
         Tool::Loom | Tool::Shuttle => models(root, options.tool, options.long, &mut counts),
         Tool::Fuzz => fuzz::fuzz(root, options.seconds, options.keep, &mut counts),
@@ -58,6 +56,15 @@ pub(crate) fn command(root: &Path, options: &Options) -> anyhow::Result<u8> {
     };
     println!("{counts}");
     result.map(|()| 0)
+}
+
+/// Fails where there is no sanitizer.
+pub(crate) fn supports_sanitizer() -> anyhow::Result<()> {
+    ensure!(
+        cfg!(all(target_os = "linux", target_arch = "x86_64")),
+        "the sanitizer is set up for Linux on x86-64 only"
+    );
+    Ok(())
 }
 
 /// Runs the engine's models under loom or shuttle, optimised, apart from the ordinary build.

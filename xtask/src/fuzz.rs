@@ -1,4 +1,4 @@
-//! `cargo xtask check fuzz`: the engine, and what is read from a shared tier, fuzzed by coverage.
+//! `cargo xtask check fuzz`: the engine, and what reads bytes of other people, fuzzed by coverage.
 //!
 //! That needs compiler flags that are not stable. The compiler is told to accept them (`RUSTC_BOOTSTRAP`) for this build alone, in a folder of
 //! its own; the sanitizer's runtime comes with every toolchain for Linux on x86-64. libFuzzer is compiled by a C++ compiler.
@@ -36,22 +36,29 @@ const MOST_SECONDS_TO_NOTICE: u64 = 60;
 /// The inputs that are worth committing, at most: beyond, they weigh more than they show.
 const MOST_KEPT_BYTES: usize = 4_096;
 
-/// Where the engine's tests have their inputs.
+/// Where the engine's tests have their inputs,
 const ENGINE: &str = "crates/ci-cache-core/tests/fuzz/corpus";
+/// and where those of everything else are.
+const OTHERS: &str = "tests/fuzz/corpus";
+/// How long `cargo xtask test --long` fuzzes each target, in seconds.
+const LONG_SECONDS: u64 = 60;
 
 /// A fuzz target.
 struct Target {
     name: &'static str,
     /// The folder of its committed inputs.
     folder: &'static str,
+    /// Whether `--keep` writes them; else a test does, beside what they are about.
+    is_kept: bool,
     /// Rules that it must notice to be broken.
     defects: &'static [&'static str],
 }
 
-const TARGETS: [Target; 3] = [
+const TARGETS: [Target; 4] = [
     Target {
         name: "operations",
         folder: ENGINE,
+        is_kept: true,
         defects: &[
             "JoinsOlderFlights",
             "RemovalForgetsFlights",
@@ -63,12 +70,30 @@ const TARGETS: [Target; 3] = [
     Target {
         name: "snapshot",
         folder: ENGINE,
+        is_kept: true,
         defects: &["ReadsDamagedSnapshots", "TrustsCounts"],
     },
     Target {
         name: "tier",
-        folder: "tests/fuzz/corpus",
+        folder: OTHERS,
+        is_kept: false,
         defects: &["TrustsCounts"],
+    },
+    Target {
+        name: "parsers",
+        folder: OTHERS,
+        is_kept: true,
+        defects: &[
+            "TakesAnyChecksum",
+            "TakesCapitals",
+            "KeysForgetDeleted",
+            "KeysForgetTheTenant",
+            "ReadsDamagedFiles",
+            "LogsForgetTheTenant",
+            "LosesTokens",
+            "HandlersPanic",
+            "RefusesInPlainText",
+        ],
     },
 ];
 
@@ -137,6 +162,8 @@ pub(crate) fn fuzz(root: &Path, seconds: u64, keep: bool, counts: &mut Counts) -
         ])
         .env("CARGO_TARGET_DIR", &dir)
         .env("RUSTFLAGS", COVERAGE)
+        // What is optimised across crates takes long to link, for each program anew.
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("RUSTC_BOOTSTRAP", "1");
     crate::test::expect_success(&mut build)?;
     for target in &TARGETS {
@@ -148,12 +175,16 @@ pub(crate) fn fuzz(root: &Path, seconds: u64, keep: bool, counts: &mut Counts) -
     for target in &TARGETS {
         explore(root, &dir, target, (seconds / TARGETS.len() as u64).max(1))?;
         counts.passed += 1;
-        // The others are written by the tests beside what they are about.
-        if keep && target.folder == ENGINE {
+        if keep && target.is_kept {
             write_corpus(root, &dir, target)?;
         }
     }
     Ok(())
+}
+
+/// Runs every target for as long as `cargo xtask test --long` does.
+pub(crate) fn long(root: &Path, counts: &mut Counts) -> anyhow::Result<()> {
+    fuzz(root, LONG_SECONDS * TARGETS.len() as u64, false, counts)
 }
 
 /// What must be installed besides the toolchain.

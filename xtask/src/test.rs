@@ -67,6 +67,8 @@ const MODELS: [Step; 2] = [
 const COUNTS: Step = ("instruction counts", |run| {
     crate::instructions::check(run.root, false)
 });
+/// With `--long` alone: it needs a build of its own, with a sanitizer, and a C++ compiler.
+const FUZZING: Step = ("fuzzing", |run| run.fuzzing());
 const TESTS: Step = ("tests", |run| run.tests());
 
 /// Runs all steps up to the first that fails; the last line says how many tests passed and failed.
@@ -84,6 +86,9 @@ pub(crate) fn command(root: &Path, options: &Options) -> anyhow::Result<u8> {
             .map(|(name, _)| *name)
             .collect();
         println!("a filter was given: {} are left out", left_out.join(", "));
+    }
+    if options.long && options.filter.is_empty() {
+        steps.push(FUZZING);
     }
     steps.push(TESTS);
 
@@ -158,6 +163,12 @@ impl Run<'_> {
     /// What threads may do to each other in the engine.
     fn models(&mut self, tool: Tool) -> anyhow::Result<()> {
         check::models(self.root, tool, self.options.long, &mut self.counts)
+    }
+
+    /// What reads bytes, by coverage; the tests replay what it found before.
+    fn fuzzing(&mut self) -> anyhow::Result<()> {
+        check::supports_sanitizer()?;
+        crate::fuzz::long(self.root, &mut self.counts)
     }
 
     fn tests(&mut self) -> anyhow::Result<()> {

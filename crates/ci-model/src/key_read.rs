@@ -121,11 +121,18 @@ impl Reader<'_> {
     }
 
     fn filter(&mut self) -> Option<Filter> {
-        let field = self.field()?.to_string();
+        let field = self.field()?;
         let (operator, values) = match self.byte()? {
             0 => {
                 let operator = *Operator::ALL.get(usize::from(self.byte()?))?;
-                (operator, vec![self.value()?])
+                let is_text = self.0.first() == Some(&0);
+                let value = self.value()?;
+                // In a document a number compares with numbers, so a text that looks like one is told in quotes.
+                let quoted = is_text && operator.is_ordered() && !matches!(field, Field::Column(_));
+                (
+                    operator,
+                    vec![if quoted { format!("\"{value}\"") } else { value }],
+                )
             }
             1 => (Operator::Contains, vec![self.text()?]),
             2 => (Operator::In, self.list_of(Self::value)?),
@@ -134,7 +141,7 @@ impl Reader<'_> {
             5 => (Operator::NotIn, self.list_of(Self::value)?),
             _ => return None,
         };
-        Filter::new(&field, operator.as_str(), &values).ok()
+        Filter::new(&field.to_string(), operator.as_str(), &values).ok()
     }
 
     fn selection(&mut self) -> Option<Selected> {
@@ -444,6 +451,30 @@ mod tests {
             if !matches!(question, Question::Expand(_)) {
                 assert_eq!(read, question);
             }
+        }
+    }
+
+    /// The fuzzer found that a text in quotes was taken for the number that it looks like, and its question was lost.
+    #[test]
+    fn an_ordered_text_that_looks_like_a_number_reads_back_as_a_text() {
+        let tenant = TenantId::new("acme").unwrap();
+        for expression in [
+            r#"tags.a<"1""#,
+            r#"attributes.a.b>=" 1.5 ""#,
+            r#"tags.a>"""1""""#,
+            r#"tags.a>"""#,
+            "tags.a<1",
+            "tags.a<2026-01",
+            "owner>10",
+        ] {
+            let filter = Filter::parse(expression).unwrap();
+            let question: Question = Search::builder().filter(filter).build().unwrap().into();
+            let key = Key::new(&tenant, &question);
+            assert_eq!(
+                Key::read(key.as_bytes()),
+                Some((tenant.clone(), question)),
+                "{expression}"
+            );
         }
     }
 

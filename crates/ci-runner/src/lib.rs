@@ -104,6 +104,8 @@ pub use savings::{KindSavings, Requests, Savings};
 pub use tenant::Tenant;
 pub use traverse::Traversal;
 pub use warm::WarmStatus;
+#[doc(hidden)]
+pub use warm::inspect as warm_file;
 pub use write::Written;
 
 /// Runs the README's example with the documentation tests.

@@ -208,7 +208,7 @@ fn write_all(mut out: impl Write, entries: &Receiver<Entry>, dropped: &AtomicU64
 /// Reads a log: its requests, and what its end says of it (all zero where it has none, because the process was killed).
 ///
 /// A request with a question that cannot be read back is left out and counted in the last number: the broad step of a search is such a one, and
-/// so is every question of a key format that this version does not know.
+/// so is every question of a key format that this version does not know, and a request whose questions are of several tenants.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] naming the line that is none, and those of the reader.
@@ -249,6 +249,10 @@ fn request(line: &Line) -> Option<Request> {
         .map(|key| Key::read(&from_hex(key)?))
         .collect::<Option<Vec<_>>>()?;
     let tenant = read.first()?.0.clone();
+    // No runner is asked for two tenants at once: the questions of one must not become another's.
+    if read.iter().any(|(of, _)| *of != tenant) {
+        return None;
+    }
     Some(Request {
         at_us: line.at_us,
         form: line.ask,
@@ -364,6 +368,26 @@ mod tests {
             100,
             "each is in the file or counted"
         );
+    }
+
+    /// The fuzzer found that every question of a line was read as one of the first one's tenant.
+    #[test]
+    fn the_questions_of_one_tenant_never_become_anothers() {
+        let key = |tenant: &str| {
+            let key = Key::new(&TenantId::new(tenant).unwrap(), &questions()[0]);
+            to_hex(key.as_bytes())
+        };
+        let read = |keys: [String; 2]| {
+            let [one, other] = keys;
+            let log = format!(
+                "{{\"format\":\"{FORMAT}\",\"version\":{VERSION}}}\n\
+                 {{\"at_us\":1,\"ask\":\"page\",\"keys\":[\"{one}\",\"{other}\"]}}\n"
+            );
+            let (requests, _, unreadable) = read_log(log.as_bytes()).unwrap();
+            (requests.len(), unreadable)
+        };
+        assert_eq!(read([key("acme"), key("acme")]), (1, 0));
+        assert_eq!(read([key("acme"), key("other")]), (0, 1));
     }
 
     #[test]

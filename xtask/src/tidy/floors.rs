@@ -63,7 +63,10 @@ const FLOORS: &[(&str, &[&str])] = &[
             "ci-measure",
         ],
     ),
-    ("ci-fuzz", &["ci-cache-core", "ci-runner"]),
+    (
+        "ci-fuzz",
+        &["ci-model", "ci-cache-core", "ci-store", "ci-runner", "ci-server"],
+    ),
     ("xtask", &[]),
 ];
 

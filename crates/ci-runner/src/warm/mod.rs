@@ -17,8 +17,10 @@
 //!
 //! - `file.rs`: the bytes of the file; those of an answer are in [`crate::encoding`].
 //! - `reload.rs`: asking again.
+//! - `inspect.rs`: the bytes of a file without a runner, for the fuzzer.
 
 mod file;
+pub mod inspect;
 mod reload;
 
 use std::path::{Path, PathBuf};

@@ -118,25 +118,32 @@ impl TokenFile {
             path: path.to_owned(),
             source,
         })?;
-        let content = |reason: String| FileError::Content {
-            path: path.to_owned(),
-            reason,
-        };
+        match Self::parse(&bytes) {
+            Ok(file) => Ok((file, bytes)),
+            Err(reason) => Err(FileError::Content {
+                path: path.to_owned(),
+                reason,
+            }),
+        }
+    }
+
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// What does not fit, in words for people and without a token's hash.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         // Errors of syntax tell a place and what was expected there.
-        let rows: Content = serde_json::from_slice(&bytes).map_err(|error| content(error.to_string()))?;
+        let rows: Content = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let (mut names, mut ids) = (BTreeSet::new(), BTreeSet::new());
         let mut tokens = Vec::with_capacity(rows.tokens.len());
         for row in rows.tokens {
-            let known = known(&row).map_err(|what| content(format!("token `{}`: {what}", row.name)))?;
+            let known = known(&row).map_err(|what| format!("token `{}`: {what}", row.name))?;
             if !names.insert(row.name.clone()) || !ids.insert(row.id.clone()) {
-                return Err(content(format!(
-                    "token `{}`: its name or id comes twice",
-                    row.name
-                )));
+                return Err(format!("token `{}`: its name or id comes twice", row.name));
             }
             tokens.push((row, known));
         }
-        Ok((Self(tokens), bytes))
+        Ok(Self(tokens))
     }
 
     /// Changes a file: nobody else changes it meanwhile, and whoever reads it reads the old one or the new one. A file that is not there

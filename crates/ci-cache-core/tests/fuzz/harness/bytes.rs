@@ -40,6 +40,19 @@ impl<'a> Bytes<'a> {
         (self.byte() % 2 == 1).then(|| self.micros())
     }
 
+    /// The next few bytes, or as many as there are.
+    pub(crate) fn take(&mut self, most: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(most.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    /// A short text: as many bytes as a byte says, and what is no UTF-8 in them replaced.
+    pub(crate) fn text(&mut self) -> String {
+        let most = usize::from(self.byte() % 40);
+        String::from_utf8_lossy(self.take(most)).into_owned()
+    }
+
     /// What is left.
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.0
