@@ -49,7 +49,10 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("ci-measure", &[]),
-    ("ci-hot-paths", &["ci-cache-core", "ci-model"]),
+    (
+        "ci-hot-paths",
+        &["ci-model", "ci-cache-core", "ci-store", "ci-runner"],
+    ),
     ("ci-engine-bench", &["ci-cache-core", "ci-measure"]),
     (
         "ci-load-bench",
@@ -58,6 +61,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "ci-cache-core",
             "ci-store",
             "ci-runner",
+            "ci-tier-redis",
             "ci-bench",
             "ci-benches",
             "ci-measure",
@@ -98,7 +102,13 @@ const OUTSIDE: &[&str] = &[
 const PURE: &[&str] = &["ci-model", "ci-cache-core"];
 
 /// Packages that look at the product from outside, and may name any driver.
-const OUTSIDERS: &[&str] = &["ci-tests", "ci-benches", "ci-engine-bench", "ci-load-bench", "ci-fuzz"];
+const OUTSIDERS: &[&str] = &[
+    "ci-tests",
+    "ci-benches",
+    "ci-engine-bench",
+    "ci-load-bench",
+    "ci-fuzz",
+];
 
 /// Drivers and the one crate that may name each.
 const OWNED: &[(&str, &str)] = &[
