@@ -68,6 +68,11 @@ pub const SECTIONS: &[&str] = &[
     "fleet",
 ];
 
+/// Tells whether a section is part of every whole run: one that needs a server of Redis is not, where none was found.
+pub fn is_part_of_every_run(section: &str) -> bool {
+    section != fleet::NAME
+}
+
 impl Bench {
     /// Runs one section.
     ///

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use crate::arms::names;
+use crate::measure::is_part_of_every_run;
 use crate::run_file::RunFile;
 use drawings::drawn;
 use page::Page;
@@ -40,6 +41,7 @@ pub fn into(run: &RunFile, root: &Path) -> anyhow::Result<()> {
         !run.quick
             && crate::measure::SECTIONS
                 .iter()
+                .filter(|part| is_part_of_every_run(part))
                 .all(|part| run.figures.iter().any(|figure| figure.section == *part)),
         "the documentation shows whole runs only, and this one is quick or lacks a part: nothing was written"
     );
