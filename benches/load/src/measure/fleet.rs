@@ -11,7 +11,7 @@ use ci_benches::{Loaded, tenant};
 use ci_measure::number::real64;
 use ci_measure::random::Random;
 use ci_measure::rounds::turns;
-use ci_model::Question;
+use ci_model::{CiCode, CiDraft, Question};
 use ci_runner::tier::TierOptions;
 use ci_runner::{Runner, Source};
 use ci_store::Store;
@@ -38,6 +38,8 @@ const NODES: usize = 3;
 const RATE: f64 = 100.0;
 /// Writes a second of the fleet.
 const WRITES: f64 = 5.0;
+/// CIs that are written, of those that are asked about.
+const HOT: usize = 60;
 /// The windows in which hit rates are told.
 const WINDOW: Duration = Duration::from_millis(500);
 /// The share of the fleet's hit rate that a new node is to come to.
@@ -126,11 +128,12 @@ impl Fleet<'_> {
                 }
                 node.runner.settle_tier(false).await;
             }
-            let steady = self.load(&nodes, &mix, 0).await?;
+            let hot = &subjects.codes[..HOT.min(subjects.codes.len())];
+            let steady = self.load(&nodes, &mix, (0, hot)).await?;
             let begun = Instant::now();
             nodes.push(self.node(tier).await?);
             let start = begun.elapsed();
-            let joining = self.load(&nodes, &mix, 50_000).await?;
+            let joining = self.load(&nodes, &mix, (50_000, hot)).await?;
             let told = Joined::of(&steady, &joining);
             let name = self.name("a node joins", arm, "");
             figures.extend([
@@ -138,7 +141,7 @@ impl Fleet<'_> {
                 name.figure("hit rate of the fleet", "%", told.fleet * 100.0),
                 name.figure("hit rate of the node at first", "%", told.first * 100.0),
                 name.figure("until 90 % of the fleet's", "s", told.until.as_secs_f64()),
-                name.figure("statements a second before", "a second", told.before),
+                name.figure("most statements a second before", "a second", told.before),
                 name.figure("most statements a second after", "a second", told.most),
             ]);
             for node in nodes {
@@ -148,8 +151,13 @@ impl Fleet<'_> {
         Ok(figures)
     }
 
-    /// Asks the nodes in turn, at random moments, while CIs are written.
-    async fn load(&self, nodes: &[Node], mix: &Arc<Mix>, first: usize) -> anyhow::Result<Vec<Asked>> {
+    /// Asks the nodes in turn, from a place of the mix on, at random moments, while CIs are written that are asked for.
+    async fn load(
+        &self,
+        nodes: &[Node],
+        mix: &Arc<Mix>,
+        (first, hot): (usize, &[CiCode]),
+    ) -> anyhow::Result<Vec<Asked>> {
         let length = self.bench.scale.pick(6_000, 2_000, 600);
         let mut random = Random::new(self.bench.seed ^ first as u64);
         let length = Duration::from_millis(length);
@@ -159,7 +167,7 @@ impl Fleet<'_> {
             Instant::now() + Duration::from_millis(5),
             tokio::runtime::Handle::current(),
         );
-        let writing = tokio::spawn(touch(self.place.url.clone(), writes, began));
+        let writing = tokio::spawn(touch(self.place.url.clone(), hot.to_vec(), writes, began));
         let all: Arc<Vec<Node>> = Arc::new(nodes.iter().map(Node::handle).collect());
         let (told, mut hears) = mpsc::unbounded_channel();
         let mix = Arc::clone(mix);
@@ -262,8 +270,8 @@ async fn ask(node: &Node, operation: &Operation) -> anyhow::Result<Source> {
     })
 }
 
-/// Another program touches a CI at each moment, so that something is dropped now and then.
-async fn touch(url: String, moments: Arrivals, began: Instant) -> anyhow::Result<()> {
+/// Another program renames a CI at each moment.
+async fn touch(url: String, hot: Vec<CiCode>, moments: Arrivals, began: Instant) -> anyhow::Result<()> {
     let store = ci_store::open(&url, &ci_store::StoreOptions::default().connections(1)).await?;
     let (told, mut hears) = mpsc::unbounded_channel();
     let pacer = tokio::task::spawn_blocking(move || {
@@ -272,11 +280,8 @@ async fn touch(url: String, moments: Arrivals, began: Instant) -> anyhow::Result
         });
     });
     while let Some(number) = hears.recv().await {
-        let draft = ci_model::CiDraft::new(
-            format!("touched-{}", number % 20),
-            format!("touched {number}"),
-            "SW",
-        );
+        let code = hot[number % hot.len()].as_str();
+        let draft = CiDraft::new(code, format!("{code} touched {number}"), "SW");
         store
             .upsert_cis(vec![draft.check(&tenant())?], ci_store::WriteOptions::default())
             .await?;
@@ -295,7 +300,7 @@ struct Joined {
     first: f64,
     /// The end of the first window from which on the node has the wanted share of the fleet's hit rate; the end of the load when it never has.
     until: Duration,
-    /// Statements a second of the fleet before, and the most of any second after.
+    /// The most statements of the fleet in any second before, and after.
     before: f64,
     most: f64,
 }
@@ -313,16 +318,11 @@ impl Joined {
         let rates: Vec<f64> = windows.iter().map(|window| served(window)).collect();
         let late = rates.iter().rposition(|rate| *rate < fleet * SHARE);
         let until = WINDOW * u32::try_from(late.map_or(0, |at| at + 1)).unwrap_or(u32::MAX);
-        let total = |asked: &[Asked]| match asked {
-            [first, .., last] => real64(last.statements.saturating_sub(first.statements)),
-            _ => 0.0,
-        };
-        let length = |asked: &[Asked]| asked.last().map_or(1.0, |last| last.at.as_secs_f64());
         Self {
             fleet,
             first: rates.first().copied().unwrap_or(0.0),
             until,
-            before: total(steady) / length(steady),
+            before: most_a_second(steady),
             most: most_a_second(joining),
         }
     }

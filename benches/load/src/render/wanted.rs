@@ -250,7 +250,7 @@ impl Page<'_> {
         let of = |metric| self.value(["fleet", "a node joins", "postgres", "with a tier", "", metric]);
         let until = of("until 90 % of the fleet's");
         let (before, most) = (
-            of("statements a second before"),
+            of("most statements a second before"),
             of("most statements a second after"),
         );
         vec![
@@ -260,7 +260,7 @@ impl Page<'_> {
                 until.map(|until| until <= 5.0),
             ),
             (
-                "statements a second while it joins, any second: at most twice those before".to_owned(),
+                "the most statements in a second while it joins: at most twice the most before".to_owned(),
                 before.zip(most).map_or_else(
                     || "-".to_owned(),
                     |(before, most)| format!("{} after {}", number(most), number(before.round())),
