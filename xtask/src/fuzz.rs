@@ -235,7 +235,9 @@ fn notices(root: &Path, dir: &Path, target: &Target, defect: &str) -> anyhow::Re
 /// A line by which a target says that the engine did wrong; a misspelt defect is none.
 fn is_symptom(line: &str) -> bool {
     let panicked = line.contains("panicked at") && !line.contains("planted.rs");
-    panicked || line.contains("libFuzzer: out-of-memory")
+    // By the fuzzer's limit, or before that by the sanitizer, which cannot have as much.
+    let asked_for_much = ["libFuzzer: out-of-memory", "AddressSanitizer: out-of-memory"];
+    panicked || asked_for_much.iter().any(|symptom| line.contains(symptom))
 }
 
 /// Goes on from the corpus for so many seconds.
@@ -341,6 +343,9 @@ mod tests {
             "thread '<unnamed>' panicked at tests/fuzz/harness/model.rs:1:2:"
         ));
         assert!(is_symptom("SUMMARY: libFuzzer: out-of-memory"));
+        assert!(is_symptom(
+            "SUMMARY: AddressSanitizer: out-of-memory (fuzz-tier+0x1de1a4) in malloc"
+        ));
         assert!(!is_symptom(
             "thread '<unnamed>' panicked at tests/fuzz/src/planted.rs:1:2:"
         ));

@@ -98,7 +98,13 @@ const OUTSIDE: &[&str] = &[
 const PURE: &[&str] = &["ci-model", "ci-cache-core"];
 
 /// Packages that look at the product from outside, and may name any driver.
-const OUTSIDERS: &[&str] = &["ci-tests", "ci-benches", "ci-engine-bench", "ci-load-bench", "ci-fuzz"];
+const OUTSIDERS: &[&str] = &[
+    "ci-tests",
+    "ci-benches",
+    "ci-engine-bench",
+    "ci-load-bench",
+    "ci-fuzz",
+];
 
 /// Drivers and the one crate that may name each.
 const OWNED: &[(&str, &str)] = &[
