@@ -290,6 +290,7 @@ fn write_corpus(root: &Path, dir: &Path, target: &Target) -> anyhow::Result<()> 
     }
     // The longest do most in one go; the rest is told apart by its bytes alone.
     inputs.sort_by_key(|input| (std::cmp::Reverse(input.len()), input.clone()));
+    in_turn(&mut inputs);
     let mut text =
         "# Inputs of the fuzz target, in hexadecimal: written by `cargo xtask check fuzz --keep`.\n"
             .to_owned();
@@ -304,6 +305,18 @@ fn write_corpus(root: &Path, dir: &Path, target: &Target) -> anyhow::Result<()> 
     }
     let committed = target.committed(root);
     std::fs::write(&committed, text).with_context(|| format!("cannot write {}", committed.display()))
+}
+
+/// Lets inputs of different kinds take turns, each kind in its order: by the first byte a target chooses what the others are for, and none of
+/// that is to be left out.
+fn in_turn(inputs: &mut [Vec<u8>]) {
+    const KINDS: u8 = 8;
+    let mut seen = [0_usize; KINDS as usize];
+    inputs.sort_by_cached_key(|input| {
+        let kind = input.first().map_or(0, |byte| usize::from(byte % KINDS));
+        seen[kind] += 1;
+        (seen[kind], kind)
+    });
 }
 
 fn to_hex(bytes: &[u8]) -> String {
@@ -335,6 +348,14 @@ mod tests {
         assert_eq!(to_hex(&bytes), "0009afff");
         assert_eq!(from_hex("0009afff"), Some(bytes.to_vec()));
         assert_eq!((from_hex("0"), from_hex("0g")), (None, None));
+    }
+
+    #[test]
+    fn every_kind_of_input_is_kept_in_turn() {
+        let mut inputs = [vec![1, 1], vec![9], vec![1], vec![2, 2], vec![]];
+        in_turn(&mut inputs);
+        let kinds: Vec<_> = inputs.iter().map(|input| input.first().copied()).collect();
+        assert_eq!(kinds, [None, Some(1), Some(2), Some(9), Some(1)]);
     }
 
     #[test]
