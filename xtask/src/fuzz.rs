@@ -290,12 +290,11 @@ fn write_corpus(root: &Path, dir: &Path, target: &Target) -> anyhow::Result<()> 
     }
     // The longest do most in one go; the rest is told apart by its bytes alone.
     inputs.sort_by_key(|input| (std::cmp::Reverse(input.len()), input.clone()));
-    in_turn(&mut inputs);
     let mut text =
         "# Inputs of the fuzz target, in hexadecimal: written by `cargo xtask check fuzz --keep`.\n"
             .to_owned();
     let mut bytes = 0;
-    for input in inputs {
+    for input in in_turn(inputs) {
         bytes += input.len();
         if bytes > MOST_KEPT_BYTES {
             break;
@@ -309,14 +308,22 @@ fn write_corpus(root: &Path, dir: &Path, target: &Target) -> anyhow::Result<()> 
 
 /// Lets inputs of different kinds take turns, each kind in its order: by the first byte a target chooses what the others are for, and none of
 /// that is to be left out.
-fn in_turn(inputs: &mut [Vec<u8>]) {
-    const KINDS: u8 = 8;
-    let mut seen = [0_usize; KINDS as usize];
-    inputs.sort_by_cached_key(|input| {
-        let kind = input.first().map_or(0, |byte| usize::from(byte % KINDS));
-        seen[kind] += 1;
-        (seen[kind], kind)
-    });
+fn in_turn(inputs: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    const KINDS: usize = 8;
+    let mut kinds = vec![Vec::new(); KINDS];
+    for input in inputs {
+        let kind = input.first().map_or(0, |byte| usize::from(*byte) % KINDS);
+        kinds[kind].push(input);
+    }
+    let mut kinds: Vec<_> = kinds.into_iter().map(Vec::into_iter).collect();
+    let mut turns = Vec::new();
+    loop {
+        let before = turns.len();
+        turns.extend(kinds.iter_mut().filter_map(Iterator::next));
+        if turns.len() == before {
+            return turns;
+        }
+    }
 }
 
 fn to_hex(bytes: &[u8]) -> String {
@@ -352,9 +359,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_input_is_kept_in_turn() {
-        let mut inputs = [vec![1, 1], vec![9], vec![1], vec![2, 2], vec![]];
-        in_turn(&mut inputs);
-        let kinds: Vec<_> = inputs.iter().map(|input| input.first().copied()).collect();
+        let turns = in_turn(vec![vec![1, 1], vec![9], vec![1], vec![2, 2], vec![]]);
+        let kinds: Vec<_> = turns.iter().map(|input| input.first().copied()).collect();
         assert_eq!(kinds, [None, Some(1), Some(2), Some(9), Some(1)]);
     }
 
