@@ -235,7 +235,9 @@ fn notices(root: &Path, dir: &Path, target: &Target, defect: &str) -> anyhow::Re
 /// A line by which a target says that the engine did wrong; a misspelt defect is none.
 fn is_symptom(line: &str) -> bool {
     let panicked = line.contains("panicked at") && !line.contains("planted.rs");
-    panicked || line.contains("libFuzzer: out-of-memory")
+    // By the fuzzer's limit, or before that by the sanitizer, which cannot have as much.
+    let asked_for_much = ["libFuzzer: out-of-memory", "AddressSanitizer: out-of-memory"];
+    panicked || asked_for_much.iter().any(|symptom| line.contains(symptom))
 }
 
 /// Goes on from the corpus for so many seconds.
@@ -292,7 +294,7 @@ fn write_corpus(root: &Path, dir: &Path, target: &Target) -> anyhow::Result<()> 
         "# Inputs of the fuzz target, in hexadecimal: written by `cargo xtask check fuzz --keep`.\n"
             .to_owned();
     let mut bytes = 0;
-    for input in inputs {
+    for input in in_turn(inputs) {
         bytes += input.len();
         if bytes > MOST_KEPT_BYTES {
             break;
@@ -302,6 +304,26 @@ fn write_corpus(root: &Path, dir: &Path, target: &Target) -> anyhow::Result<()> 
     }
     let committed = target.committed(root);
     std::fs::write(&committed, text).with_context(|| format!("cannot write {}", committed.display()))
+}
+
+/// Lets inputs of different kinds take turns, each kind in its order: by the first byte a target chooses what the others are for, and none of
+/// that is to be left out.
+fn in_turn(inputs: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    const KINDS: usize = 8;
+    let mut kinds = vec![Vec::new(); KINDS];
+    for input in inputs {
+        let kind = input.first().map_or(0, |byte| usize::from(*byte) % KINDS);
+        kinds[kind].push(input);
+    }
+    let mut kinds: Vec<_> = kinds.into_iter().map(Vec::into_iter).collect();
+    let mut turns = Vec::new();
+    loop {
+        let before = turns.len();
+        turns.extend(kinds.iter_mut().filter_map(Iterator::next));
+        if turns.len() == before {
+            return turns;
+        }
+    }
 }
 
 fn to_hex(bytes: &[u8]) -> String {
@@ -336,11 +358,21 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_input_is_kept_in_turn() {
+        let turns = in_turn(vec![vec![1, 1], vec![9], vec![1], vec![2, 2], vec![]]);
+        let kinds: Vec<_> = turns.iter().map(|input| input.first().copied()).collect();
+        assert_eq!(kinds, [None, Some(1), Some(2), Some(9), Some(1)]);
+    }
+
+    #[test]
     fn a_misspelt_defect_is_no_symptom() {
         assert!(is_symptom(
             "thread '<unnamed>' panicked at tests/fuzz/harness/model.rs:1:2:"
         ));
         assert!(is_symptom("SUMMARY: libFuzzer: out-of-memory"));
+        assert!(is_symptom(
+            "SUMMARY: AddressSanitizer: out-of-memory (fuzz-tier+0x1de1a4) in malloc"
+        ));
         assert!(!is_symptom(
             "thread '<unnamed>' panicked at tests/fuzz/src/planted.rs:1:2:"
         ));
