@@ -270,6 +270,16 @@ async fn recovers(runner: &Runner, clock: &ManualClock, name: &str) {
             return;
         }
         runner.settle_tier(false).await;
+        // What was loaded at the very state up to which answers were forgotten by hand counts as forgotten: another tenant makes a new one.
+        let elsewhere = runner.tenant(TenantId::new("elsewhere").unwrap());
+        elsewhere
+            .upsert_cis(vec![CiDraft::new(
+                "other",
+                format!("other {}", clock.now().as_micros()),
+                "SW",
+            )])
+            .await
+            .unwrap();
     }
 }
 
