@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use ci_runner::tier::{Life, Tier, TierError, TierKey, TierValue};
+use ci_runner::tier::{Bell, Life, Tier, TierError, TierKey, TierValue};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
@@ -26,6 +26,8 @@ pub struct Faults {
     pub loses_deletes: bool,
     /// Writes are acknowledged and lost.
     pub loses_puts: bool,
+    /// Rings are acknowledged and lost.
+    pub loses_rings: bool,
     /// Whether calls are answered at all.
     pub down: Down,
 }
@@ -51,6 +53,10 @@ pub struct MemoryTier {
     asked: AtomicU64,
     /// How often a lease was refused.
     refused: tokio::sync::watch::Sender<u64>,
+    /// How often one was given.
+    given: AtomicU64,
+    /// How often somebody rang.
+    rung: tokio::sync::watch::Sender<u64>,
 }
 
 impl MemoryTier {
@@ -114,6 +120,11 @@ impl MemoryTier {
             .expect("the tier is there");
     }
 
+    /// How many leases were given until now, and how many somebody has.
+    pub fn leases(&self) -> (u64, usize) {
+        (self.given.load(Ordering::SeqCst), self.leases.lock().len())
+    }
+
     async fn called(&self) -> Result<Faults, TierError> {
         let faults = *self.faults.lock();
         match faults.down {
@@ -135,8 +146,12 @@ impl Tier for MemoryTier {
             self.asked.fetch_add(1, Ordering::SeqCst);
         }
         self.called().await?;
-        let values = self.values.lock();
-        Ok(keys.iter().map(|key| values.get(key).cloned()).collect())
+        let (values, leases) = (self.values.lock(), self.leases.lock());
+        let lease = |key| leases.contains(key).then(|| b"taken".to_vec());
+        let found = keys
+            .iter()
+            .map(|key| values.get(key).cloned().or_else(|| lease(key)));
+        Ok(found.collect())
     }
 
     async fn put(&self, values: &[TierValue]) -> Result<(), TierError> {
@@ -166,11 +181,36 @@ impl Tier for MemoryTier {
         let mut leases = self.leases.lock();
         let free = !leases.contains(key);
         if free {
+            self.given.fetch_add(1, Ordering::SeqCst);
             leases.push(key.clone());
         } else {
             self.refused.send_modify(|count| *count += 1);
         }
         Ok(free)
+    }
+
+    async fn ring(&self) -> Result<(), TierError> {
+        if !self.called().await?.loses_rings {
+            self.rung.send_modify(|count| *count += 1);
+        }
+        Ok(())
+    }
+
+    async fn listen(&self) -> Result<Option<Box<dyn Bell>>, TierError> {
+        self.called().await?;
+        Ok(Some(Box::new(MemoryBell(self.rung.subscribe()))))
+    }
+}
+
+/// Hears the rings of a tier in memory.
+#[derive(Debug)]
+struct MemoryBell(tokio::sync::watch::Receiver<u64>);
+
+#[async_trait]
+impl Bell for MemoryBell {
+    async fn rung(&mut self) -> Result<(), TierError> {
+        let gone = |_| TierError::new("the tier is gone");
+        self.0.changed().await.map_err(gone)
     }
 }
 

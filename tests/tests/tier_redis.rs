@@ -124,7 +124,7 @@ async fn an_account_of_its_own_is_enough() {
         .unwrap();
     for rules in [
         "few on >hunter2 ~cmdb:* +get",
-        "ci-cache on >hunter2 ~cmdb:* +get +mget +set +del +ping",
+        "ci-cache on >hunter2 ~cmdb:* &cmdb:* +get +mget +set +del +ping +publish +subscribe",
     ] {
         let mut command = redis::cmd("ACL");
         command.arg("SETUSER").arg(rules.split(' ').collect::<Vec<_>>());
@@ -145,10 +145,63 @@ async fn an_account_of_its_own_is_enough() {
     );
     good.delete(std::slice::from_ref(&key)).await.unwrap();
     assert!(good.lease(&key, LONG).await.unwrap());
+    let mut bell = good.listen().await.unwrap().unwrap();
+    good.ring().await.unwrap();
+    bell.rung().await.unwrap();
     for bad in [tier("few", "hunter2"), tier("ci-cache", "hunter3")] {
-        let error = bad.get(std::slice::from_ref(&key)).await.unwrap_err().to_string();
-        assert!(!error.contains("hunter") && !error.contains("socket"), "{error}");
+        let errors = [
+            bad.get(std::slice::from_ref(&key)).await.unwrap_err(),
+            bad.ring().await.unwrap_err(),
+            bad.listen().await.unwrap_err(),
+        ];
+        for error in errors.map(|error| error.to_string()) {
+            assert!(!error.contains("hunter") && !error.contains("socket"), "{error}");
+        }
     }
+}
+
+/// Two services that poll once a minute hear of each other's writes, also after the server was gone for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doorbell_wakes_other_services() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let (fixture, mut server) = (Fixture::postgres().await, PrivateRedis::start().await);
+    let tier = tier(&server.url(), "bell");
+    let mut runners = Vec::new();
+    for _ in 0..2 {
+        let build = builder(&fixture, &tier, patient().doorbell(true)).await;
+        let runner = build.poll_every(MINUTE).poll_idle(MINUTE).build().unwrap();
+        assert!(runner.catch_up(LONG).await);
+        runners.push(runner);
+    }
+    let is_listening = |runner: &Runner| runner.stats().tier.unwrap().is_listening;
+    for round in 0..2 {
+        while !runners.iter().all(is_listening) {
+            tokio::task::yield_now().await;
+        }
+        let (changes, heard) = (
+            runners[1].feed().changes,
+            runners[1].stats().tier.unwrap().rings_heard,
+        );
+        write(&runners[0], &format!("ERP {round}")).await;
+        let woken = async {
+            while runners[1].feed().changes == changes {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(MINUTE / 2, woken)
+            .await
+            .expect("it does not wait for its next poll");
+        assert!(runners[1].stats().tier.unwrap().rings_heard > heard);
+        server.kill();
+        while runners.iter().any(is_listening) {
+            tokio::task::yield_now().await;
+        }
+        server.restart().await;
+    }
+    for runner in runners {
+        runner.close().await;
+    }
+    fixture.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -386,12 +386,6 @@ impl RunnerBuilder {
         let warm = Arc::new(Warm::new(self.warm, self.store.backend()));
         let (feed, own) = (self.store.feed(), Arc::new(OwnHistory::default()));
         let follow = Arc::new(Follow::new(self.pace, feed.is_some(), self.recent_changes));
-        let writer = Following::new(
-            Arc::clone(&self.store),
-            Arc::clone(&cache),
-            Arc::clone(&follow),
-            Arc::clone(&own),
-        );
         let rules = self.tier_rules;
         let shared = self
             .tier
@@ -399,6 +393,13 @@ impl RunnerBuilder {
         let (shared, jobs) = shared.map_or((None, None), |(shared, jobs)| {
             (Some(Arc::new(shared)), Some(jobs))
         });
+        let writer = Following::new(
+            Arc::clone(&self.store),
+            Arc::clone(&cache),
+            Arc::clone(&follow),
+            Arc::clone(&own),
+            shared.clone(),
+        );
         let rules = self.replica_rules;
         let replica = self
             .replica
@@ -436,8 +437,12 @@ impl RunnerBuilder {
                 })?;
                 let follow = Arc::clone(&inner.follow);
                 runtime.spawn(coherence::run(Arc::downgrade(&inner), follow, feed));
-                if let Some(jobs) = jobs {
+                if let (Some(jobs), Some(shared)) = (jobs, &inner.tier) {
                     runtime.spawn(tier::run(Arc::downgrade(&inner), jobs));
+                    runtime.spawn(tier::answer_doorbell(
+                        Arc::clone(shared),
+                        Arc::clone(&inner.follow),
+                    ));
                 }
             }
             None => inner

@@ -166,19 +166,23 @@ pub(crate) async fn load_all(
 ) -> Vec<Result<Got>> {
     let mut all: Vec<Option<Result<Got>>> = Vec::with_capacity(missing.len());
     let mut rest = Vec::with_capacity(missing.len());
+    // Until the loads have ended.
+    let mut leases = Vec::new();
     let wanted = missing
         .into_iter()
         .map(|(get, leader)| (Question::Get(get), leader));
     for tried in tier::read(inner, tenant, wanted.collect()).await {
         match tried {
             Tried::Used(entry) => all.push(Some(Ok(Got::Shared(entry)))),
-            Tried::Missing(get, leader) => {
+            Tried::Missing(get, leader, held) => {
                 all.push(None);
                 rest.push((get, leader));
+                leases.push(held);
             }
         }
     }
     let mut loaded = load_rest(inner, tenant, rest).await.into_iter();
+    drop(leases);
     let each = all.into_iter().map(|got| got.or_else(|| loaded.next()));
     each.map(|got| got.unwrap_or(Err(Error::TaskLost))).collect()
 }

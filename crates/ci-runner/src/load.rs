@@ -316,9 +316,9 @@ async fn load_in_task(
 ) -> Result<Got> {
     let (inner, tenant) = (Arc::clone(inner), tenant.clone());
     let task = async move {
-        let (question, leader) = match tier::read_one(&inner, &tenant, question, leader).await {
+        let (question, leader, _held) = match tier::read_one(&inner, &tenant, question, leader).await {
             Tried::Used(entry) => return Ok(Got::Shared(entry)),
-            Tried::Missing(question, leader) => (question, leader),
+            Tried::Missing(question, leader, held) => (question, leader, held),
         };
         match load(&inner, &tenant, &question, Place::Any).await {
             Ok(Read { found, loaded, floor }) => inner

@@ -79,6 +79,13 @@ impl Polls {
         *self.over.borrow()
     }
 
+    /// Waits until nobody polls any more.
+    pub(crate) async fn closed(&self) {
+        let mut over = self.over.subscribe();
+        // The sender is ours, and so is never gone.
+        let _over = over.wait_for(|over| *over).await;
+    }
+
     /// Asks for a poll, without waiting for it.
     pub(crate) fn ring(&self) {
         self.bell.notify_one();

@@ -258,9 +258,9 @@ pub(crate) async fn load_primed(
     let (inner, tenant) = (Arc::clone(inner), tenant.clone());
     let task = async move {
         let question = Question::Expand(expand.clone());
-        let leader = match tier::read_one(&inner, &tenant, question, leader).await {
+        let (leader, _held) = match tier::read_one(&inner, &tenant, question, leader).await {
             Tried::Used(entry) => return Ok(Got::Shared(entry)),
-            Tried::Missing(_, leader) => leader,
+            Tried::Missing(_, leader, held) => (leader, held),
         };
         match read(&inner, &tenant, &expand, Place::Any).await {
             Ok(Read {

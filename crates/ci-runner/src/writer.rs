@@ -38,6 +38,7 @@ use crate::Error;
 use crate::answer::Cached;
 use crate::coherence::{Follow, UNFOLLOWED};
 use crate::runner::OwnHistory;
+use crate::tier::Shared;
 
 #[derive(Debug)]
 pub(crate) struct Following {
@@ -51,6 +52,8 @@ struct Followed {
     cache: Arc<CoherentCiCache<Cached, Error>>,
     follow: Arc<Follow>,
     own: Arc<OwnHistory>,
+    /// The tier, for its doorbell.
+    tier: Option<Arc<Shared>>,
 }
 
 impl Following {
@@ -59,10 +62,16 @@ impl Following {
         cache: Arc<CoherentCiCache<Cached, Error>>,
         follow: Arc<Follow>,
         own: Arc<OwnHistory>,
+        tier: Option<Arc<Shared>>,
     ) -> Self {
         Self {
             store,
-            followed: Followed { cache, follow, own },
+            followed: Followed {
+                cache,
+                follow,
+                own,
+                tier,
+            },
         }
     }
 
@@ -87,6 +96,9 @@ impl Following {
                 drop(unknown);
             }
             if written.is_ok() {
+                if let Some(tier) = &followed.tier {
+                    tier.ring();
+                }
                 store.ring().await;
             }
             written

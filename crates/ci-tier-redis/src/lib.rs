@@ -7,6 +7,9 @@
 //! One connection carries everything, many calls at a time. It is made in the background, so that nobody whose time budget is shorter than a
 //! handshake keeps it from being made, and made anew when it breaks or when several calls in a row got no answer.
 //!
+//! With [`TierOptions::doorbell`](ci_runner::tier::TierOptions::doorbell) a second connection is subscribed to the channel
+//! `PREFIX:f:bell`, on which nodes publish after they have written.
+//!
 //! Limits: Redis from 6.0 or Valkey, one server at a time (its failover by a name or an address that moves with it). Use an account of its own
 //! that may do `GET MGET SET DEL` on the prefix; give the server a memory limit and an eviction policy (`allkeys-lfu` or `volatile-ttl`).
 //!
@@ -24,6 +27,7 @@
 //! # Ok(()) }
 //! ```
 
+mod bell;
 mod link;
 mod options;
 mod tier;

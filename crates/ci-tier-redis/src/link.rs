@@ -86,6 +86,16 @@ impl Link {
         })
     }
 
+    /// Makes another connection to the same server, to be told what is published there.
+    pub(crate) async fn subscriber(&self) -> redis::RedisResult<redis::aio::PubSub> {
+        self.0.client.get_async_pubsub().await
+    }
+
+    /// How long making a connection may take.
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.0.connect_timeout
+    }
+
     async fn connection(&self) -> Result<Connection, TierError> {
         let mut states = self.0.state.subscribe();
         let begins = self.0.state.send_if_modified(|state| {

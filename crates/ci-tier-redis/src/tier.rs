@@ -4,10 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ci_runner::tier::{Life, Tier, TierError, TierKey, TierValue};
+use ci_runner::tier::{Bell, Life, Tier, TierError, TierKey, TierValue};
 use futures_util::future::try_join_all;
 use redis::{Client, ExistenceCheck, SetExpiry, SetOptions, Value, cmd};
 
+use crate::bell::RedisBell;
 use crate::link::Link;
 use crate::{Error, RedisOptions};
 
@@ -40,6 +41,11 @@ impl RedisTier {
             Some(tenant) => format!("{}:t:{}:{}", self.prefix, tenant.as_str(), key.name),
             None => format!("{}:f:{}", self.prefix, key.name),
         }
+    }
+
+    /// The channel of the doorbell.
+    fn bell(&self) -> String {
+        format!("{}:f:bell", self.prefix)
     }
 
     /// Asks for a sign of life: one round trip.
@@ -128,6 +134,19 @@ impl Tier for RedisTier {
             .call(async |mut connection| take.query_async(&mut connection).await)
             .await?;
         Ok(taken != Value::Nil)
+    }
+
+    async fn ring(&self) -> Result<(), TierError> {
+        let mut publish = cmd("PUBLISH");
+        publish.arg(self.bell()).arg("");
+        self.link
+            .call(async |mut connection| publish.query_async::<()>(&mut connection).await)
+            .await
+    }
+
+    async fn listen(&self) -> Result<Option<Box<dyn Bell>>, TierError> {
+        let bell = RedisBell::new(self.link.subscriber(), self.bell(), self.link.connect_timeout()).await?;
+        Ok(Some(Box::new(bell)))
     }
 }
 

@@ -179,6 +179,102 @@ async fn a_lease_holds_nobody_up_for_long() {
     fixture.finish().await;
 }
 
+/// Two nodes miss the same; the one that has the lease fails. The other one waits no longer: it has the lease now, and loads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_fails_gives_its_lease_back() {
+    on_both(async |fixture| {
+        let tier = MemoryTier::new();
+        let (mut runners, mut controls) = (Vec::new(), Vec::new());
+        for _ in 0..2 {
+            let (store, control) = Observed::around(fixture.open().await);
+            let build = patient(store)
+                .tier(tier.clone(), options().wait(Duration::from_secs(10)))
+                .tier_anywhere();
+            runners.push(build.build().unwrap());
+            controls.push(control);
+        }
+        acme(&runners[0])
+            .upsert_cis(vec![named("erp-1", "ERP")])
+            .await
+            .unwrap();
+        assert!(runners[1].catch_up(LONG).await);
+        let gate = controls[0].close_gate();
+        let failing = tokio::spawn({
+            let tenant = acme(&runners[0]);
+            async move { tenant.search_strict(&search("erp")).await }
+        });
+        while tier.leases() != (1, 1) {
+            tokio::task::yield_now().await;
+        }
+        let waiting = tokio::spawn({
+            let tenant = acme(&runners[1]);
+            async move { found(&tenant, "erp").await }
+        });
+        tier.refused(1).await;
+        controls[0].fail_nth(0);
+        drop(gate);
+        assert!(failing.await.unwrap().is_err());
+        assert_eq!(waiting.await.unwrap(), (vec!["ERP".to_owned()], Source::Miss));
+        assert_eq!(tier.leases().0, 2, "it took the lease that was given back");
+        runners[1].settle_tier(false).await;
+        assert_eq!(tier.leases(), (2, 0), "and gave it back as well");
+        close(runners).await;
+    })
+    .await;
+}
+
+/// Two nodes that poll once a minute. The writes of one are seen by the other as soon as it rings; when rings are lost nothing is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ring_wakes_the_others_and_nothing_more() {
+    on_both(async |fixture| {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let tier = MemoryTier::new();
+        let mut runners = Vec::new();
+        for _ in 0..2 {
+            let build = builder(fixture, &tier).await;
+            let build = build.tier(tier.clone(), options().doorbell(true));
+            runners.push(build.poll_every(MINUTE).poll_idle(MINUTE).build().unwrap());
+        }
+        for runner in &runners {
+            while !runner.stats().tier.unwrap().is_listening {
+                tokio::task::yield_now().await;
+            }
+            assert!(runner.catch_up(LONG).await);
+        }
+        let [writer, other] = [&runners[0], &runners[1]];
+        let changes = other.feed().changes;
+        acme(writer)
+            .upsert_cis(vec![named("erp-1", "ERP")])
+            .await
+            .unwrap();
+        let woken = async {
+            while other.feed().changes == changes {
+                tokio::task::yield_now().await;
+            }
+        };
+        let half = MINUTE / 2;
+        tokio::time::timeout(half, woken)
+            .await
+            .expect("it does not wait for its next poll");
+        assert_eq!(writer.stats().tier.unwrap().rings_sent, 1);
+        assert!(other.stats().tier.unwrap().rings_heard >= 1);
+        assert_eq!(found(&acme(other), "erp").await.0, ["ERP"]);
+
+        tier.set(Faults {
+            loses_rings: true,
+            ..Faults::default()
+        });
+        acme(writer)
+            .upsert_cis(vec![named("erp-1", "ERP 2")])
+            .await
+            .unwrap();
+        let strong = acme(other).at(Level::Strong);
+        assert_eq!(found(&strong, "erp").await.0, ["ERP 2"]);
+        close(runners).await;
+    })
+    .await;
+}
+
 /// Random writes, questions of three runners and faults of the tier; each answer is compared with the database. Says how many were wrong.
 async fn campaign(fixture: &Fixture, rules: TierRules, seed: u64) -> (usize, u64) {
     let tier = MemoryTier::new();

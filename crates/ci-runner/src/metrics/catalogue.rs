@@ -134,6 +134,10 @@ catalogue! {
         "Answers for the shared tier by what became of them: written, refreshed, deleted, dropped, over_budget, failed.";
     TIER_LEFT_ALONE = "ci_cache_tier_left_alone", Gauge, Count, [],
         "1 while the shared tier is not asked because it failed.";
+    TIER_RINGS = "ci_cache_tier_rings_total", Counter, Count, ["result"],
+        "Rings of the fleet's doorbell: sent after a write, failed to be sent, heard (own ones too).";
+    TIER_LISTENING = "ci_cache_tier_listening", Gauge, Count, [],
+        "1 while the fleet's doorbell can be heard; 0 without it.";
     REPLICA_LOADS = "ci_cache_replica_loads_total", Counter, Count, ["outcome"],
         "Loads that a replica might answer by how that ended: used, or answered by the primary: behind, ahead, blurred, history, promoted, unproven, failed, timed_out, skipped, no_mark.";
     REPLICA_LEFT_ALONE = "ci_cache_replica_left_alone", Gauge, Count, [],

@@ -194,7 +194,15 @@ fn tier(runner: &Runner, series: &Series) {
     ] {
         series.counter_of(name::TIER_WRITES, "result", result, count);
     }
+    for (result, count) in [
+        ("sent", tier.rings_sent),
+        ("failed", tier.rings_failed),
+        ("heard", tier.rings_heard),
+    ] {
+        series.counter_of(name::TIER_RINGS, "result", result, count);
+    }
     series.gauge(name::TIER_LEFT_ALONE, tier.is_open.into());
+    series.gauge(name::TIER_LISTENING, tier.is_listening.into());
 }
 
 /// Nothing is published of a replica that is not there.

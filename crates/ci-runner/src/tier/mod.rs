@@ -40,11 +40,14 @@
 //! (`once.rs`). That spares loads and nothing else: whoever does not get a lease, or waits in vain, loads.
 //!
 //! - `value.rs`: the bytes of a value.
-//! - `read.rs`: the validated read; `once.rs`: one load for the fleet.
+//! - `read.rs`: the validated read; `once.rs`: one load for the fleet, by a `lease.rs`.
 //! - `shared.rs`: what a runner knows of its tier; `stats.rs`: what it counts.
 //! - `write.rs`: writing and refreshing, in the background.
 //! - `replay.rs`: how a node that starts gets a log that reaches back.
+//! - `doorbell.rs`: who has written wakes the others.
 
+mod doorbell;
+mod lease;
 mod once;
 mod options;
 mod read;
@@ -61,6 +64,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ci_model::TenantId;
 
+pub(crate) use doorbell::answer_doorbell;
 pub(crate) use once::{read, read_one};
 pub use options::TierOptions;
 pub(crate) use read::Tried;
@@ -168,10 +172,39 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// When it did not answer.
     async fn delete(&self, keys: &[TierKey]) -> Result<(), TierError>;
 
-    /// Takes a lease for so long unless somebody has it: says whether it was taken. It spares double work; nothing that has to be right may
-    /// depend on it.
+    /// Takes a lease for so long unless somebody has it: says whether it was taken. As long as somebody has it, [`get`](Self::get) finds some bytes
+    /// by its name; [`delete`](Self::delete) gives it back. It spares double work; nothing that has to be right may depend on it.
     ///
     /// # Errors
     /// When it did not answer.
     async fn lease(&self, key: &TierKey, length: Duration) -> Result<bool, TierError>;
+
+    /// Wakes whoever [listens](Self::listen), here and elsewhere, as far as it gets. Does nothing in a tier that has no bell, as when it is not
+    /// implemented.
+    ///
+    /// # Errors
+    /// When it did not answer, or refused.
+    async fn ring(&self) -> Result<(), TierError> {
+        Ok(())
+    }
+
+    /// Begins to listen for rings; none in a tier that has no bell, as when it is not implemented.
+    ///
+    /// # Errors
+    /// When it did not answer, or refused.
+    async fn listen(&self) -> Result<Option<Box<dyn Bell>>, TierError> {
+        Ok(None)
+    }
+}
+
+/// Hears the rings of a fleet. Only a wake-up: rings may be lost, late, doubled and forged.
+#[async_trait]
+pub trait Bell: fmt::Debug + Send + 'static {
+    /// Waits until somebody has rung since it was created or last returned; any number of rings are one.
+    ///
+    /// Cancel safe: no ring is lost by dropping the future.
+    ///
+    /// # Errors
+    /// When nothing can be heard any more: listen anew.
+    async fn rung(&mut self) -> Result<(), TierError>;
 }

@@ -8,17 +8,18 @@
 //! writes, gives the lease back  looks again, finds the answer, proves it
 //! ```
 //!
-//! A node waits only if others load all that it misses: of two that hold what the other waits for, neither would load. A lease lasts as long as
-//! somebody would wait for it, so a node that was lost costs one wait.
+//! A node waits only if others load all that it misses: of two that hold what the other waits for, neither would load. A load whose answer is not
+//! written, because it failed or a change overtook it, gives its lease back as well: who waits sees that nobody has it, takes it, and loads. A lease
+//! lasts as long as somebody would wait for it, so a node that was lost costs one wait.
 
 use std::time::Duration;
 
-use ci_model::{Key, Question, TenantId};
-use futures_util::future::join_all;
+use ci_model::{Question, TenantId};
 use tokio::time::Instant;
 
-use super::read::{Tried, look};
-use super::{Shared, TierKey};
+use super::Shared;
+use super::lease::take;
+use super::read::{Leases, Tried, look};
 use crate::runner::{Inner, Lead};
 
 /// Between two looks, at first and at most.
@@ -27,7 +28,7 @@ const STEP: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(20)
 /// Asks the tier one question.
 pub(crate) async fn read_one(inner: &Inner, tenant: &TenantId, question: Question, lead: Lead) -> Tried {
     if inner.tier.is_none() {
-        return Tried::Missing(question, lead);
+        return Tried::Missing(question, lead, None);
     }
     let mut tried = read(inner, tenant, vec![(question, lead)]).await;
     match tried.pop() {
@@ -40,84 +41,66 @@ pub(crate) async fn read_one(inner: &Inner, tenant: &TenantId, question: Questio
 ///
 /// Dropped before its end it wakes those who wait for the loads, as every load does.
 pub(crate) async fn read(inner: &Inner, tenant: &TenantId, wanted: Vec<(Question, Lead)>) -> Vec<Tried> {
-    let missing = |(question, lead)| Tried::Missing(question, lead);
     let Some(shared) = inner.tier.as_deref() else {
-        return wanted.into_iter().map(missing).collect();
+        return missing(wanted);
     };
-    let mut tried = match look(inner, shared, tenant, wanted).await {
-        Ok(tried) => tried,
+    let mut tried = match look(inner, shared, tenant, wanted, Leases::Unasked).await {
+        Ok((tried, _)) => tried,
         // Whoever did not answer gives no lease either.
-        Err(wanted) => return wanted.into_iter().map(missing).collect(),
+        Err(wanted) => return missing(wanted),
     };
-    if shared.options.wait.is_zero() || !are_loaded(shared, tenant, &tried).await {
+    if shared.options.wait.is_zero() || !is_missing(&tried) || !take(shared, tenant, &mut tried).await {
         return tried;
     }
     let until = Instant::now() + shared.options.wait;
     let mut step = STEP[0];
-    while Instant::now() < until && tried.iter().any(|tried| matches!(tried, Tried::Missing(..))) {
+    while Instant::now() < until && is_missing(&tried) {
         tokio::time::sleep(step).await;
         step = (step * 2).min(STEP[1]);
-        tried = match again(inner, shared, tenant, tried).await {
-            Ok(tried) => tried,
-            Err(tried) => return tried,
+        let are_free = match again(inner, shared, tenant, &mut tried).await {
+            Some(are_free) => are_free,
+            None => return tried,
         };
+        if are_free && !take(shared, tenant, &mut tried).await {
+            // Whoever gave it back may have written the answer between our look and our taking it.
+            again(inner, shared, tenant, &mut tried).await;
+            return tried;
+        }
     }
     tried
 }
 
-/// Tells whether other nodes load all that is missing. Takes the leases that nobody has.
-async fn are_loaded(shared: &Shared, tenant: &TenantId, tried: &[Tried]) -> bool {
-    let keys = tried.iter().filter_map(|tried| match tried {
-        Tried::Used(_) => None,
-        Tried::Missing(question, _) => Some(Key::new(tenant, question)),
-    });
-    let leases: Vec<TierKey> = keys.map(|key| lease(tenant, &key)).collect();
-    if leases.is_empty() {
-        return false;
-    }
-    let options = &shared.options;
-    let taken = join_all(leases.iter().map(|key| shared.tier.lease(key, options.wait)));
-    let taken = shared.call(options.timeout, async { Ok(taken.await) }).await;
-    taken.is_ok_and(|taken| taken.iter().all(|taken| matches!(taken, Ok(false))))
+fn missing(wanted: Vec<(Question, Lead)>) -> Vec<Tried> {
+    let missing = |(question, lead)| Tried::Missing(question, lead, None);
+    wanted.into_iter().map(missing).collect()
 }
 
-/// The name of the lease of a question's load.
-pub(super) fn lease(tenant: &TenantId, key: &Key) -> TierKey {
-    let value = Shared::name(tenant, key);
-    TierKey::new(value.tenant, format!("{}-load", value.name))
+fn is_missing(tried: &[Tried]) -> bool {
+    tried.iter().any(|tried| matches!(tried, Tried::Missing(..)))
 }
 
-/// Looks again for what is missing.
-///
-/// # Errors
-/// The same, when the tier does not answer any more.
-async fn again(
-    inner: &Inner,
-    shared: &Shared,
-    tenant: &TenantId,
-    tried: Vec<Tried>,
-) -> Result<Vec<Tried>, Vec<Tried>> {
-    let (mut used, mut wanted) = (Vec::with_capacity(tried.len()), Vec::new());
-    for tried in tried {
-        match tried {
-            Tried::Used(entry) => used.push(Some(entry)),
-            Tried::Missing(question, lead) => {
-                used.push(None);
+/// Looks again for what is missing; says whether nobody has the lease of some of it, or nothing when the tier does not answer any more.
+async fn again(inner: &Inner, shared: &Shared, tenant: &TenantId, tried: &mut Vec<Tried>) -> Option<bool> {
+    let before = std::mem::take(tried);
+    let (mut places, mut wanted) = (Vec::with_capacity(before.len()), Vec::new());
+    for one in before {
+        match one {
+            Tried::Used(entry) => places.push(Ok(entry)),
+            Tried::Missing(question, lead, held) => {
+                places.push(Err(held));
                 wanted.push((question, lead));
             }
         }
     }
-    let (looked, well) = match look(inner, shared, tenant, wanted).await {
-        Ok(looked) => (looked, true),
-        Err(wanted) => {
-            let missing = |(question, lead)| Tried::Missing(question, lead);
-            (wanted.into_iter().map(missing).collect::<Vec<_>>(), false)
-        }
+    let (looked, are_free) = match look(inner, shared, tenant, wanted, Leases::Asked).await {
+        Ok((looked, are_free)) => (looked, Some(are_free)),
+        Err(wanted) => (missing(wanted), None),
     };
     let mut looked = looked.into_iter();
-    let all = used
-        .into_iter()
-        .filter_map(|used| used.map(Tried::Used).or_else(|| looked.next()));
-    let all: Vec<Tried> = all.collect();
-    if well { Ok(all) } else { Err(all) }
+    let all = places.into_iter().filter_map(|place| match place {
+        Ok(entry) => Some(Tried::Used(entry)),
+        Err(held) => looked.next().map(|tried| tried.holding(held)),
+    });
+    *tried = all.collect();
+    are_free
 }

@@ -16,6 +16,7 @@ pub struct TierOptions {
     pub(super) refresh: usize,
     pub(super) replay: Duration,
     pub(super) wait: Duration,
+    pub(super) doorbell: bool,
 }
 
 impl Default for TierOptions {
@@ -29,6 +30,7 @@ impl Default for TierOptions {
             refresh: 1_000,
             replay: Duration::from_secs(300),
             wait: Duration::from_millis(50),
+            doorbell: false,
         }
     }
 }
@@ -89,6 +91,13 @@ impl TierOptions {
     /// all.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
+        self
+    }
+
+    /// Sets whether this node wakes the others after a write and is woken by theirs, so that polls may be
+    /// [far apart](crate::RunnerBuilder::poll_every); no when not called. A wake-up only: writes of other programs are seen by the polls.
+    pub fn doorbell(mut self, yes: bool) -> Self {
+        self.doorbell = yes;
         self
     }
 

@@ -6,20 +6,40 @@ use ci_cache_core::coherence::{Loaded, Published};
 use ci_model::{Key, Question, TenantId, Version};
 
 use super::Shared;
+use super::lease::{Held, lease};
 use super::stats::TierOutcome as Outcome;
 use super::value::{self, Opened};
 use crate::answer::{Cached, Traced};
 use crate::runner::{Entry, Inner, Lead};
 
 /// What became of a question that the tier was asked.
+#[derive(Debug)]
 pub(crate) enum Tried {
     /// It is answered, and those who wait have the answer: true at the entry's version.
     Used(Entry),
-    /// It is still to be loaded.
-    Missing(Question, Lead),
+    /// It is still to be loaded, and the lease of that is to be kept until then.
+    Missing(Question, Lead, Option<Held>),
 }
 
-/// Asks the tier for several answers, in one round trip; one result for each, in their order.
+impl Tried {
+    /// The same with a lease, if there is still something to hold it for.
+    pub(super) fn holding(self, held: Option<Held>) -> Self {
+        match self {
+            Self::Missing(question, lead, None) => Self::Missing(question, lead, held),
+            other => other,
+        }
+    }
+}
+
+/// Whether a look is to tell of leases, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leases {
+    Unasked,
+    Asked,
+}
+
+/// Asks the tier for several answers, in one round trip; one result for each, in their order, and whether nobody has the lease of one that is
+/// missing (no, if that was not asked).
 ///
 /// Dropped before its end it wakes those who wait for the loads, as every load does.
 ///
@@ -30,12 +50,16 @@ pub(super) async fn look(
     shared: &Shared,
     tenant: &TenantId,
     wanted: Vec<(Question, Lead)>,
-) -> Result<Vec<Tried>, Vec<(Question, Lead)>> {
+    leases: Leases,
+) -> Result<(Vec<Tried>, bool), Vec<(Question, Lead)>> {
     let keys: Vec<Key> = wanted
         .iter()
         .map(|(question, _)| Key::new(tenant, question))
         .collect();
-    let names: Vec<_> = keys.iter().map(|key| Shared::name(tenant, key)).collect();
+    let mut names: Vec<_> = keys.iter().map(|key| Shared::name(tenant, key)).collect();
+    if leases == Leases::Asked {
+        names.extend(wanted.iter().map(|(question, _)| lease(tenant, question)));
+    }
     let found = shared.call(shared.options.timeout, shared.tier.get(&names)).await;
     let mut found = match found {
         Ok(found) => found,
@@ -47,7 +71,8 @@ pub(super) async fn look(
         }
     };
     // A tier that gives fewer than it was asked for does not have the others.
-    found.resize(keys.len(), None);
+    found.resize(names.len(), None);
+    let taken = found.split_off(keys.len());
     let each = wanted.into_iter().zip(keys).zip(found);
     let tried = each.map(|(((question, lead), key), bytes)| {
         let proven = match bytes {
@@ -59,10 +84,13 @@ pub(super) async fn look(
             .read(*proven.as_ref().err().unwrap_or(&Outcome::Hit));
         match proven {
             Ok((answer, loaded)) => use_it(inner, tenant, (question, lead), answer, loaded),
-            Err(_) => Tried::Missing(question, lead),
+            Err(_) => Tried::Missing(question, lead, None),
         }
     });
-    Ok(tried.collect())
+    let tried: Vec<Tried> = tried.collect();
+    let mut with_leases = tried.iter().zip(taken);
+    let are_free = with_leases.any(|(tried, lease)| matches!(tried, Tried::Missing(..)) && lease.is_none());
+    Ok((tried, are_free))
 }
 
 /// Proves that a value is true now; says what it answers, and at which state.
@@ -139,6 +167,6 @@ fn use_it(
             Tried::Used(publication.entry)
         }
         // Only with the rule about keys broken.
-        None => Tried::Missing(Arc::unwrap_or_clone(question), lead),
+        None => Tried::Missing(Arc::unwrap_or_clone(question), lead, None),
     }
 }

@@ -10,7 +10,9 @@ use ci_cache_core::{Clock, Tick};
 use ci_model::{Fingerprint, Key, TenantId, Version};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
+use super::doorbell::Doorbell;
 use super::stats::{Counts, TierOutcome as Outcome, add};
 use super::write::Job;
 use super::{Tier, TierError, TierKey, TierOptions, TierRules, TierStats};
@@ -28,6 +30,7 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     breaker: Breaker,
     trouble: Mutex<Option<String>>,
+    pub(super) doorbell: Doorbell,
     /// When answers were forgotten by hand last.
     forgotten: Mutex<Forgotten>,
     /// What is to be written in the background. Ends with the last of these.
@@ -95,6 +98,7 @@ impl Shared {
             clock,
             breaker: Breaker::default(),
             trouble: Mutex::default(),
+            doorbell: Doorbell::default(),
             forgotten: Mutex::default(),
             jobs,
             queued: AtomicUsize::new(0),
@@ -112,6 +116,9 @@ impl Shared {
     }
 
     /// Makes a call within a time, unless the tier is left alone.
+    ///
+    /// What is done in the background has more time than somebody who waits. That it ended well, but later than anybody would have waited, says
+    /// neither that the tier works nor that it does not: a tier that is too slow to be asked stays left alone.
     pub(super) async fn call<T>(
         &self,
         within: Duration,
@@ -120,21 +127,29 @@ impl Shared {
         if !self.breaker.allows(self.clock.now()) {
             return Err(Refused::Skipped);
         }
+        let began = Instant::now();
         let answered = tokio::time::timeout(within, call).await;
-        self.breaker
-            .ended(matches!(answered, Ok(Ok(_))), self.clock.now());
+        let well = matches!(answered, Ok(Ok(_)));
+        if !well || began.elapsed() <= self.options.timeout {
+            self.breaker.ended(well, self.clock.now());
+        }
         match answered {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the shared tier failed");
-                *self.trouble.lock() = Some(error.to_string());
+                self.note_trouble(error.to_string());
                 Err(Refused::Failed)
             }
             Err(_) => {
-                *self.trouble.lock() = Some("it did not answer in time".into());
+                self.note_trouble("it did not answer in time".into());
                 Err(Refused::TimedOut)
             }
         }
+    }
+
+    /// Something failed, in words for people.
+    pub(super) fn note_trouble(&self, trouble: String) {
+        *self.trouble.lock() = Some(trouble);
     }
 
     /// Has a kept answer written, if there is room for it in the queue.
@@ -207,8 +222,76 @@ impl Shared {
             over_budget: load(&counts.over_budget),
             unwritten: load(&counts.unwritten),
             deleted: load(&counts.deleted),
+            rings_sent: load(&counts.rings_sent),
+            rings_failed: load(&counts.rings_failed),
+            rings_heard: load(&counts.rings_heard),
+            is_listening: self.doorbell.is_listening(),
             is_open: self.breaker.is_open(),
             trouble: self.trouble.lock().clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ci_cache_core::ManualClock;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct NoTier;
+
+    #[async_trait::async_trait]
+    impl Tier for NoTier {
+        fn kind(&self) -> &'static str {
+            "none"
+        }
+        async fn get(&self, _keys: &[TierKey]) -> Result<Vec<Option<Vec<u8>>>, TierError> {
+            Ok(Vec::new())
+        }
+        async fn put(&self, _values: &[super::super::TierValue]) -> Result<(), TierError> {
+            Ok(())
+        }
+        async fn delete(&self, _keys: &[TierKey]) -> Result<(), TierError> {
+            Ok(())
+        }
+        async fn lease(&self, _key: &TierKey, _length: Duration) -> Result<bool, TierError> {
+            Ok(true)
+        }
+    }
+
+    /// An answer that comes after so long.
+    async fn after(wait: Duration) -> Result<(), TierError> {
+        let _over = tokio::time::timeout(wait, std::future::pending::<()>()).await;
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_works_in_the_background_alone_is_still_left_alone() {
+        let (clock, options) = (Arc::new(ManualClock::new()), TierOptions::new());
+        let (wait, patient) = (options.timeout, options.timeout * 20);
+        let (shared, _jobs) = Shared::new(
+            Arc::new(NoTier),
+            options,
+            TierRules::Kept,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+        );
+        for _ in 0..3 {
+            assert!(shared.call(wait, after(wait * 2)).await.is_err());
+        }
+        assert!(shared.is_left_alone());
+        clock.advance(Duration::from_secs(1));
+        assert!(shared.call(patient, after(wait * 2)).await.is_ok());
+        assert!(
+            shared.is_left_alone(),
+            "nobody who asks would have waited for that"
+        );
+        assert_eq!(
+            shared.call(wait, after(Duration::ZERO)).await,
+            Err(Refused::Skipped)
+        );
+        clock.advance(Duration::from_secs(1));
+        assert!(shared.call(patient, after(wait / 2)).await.is_ok());
+        assert!(!shared.is_left_alone());
     }
 }

@@ -99,6 +99,14 @@ pub struct TierStats {
     pub unwritten: u64,
     /// Answers that were deleted because a change touched them.
     pub deleted: u64,
+    /// Times that this node woke the others after writes.
+    pub rings_sent: u64,
+    /// Times that it could not.
+    pub rings_failed: u64,
+    /// Times that this node was woken, its own rings included.
+    pub rings_heard: u64,
+    /// Whether it can be woken now; no without the [doorbell](crate::tier::TierOptions::doorbell).
+    pub is_listening: bool,
     /// Whether the tier is left alone now, because it failed.
     pub is_open: bool,
     /// The last failure, in words for people.
@@ -123,6 +131,9 @@ pub(super) struct Counts {
     pub(super) over_budget: AtomicU64,
     pub(super) unwritten: AtomicU64,
     pub(super) deleted: AtomicU64,
+    pub(super) rings_sent: AtomicU64,
+    pub(super) rings_failed: AtomicU64,
+    pub(super) rings_heard: AtomicU64,
 }
 
 impl Counts {

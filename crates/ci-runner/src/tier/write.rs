@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::stats::add;
 use super::value::{self, States};
-use super::{Life, Shared, TierKey, TierValue, once};
+use super::{Life, Shared, TierKey, TierValue};
 use crate::runner::{Entry, Inner};
 
 /// Values that are written in one round trip at most.
@@ -36,6 +36,8 @@ pub(crate) enum Job {
     Dropped,
     /// A value is wrong, whatever the log says.
     Delete(TierKey),
+    /// A load has ended, and its lease is given back: after the answers that came before.
+    Release(TierKey),
     /// Confirms now what is used most.
     Refresh,
     /// Tells when all before it is done.
@@ -81,7 +83,7 @@ struct Work {
 impl Work {
     /// In the order in which it came: what was dropped after it was written must not be there afterwards.
     async fn all(&mut self, inner: &Inner, shared: &Arc<Shared>, batch: Vec<Job>) {
-        let mut puts = Vec::new();
+        let (mut puts, mut released) = (Vec::new(), Vec::new());
         for job in batch {
             match job {
                 Job::Put(tenant, key, entry) => {
@@ -103,14 +105,17 @@ impl Work {
                     let names = [name];
                     let _lost = shared.call(within, shared.tier.delete(&names)).await;
                 }
+                Job::Release(lease) => released.push(lease),
                 Job::Refresh => self.refresh(inner, shared).await,
                 Job::Done(done) => {
                     self.put(inner, shared, std::mem::take(&mut puts)).await;
+                    release(shared, std::mem::take(&mut released)).await;
                     let _gone = done.send(());
                 }
             }
         }
         self.put(inner, shared, puts).await;
+        release(shared, released).await;
     }
 
     async fn put(&mut self, inner: &Inner, shared: &Arc<Shared>, puts: Vec<Offered>) {
@@ -126,8 +131,6 @@ impl Work {
             .iter()
             .map(|(_, key, states, _)| (key.clone(), states.loaded.clone()))
             .collect();
-        let leases = puts.iter().map(|(tenant, key, _, _)| once::lease(tenant, key));
-        let leases: Vec<TierKey> = leases.collect();
         let life = Life::For(shared.options.ttl);
         let mut values = encoded(puts, life).await;
         let offered = values.len();
@@ -144,11 +147,6 @@ impl Work {
             // A tier that is away for a while must not find all budgets spent when it is back.
             self.budgets.give_back(&values);
             add(&shared.counts.unwritten, values.len());
-        }
-        if !shared.options.wait.is_zero() {
-            // Whoever misses the same answer again soon need not wait for this load. They end by themselves, too.
-            let within = shared.options.timeout * PATIENCE;
-            let _lost = shared.call(within, shared.tier.delete(&leases)).await;
         }
     }
 
@@ -212,6 +210,15 @@ impl Work {
                 add(&shared.counts.deleted, names.len());
             }
         }
+    }
+}
+
+/// Gives leases back: whoever misses the same answer again soon need not wait for a load that is over.
+async fn release(shared: &Shared, leases: Vec<TierKey>) {
+    if !leases.is_empty() && !shared.is_left_alone() {
+        let within = shared.options.timeout * PATIENCE;
+        // They end by themselves, too.
+        let _lost = shared.call(within, shared.tier.delete(&leases)).await;
     }
 }
 

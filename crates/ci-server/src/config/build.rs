@@ -205,6 +205,7 @@ impl Plan {
         TierOptions::new()
             .timeout(settings.tier_timeout)
             .wait(settings.tier_wait)
+            .doorbell(settings.tier_doorbell)
             .ttl(settings.tier_ttl)
             .replay(settings.tier_replay)
             .refresh_every(settings.tier_refresh_every)

@@ -118,6 +118,14 @@ pub(crate) struct TierBody {
     deleted: u64,
     /// Answers that were not written: too many waited, they were too large, their tenant has written enough, or the tier failed.
     unwritten: u64,
+    /// Times that this service woke the others after a write.
+    rings_sent: u64,
+    /// Times that it could not.
+    rings_failed: u64,
+    /// Times that it was woken, its own rings included.
+    rings_heard: u64,
+    /// Whether it can be woken now; false without `tier_doorbell`.
+    listening: bool,
     /// Whether it is left alone now because it failed.
     left_alone: bool,
     /// The last trouble, in words.
@@ -135,6 +143,10 @@ impl From<TierStats> for TierBody {
             refreshed: stats.refreshed,
             deleted: stats.deleted,
             unwritten: stats.dropped + stats.over_budget + stats.unwritten,
+            rings_sent: stats.rings_sent,
+            rings_failed: stats.rings_failed,
+            rings_heard: stats.rings_heard,
+            listening: stats.is_listening,
             left_alone: stats.is_open,
             trouble: stats.trouble,
         }
