@@ -126,6 +126,40 @@ async fn a_table_that_inherits_from_ours_makes_it_blind() {
     fixture.finish().await;
 }
 
+/// A feed that was not blind, because it did not look meanwhile, must not go on as if nothing had been: what another program loaded meanwhile
+/// is no answer of that epoch.
+#[tokio::test]
+async fn blindness_that_left_no_trace_ends_the_epoch_of_every_feed() {
+    let fixture = Fixture::postgres().await;
+    let store = fixture.open().await;
+    let (mut blind, mut other) = (started(&*store).await, started(&*store).await);
+    fixture
+        .execute("CREATE TABLE more () INHERITS (ci); ALTER TABLE more NO INHERIT ci")
+        .await;
+    assert_eq!(
+        ended(&mut other).await,
+        EpochReason::Schema,
+        "nobody looked, and it is seen"
+    );
+    assert_eq!(ended(&mut blind).await, EpochReason::Schema);
+    for _ in 0..2 {
+        let bookmark = other.bookmark().unwrap().1;
+        fixture.execute("ALTER TABLE more INHERIT ci").await;
+        let why = BlindReason::Triggers;
+        assert_eq!(blind.poll().await.unwrap(), Polled::Blind { why });
+        fixture.execute("ALTER TABLE more NO INHERIT ci").await;
+        assert_eq!(ended(&mut blind).await, EpochReason::Schema);
+        assert_eq!(ended(&mut other).await, EpochReason::Restarted);
+        let mut late = store.feed().unwrap();
+        late.resume(&bookmark).unwrap();
+        assert_eq!(ended(&mut late).await, EpochReason::Restarted);
+        // Once is enough: what follows are changes.
+        poll(&mut blind).await;
+    }
+    store.close().await;
+    fixture.finish().await;
+}
+
 #[tokio::test]
 async fn a_unique_index_that_the_triggers_do_not_know_makes_it_blind() {
     let fixture = Fixture::sqlite();

@@ -438,6 +438,28 @@ fn values_kept_elsewhere_are_checked_against_the_log() {
     assert_eq!(cache.stats().registrations, 0);
 }
 
+/// A log that begins with many changes of one group, read again from where another left off, tells of each.
+#[test]
+fn a_replay_is_logged_change_by_change() {
+    let many = || (0..20).map(|row| change(1, "a", row)).collect::<Vec<_>>();
+    let cache = cache();
+    apply(&cache, 1, many());
+    assert_eq!(cache.check(&at(0), needs("a", 30)), Ok(()));
+    let touched = Err(Published::Overtaken(Why::Touches("the row")));
+    assert_eq!(cache.check(&at(0), needs("a", 3)), touched);
+    let again = (0..20).map(|row| change(2, "a", row)).collect();
+    apply(&cache, 2, again);
+    let crowded = Err(Published::Overtaken(Why::Group));
+    assert_eq!(cache.check(&at(1), needs("a", 30)), crowded, "that was none");
+    // With something cached it is a batch like any other, which costs constant time.
+    cache.reset(1, UpTo(2), Tick::from_micros(9));
+    put(&cache, "one", needs("a", 30), 2);
+    let later = (0..20).map(|row| change(3, "a", row)).collect();
+    assert_eq!(apply(&cache, 3, later).floors, 1);
+    assert!(cache.get("one").is_none());
+    cache.validate().unwrap();
+}
+
 #[test]
 fn settings_are_validated() {
     for (options, field) in [

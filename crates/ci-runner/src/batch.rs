@@ -168,7 +168,7 @@ impl Tenant {
     /// One statement for all, in a task of its own; see `load.rs` for why.
     async fn load_missing(&self, missing: Vec<(Get, Lead)>) -> Result<Vec<Got>> {
         let (inner, tenant) = (Arc::clone(self.inner()), self.id().clone());
-        let task = async move { Ok(gather::load_all(&inner, &tenant, missing).await) };
+        let task = async move { Ok(gather::load_all(&inner, &tenant, missing, |_, _| {}).await) };
         let loaded = tokio::spawn(task.in_current_span()).await;
         loaded.unwrap_or(Err(Error::TaskLost))?.into_iter().collect()
     }

@@ -23,7 +23,7 @@ use tracing::Instrument;
 
 use crate::load::{Got, failed};
 use crate::reading::{Place, Read};
-use crate::runner::{Inner, Lead};
+use crate::runner::{Entry, Inner, Lead};
 use crate::tier::{self, Tried};
 use crate::watch::Asked;
 use crate::{Error, Result, reading};
@@ -147,22 +147,29 @@ async fn answer(inner: Arc<Inner>, tenant: TenantId, wanted: Vec<Wanted>) {
     let mut callers = Vec::with_capacity(wanted.len());
     let mut missing = Vec::with_capacity(wanted.len());
     for Wanted { get, leader, caller } in wanted {
-        callers.push(caller);
+        callers.push(Some(caller));
         missing.push((get, leader));
     }
-    // Those who do not listen any more have gone away.
-    let loaded = load_all(&inner, &tenant, missing).await;
-    for (caller, got) in callers.into_iter().zip(loaded) {
-        let _gone = caller.send(got);
+    let mut tell = |at: usize, got: Result<Got>| {
+        if let Some(caller) = callers.get_mut(at).and_then(Option::take) {
+            // Those who do not listen any more have gone away.
+            let _gone = caller.send(got);
+        }
+    };
+    let shared = |at: usize, entry: &Entry| tell(at, Ok(Got::Shared(Arc::clone(entry))));
+    let loaded = load_all(&inner, &tenant, missing, shared).await;
+    for (at, got) in loaded.into_iter().enumerate() {
+        tell(at, got);
     }
 }
 
 /// Loads gets, what the shared tier does not have in one statement, and keeps what can be kept. One result for each, in their order; the database's error for each that has
-/// nothing to fall back on.
+/// nothing to fall back on. `told` hears at once of what the tier has.
 pub(crate) async fn load_all(
     inner: &Inner,
     tenant: &TenantId,
     missing: Vec<(Get, Lead)>,
+    told: impl FnMut(usize, &Entry),
 ) -> Vec<Result<Got>> {
     let mut all: Vec<Option<Result<Got>>> = Vec::with_capacity(missing.len());
     let mut rest = Vec::with_capacity(missing.len());
@@ -171,7 +178,7 @@ pub(crate) async fn load_all(
     let wanted = missing
         .into_iter()
         .map(|(get, leader)| (Question::Get(get), leader));
-    for tried in tier::read(inner, tenant, wanted.collect()).await {
+    for tried in tier::read(inner, tenant, wanted.collect(), told).await {
         match tried {
             Tried::Used(entry) => all.push(Some(Ok(Got::Shared(entry)))),
             Tried::Missing(get, leader, held) => {

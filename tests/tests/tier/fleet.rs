@@ -103,6 +103,120 @@ async fn what_is_used_is_confirmed_anew() {
     .await;
 }
 
+/// A node that has had answers from the tier confirms them like its own: whoever loaded them may be gone. They stay what they were: forgotten by a node that
+/// has forgotten what was loaded until then.
+#[tokio::test]
+async fn what_came_from_the_tier_is_confirmed_too() {
+    on_both(async |fixture| {
+        let tier = MemoryTier::new();
+        let first = runner(fixture, &tier).await;
+        let second = runner(fixture, &tier).await;
+        let third = builder(fixture, &tier).await.log_changes(4).build().unwrap();
+        acme(&first)
+            .upsert_cis(["erp-1", "crm-1"].map(|code| named(code, code)).to_vec())
+            .await
+            .unwrap();
+        found(&acme(&first), "erp").await;
+        first.settle_tier(false).await;
+        for runner in [&second, &third] {
+            assert!(runner.catch_up(LONG).await);
+        }
+        assert_eq!(found(&acme(&second), "erp").await.1, Source::Tier);
+        // Until then its log reaches back, and it forgets what was loaded until now.
+        first.clear();
+        for round in 0..10 {
+            let name = format!("web {round}");
+            acme(&first)
+                .upsert_cis(vec![named("web-1", &name)])
+                .await
+                .unwrap();
+            assert!(third.catch_up(LONG).await);
+        }
+        assert!(second.catch_up(LONG).await);
+        second.settle_tier(true).await;
+        assert_eq!(second.stats().tier.unwrap().refreshed, 1);
+        assert_eq!(
+            found(&acme(&third), "erp").await,
+            (vec!["erp-1".to_owned()], Source::Tier)
+        );
+        assert_eq!(found(&acme(&first), "erp").await.1, Source::Miss);
+        assert_eq!(reads(&first, TierOutcome::Forgotten), 1);
+        close([first, second, third]).await;
+    })
+    .await;
+}
+
+/// More changes of a tenant than are told apart in a running node: one that starts reads each of them.
+#[tokio::test]
+async fn many_changes_do_not_spoil_a_start() {
+    on_both(async |fixture| {
+        let tier = MemoryTier::new();
+        let first = runner(fixture, &tier).await;
+        while !tier.has_bookmark() {
+            assert!(first.catch_up(LONG).await);
+        }
+        let drafts = ["erp-1", "crm-1"].map(|code| named(code, code));
+        acme(&first).upsert_cis(drafts.to_vec()).await.unwrap();
+        found(&acme(&first), "erp").await;
+        found(&acme(&first), "crm").await;
+        first.settle_tier(false).await;
+        tier.set(Faults {
+            loses_deletes: true,
+            ..Faults::default()
+        });
+        let mut many: Vec<_> = (0..2_000).map(|at| named(&format!("web-{at}"), "web")).collect();
+        many.push(named("crm-1", "crm-1 new"));
+        acme(&first).upsert_cis(many).await.unwrap();
+        let late = runner(fixture, &tier).await;
+        assert_eq!(
+            found(&acme(&late), "erp").await,
+            (vec!["erp-1".to_owned()], Source::Tier)
+        );
+        assert_eq!(found(&acme(&late), "crm").await.1, Source::Miss);
+        assert_eq!(reads(&late, TierOutcome::Overtaken), 1);
+        close([first, late]).await;
+    })
+    .await;
+}
+
+/// A get that the tier answers does not wait for another one that is gathered with it and has to be loaded.
+#[tokio::test]
+async fn what_the_tier_has_waits_for_no_load() {
+    on_both(async |fixture| {
+        let tier = MemoryTier::new();
+        let first = runner(fixture, &tier).await;
+        let (store, control) = Observed::around(fixture.open().await);
+        let second = patient(store).tier(tier.clone(), options()).tier_anywhere();
+        let second = second.build().unwrap();
+        acme(&first)
+            .upsert_cis(["erp-1", "erp-2"].map(|code| named(code, code)).to_vec())
+            .await
+            .unwrap();
+        let get = |code: &str| Get::new(reference(code));
+        acme(&first).get(&get("erp-1")).await.unwrap();
+        first.settle_tier(false).await;
+        assert!(second.catch_up(LONG).await);
+        let (tenant, asked) = (acme(&second), tier.asked());
+        let gate = control.close_gate();
+        // Both are in the same batch: nothing else runs between the two.
+        let loads = tokio::spawn({
+            let (tenant, get) = (tenant.clone(), get("erp-2"));
+            async move { tenant.get(&get).await.unwrap().source }
+        });
+        let shared = tokio::spawn({
+            let (tenant, get) = (tenant.clone(), get("erp-1"));
+            async move { tenant.get(&get).await.unwrap().source }
+        });
+        assert_eq!(shared.await.unwrap(), Source::Tier);
+        assert_eq!(tier.asked(), asked + 1, "they were asked for together");
+        assert!(!loads.is_finished());
+        drop(gate);
+        assert_eq!(loads.await.unwrap(), Source::Miss);
+        close([first, second]).await;
+    })
+    .await;
+}
+
 /// Ten nodes miss the same answers at once: one loads, the others wait for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_runners_load_once() {

@@ -91,7 +91,7 @@ where
     ///
     /// Entries whose version includes a change are not dropped by it. A change of a whole group, and more changes of one group than
     /// [`bulk`](super::CoherenceOptions::bulk), cost constant time whatever is cached; others a search each, with the coherence lock
-    /// released after every 32. Batches wait for each other. The listener is told once the mark is raised.
+    /// released after every 32. (The first batch after a reset is logged change by change while nothing is cached.) Batches wait for each other. The listener is told once the mark is raised.
     pub fn apply(&self, batch: Batch<D>) -> Applied {
         self.with_feed(|feed, leavings| self.apply_to(feed, batch, leavings))
     }
@@ -202,7 +202,9 @@ where
         if self.inner.rules.raises_mark_first() {
             self.inner.show(feed);
         }
-        let logged = self.inner.logged(changes, position, polled_at);
+        let replays =
+            std::mem::take(&mut feed.anew) && self.inner.bulk > 0 && self.inner.lock().scopes.len() == 0;
+        let logged = self.inner.logged(changes, position, polled_at, replays);
         self.apply_logged(&Arc::new(logged), leavings, &mut applied);
         self.inner.show(feed);
         all.0 = None;
@@ -269,6 +271,7 @@ where
         feed.position = Some(position.clone());
         feed.polled_at = polled_at;
         feed.suspended = suspended;
+        feed.anew = true;
         // Between the two below a reader may hold the old mark and find nothing, or what was published since.
         let mut state = self.inner.lock();
         state.epoch = Some(epoch);
@@ -291,9 +294,20 @@ impl<K, D: Domain> Inner<K, D> {
         }
     }
 
-    /// Makes log records of changes; those of a group that has too many become one.
-    fn logged(&self, changes: Vec<D::Change>, position: D::Version, polled_at: Tick) -> Logged<D> {
-        let crowded = self.crowded(&changes);
+    /// Makes log records of changes; those of a group that has too many become one, unless they are what a new log begins with: while nothing is cached they cost
+    /// no search, and whoever brings a value from elsewhere wants to know which of them touch it.
+    fn logged(
+        &self,
+        changes: Vec<D::Change>,
+        position: D::Version,
+        polled_at: Tick,
+        replays: bool,
+    ) -> Logged<D> {
+        let crowded = if replays {
+            HashMap::new()
+        } else {
+            self.crowded(&changes)
+        };
         let mut records = Vec::with_capacity(changes.len());
         let mut bytes = 0;
         for change in changes {

@@ -73,6 +73,8 @@ pub(super) struct Feed<S> {
     pub(super) polled_at: Tick,
     /// Why the mark is hidden, if it is.
     pub(super) suspended: Option<&'static str>,
+    /// Whether no batch was applied since the last reset.
+    pub(super) anew: bool,
 }
 
 /// Tickets of what left the cache. The cache tells of that by whatever thread displaced it, perhaps with locks of its caller's held:
@@ -154,6 +156,7 @@ where
             position: None,
             polled_at: Tick::default(),
             suspended: Some("nothing is followed yet"),
+            anew: true,
         };
         Ok(Self {
             cache: builder.build()?,

@@ -40,7 +40,7 @@ pub(super) fn lease(tenant: &TenantId, question: &Question) -> TierKey {
 /// Of two nodes that each hold what the other waits for, neither would load: so a node that got one lease loads everything. Neither does it wait for a
 /// tier that does not answer.
 pub(super) async fn take(shared: &Shared, tenant: &TenantId, tried: &mut [Tried]) -> bool {
-    let mut missing: Vec<(TierKey, &mut Option<Held>)> = tried
+    let mut missing: Vec<(TierKey, &mut Option<Box<Held>>)> = tried
         .iter_mut()
         .filter_map(|tried| match tried {
             Tried::Used(_) => None,
@@ -58,11 +58,11 @@ pub(super) async fn take(shared: &Shared, tenant: &TenantId, tried: &mut [Tried]
     for ((key, held), answer) in missing.iter_mut().zip(answered) {
         others &= matches!(answer, Ok(false));
         if let Ok(true) = answer {
-            **held = Some(Held {
+            **held = Some(Box::new(Held {
                 lease: key.clone(),
                 until,
                 jobs: shared.jobs.clone(),
-            });
+            }));
         }
     }
     others

@@ -42,10 +42,11 @@
 //! - `value.rs`: the bytes of a value.
 //! - `read.rs`: the validated read; `once.rs`: one load for the fleet, by a `lease.rs`.
 //! - `shared.rs`: what a runner knows of its tier; `stats.rs`: what it counts.
-//! - `write.rs`: writing and refreshing, in the background.
+//! - `write.rs`: writing and refreshing, in the background; `budgets.rs`: how much of a tenant.
 //! - `replay.rs`: how a node that starts gets a log that reaches back.
 //! - `doorbell.rs`: who has written wakes the others.
 
+mod budgets;
 mod doorbell;
 mod lease;
 mod once;

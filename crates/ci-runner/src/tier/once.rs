@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::lease::take;
 use super::read::{Leases, Tried, look};
-use crate::runner::{Inner, Lead};
+use crate::runner::{Entry, Inner, Lead};
 
 /// Between two looks, at first and at most.
 const STEP: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(20)];
@@ -30,17 +30,23 @@ pub(crate) async fn read_one(inner: &Inner, tenant: &TenantId, question: Questio
     if inner.tier.is_none() {
         return Tried::Missing(question, lead, None);
     }
-    let mut tried = read(inner, tenant, vec![(question, lead)]).await;
+    let mut tried = read(inner, tenant, vec![(question, lead)], |_, _| {}).await;
     match tried.pop() {
         Some(tried) => tried,
         None => unreachable!("there is one result for each question"),
     }
 }
 
-/// Asks the tier for several answers; one result for each, in their order.
+/// Asks the tier for several answers; one result for each, in their order. `told` hears of each that is answered as soon as it is, with its place, and may hear of it again: whoever
+/// asked for that alone need not wait for the others.
 ///
 /// Dropped before its end it wakes those who wait for the loads, as every load does.
-pub(crate) async fn read(inner: &Inner, tenant: &TenantId, wanted: Vec<(Question, Lead)>) -> Vec<Tried> {
+pub(crate) async fn read(
+    inner: &Inner,
+    tenant: &TenantId,
+    wanted: Vec<(Question, Lead)>,
+    mut told: impl FnMut(usize, &Entry),
+) -> Vec<Tried> {
     let Some(shared) = inner.tier.as_deref() else {
         return missing(wanted);
     };
@@ -49,6 +55,14 @@ pub(crate) async fn read(inner: &Inner, tenant: &TenantId, wanted: Vec<(Question
         // Whoever did not answer gives no lease either.
         Err(wanted) => return missing(wanted),
     };
+    let mut news = |tried: &[Tried]| {
+        for (at, tried) in tried.iter().enumerate() {
+            if let Tried::Used(entry) = tried {
+                told(at, entry);
+            }
+        }
+    };
+    news(&tried);
     if shared.options.wait.is_zero() || !is_missing(&tried) || !take(shared, tenant, &mut tried).await {
         return tried;
     }
@@ -57,10 +71,10 @@ pub(crate) async fn read(inner: &Inner, tenant: &TenantId, wanted: Vec<(Question
     while Instant::now() < until && is_missing(&tried) {
         tokio::time::sleep(step).await;
         step = (step * 2).min(STEP[1]);
-        let are_free = match again(inner, shared, tenant, &mut tried).await {
-            Some(are_free) => are_free,
-            None => return tried,
+        let Some(are_free) = again(inner, shared, tenant, &mut tried).await else {
+            return tried;
         };
+        news(&tried);
         if are_free && !take(shared, tenant, &mut tried).await {
             // Whoever gave it back may have written the answer between our look and our taking it.
             again(inner, shared, tenant, &mut tried).await;

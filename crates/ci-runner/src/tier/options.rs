@@ -48,14 +48,15 @@ impl TierOptions {
         self
     }
 
-    /// Sets how long an answer stays in the tier after it was loaded, from 1 s; 1 h when not called.
+    /// Sets how long an answer stays in the tier after it was loaded, 1 s to 30 days; 1 h when not called.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// Sets how many bytes of one tenant this node writes at most within the time to live of a value; 256 MiB when not called. What is
-    /// more is not written, and counted.
+    /// Sets how many bytes of one tenant's answers this node has in the tier at most; 256 MiB when not called. What would be more is not written, and
+    /// counted. Answers that are written again or deleted make room for themselves; those that end are counted until all begin anew, once in the time to
+    /// live of a value.
     pub fn tenant_bytes(mut self, bytes: u64) -> Self {
         self.tenant_bytes = bytes;
         self
@@ -67,8 +68,8 @@ impl TierOptions {
         self
     }
 
-    /// Sets the time between two rounds in which a node of the fleet says anew of what it uses most that it is still true, from 1 s; 60 s
-    /// when not called. A node that starts can use what was confirmed within its [`replay`](Self::replay).
+    /// Sets the time between two rounds in which a node of the fleet says anew of what it uses most that it is still true, 1 s to 30 days; 60 s
+    /// when not called; each is up to a quarter shorter or longer. A node that starts can use what was confirmed within its [`replay`](Self::replay).
     pub fn refresh_every(mut self, pause: Duration) -> Self {
         self.refresh_every = pause;
         self
@@ -107,6 +108,7 @@ impl TierOptions {
     /// [`Error::Config`] naming the setting and what is allowed.
     pub fn check(&self) -> Result<()> {
         const SECOND: Duration = Duration::from_secs(1);
+        const MONTH: Duration = Duration::from_secs(30 * 24 * 3_600);
         let settings = [
             (
                 "tier_timeout",
@@ -115,8 +117,9 @@ impl TierOptions {
                 SECOND * 10,
             ),
             ("tier_wait", self.wait, Duration::ZERO, SECOND * 10),
-            ("tier_ttl", self.ttl, SECOND, Duration::MAX),
-            ("tier_refresh_every", self.refresh_every, SECOND, Duration::MAX),
+            ("tier_ttl", self.ttl, SECOND, MONTH),
+            ("tier_replay", self.replay, Duration::ZERO, MONTH),
+            ("tier_refresh_every", self.refresh_every, SECOND, MONTH),
         ];
         for (field, value, least, most) in settings {
             if value < least || value > most {

@@ -18,12 +18,12 @@ pub(crate) enum Tried {
     /// It is answered, and those who wait have the answer: true at the entry's version.
     Used(Entry),
     /// It is still to be loaded, and the lease of that is to be kept until then.
-    Missing(Question, Lead, Option<Held>),
+    Missing(Question, Lead, Option<Box<Held>>),
 }
 
 impl Tried {
     /// The same with a lease, if there is still something to hold it for.
-    pub(super) fn holding(self, held: Option<Held>) -> Self {
+    pub(super) fn holding(self, held: Option<Box<Held>>) -> Self {
         match self {
             Self::Missing(question, lead, None) => Self::Missing(question, lead, held),
             other => other,
@@ -83,7 +83,7 @@ pub(super) async fn look(
             .counts
             .read(*proven.as_ref().err().unwrap_or(&Outcome::Hit));
         match proven {
-            Ok((answer, loaded)) => use_it(inner, tenant, (question, lead), answer, loaded),
+            Ok(proven) => use_it((inner, shared), (tenant, key), (question, lead), proven),
             Err(_) => Tried::Missing(question, lead, None),
         }
     });
@@ -99,7 +99,7 @@ fn prove(
     shared: &Shared,
     (tenant, key, question): (&TenantId, &Key, &Question),
     bytes: &[u8],
-) -> Result<(Cached, Loaded<Version>), Outcome> {
+) -> Result<Proven, Outcome> {
     let rules = shared.rules;
     let opened = value::open(bytes)?;
     if opened.key != key.as_bytes() && !rules.ignores_key() {
@@ -140,30 +140,45 @@ fn prove(
     } else {
         valid.version
     };
-    Ok((
-        traced.value,
-        Loaded {
+    Ok(Proven {
+        answer: traced.value,
+        loaded: states.loaded,
+        at: Loaded {
             epoch: valid.epoch,
             version,
         },
-    ))
+    })
+}
+
+/// What was proven of a value.
+struct Proven {
+    answer: Cached,
+    /// The state at which some node loaded it.
+    loaded: Version,
+    /// The state at which it is true and is given.
+    at: Loaded<Version>,
 }
 
 /// Ends the load with it. Whether the cache keeps it or not, it is true at the state that it is given with.
 fn use_it(
-    inner: &Inner,
-    tenant: &TenantId,
+    (inner, shared): (&Inner, &Shared),
+    (tenant, key): (&TenantId, Key),
     (question, lead): (Question, Lead),
-    value: Cached,
-    loaded: Loaded<Version>,
+    proven: Proven,
 ) -> Tried {
     let question = Arc::new(question);
-    let traced = Traced { value, visited: None };
+    let traced = Traced {
+        value: proven.answer,
+        visited: None,
+    };
     match traced.dependency(tenant, Arc::clone(&question)) {
         Some(dependency) => {
             let publication = inner
                 .cache
-                .publish(lead, &question, traced.value, loaded, dependency);
+                .publish(lead, &question, traced.value, proven.at, dependency);
+            if publication.ending == Published::Kept {
+                shared.adopt(key, publication.entry.version().clone(), proven.loaded);
+            }
             Tried::Used(publication.entry)
         }
         // Only with the rule about keys broken.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::doorbell::Doorbell;
 use super::stats::{Counts, TierOutcome as Outcome, add};
-use super::write::Job;
+use super::write::{Job, Known};
 use super::{Tier, TierError, TierKey, TierOptions, TierRules, TierStats};
 use crate::breaker::Breaker;
 use crate::encoding::PROGRAM;
@@ -178,6 +178,11 @@ impl Shared {
     /// Whether the tier is left alone until somebody who asks it finds that it works.
     pub(super) fn is_left_alone(&self) -> bool {
         self.breaker.is_open()
+    }
+
+    /// An answer of the tier is kept at a state; this node may confirm it from now on, if there is room for that in the queue.
+    pub(super) fn adopt(&self, key: Key, kept: Version, loaded: Version) {
+        let _too_much_to_do = self.jobs.try_send(Job::Adopted(key, Known { kept, loaded }));
     }
 
     /// Has what changes dropped deleted, if there is room for it in the queue.

@@ -5,14 +5,15 @@
 //! fleet does it at a time, whichever takes the lease.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use ci_cache_core::Tick;
 use ci_model::{Key, TenantId, Version};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
+use super::budgets::Budgets;
 use super::stats::add;
 use super::value::{self, States};
 use super::{Life, Shared, TierKey, TierValue};
@@ -22,16 +23,16 @@ use crate::runner::{Entry, Inner};
 const BATCH: usize = 64;
 /// What is done in the background may take so many times as long as what somebody waits for.
 const PATIENCE: u32 = 20;
-/// Most written answers that are remembered; then they are forgotten, and confirmed again once they are written again.
-const WRITTEN: usize = 65_536;
-/// Tenants whose budgets are kept apart; those beyond share one.
-const TENANTS: usize = 10_000;
+/// Most answers of the tier that are remembered; then they are forgotten, and confirmed again once they are written or read again.
+const KNOWN: usize = 65_536;
 
 /// Something to do in the background.
 #[derive(Debug)]
 pub(crate) enum Job {
     /// A loaded answer is kept.
     Put(TenantId, Key, Entry),
+    /// An answer that the tier had is kept.
+    Adopted(Key, Known),
     /// Changes have dropped answers.
     Dropped,
     /// A value is wrong, whatever the log says.
@@ -52,19 +53,28 @@ pub(crate) async fn run(inner: Weak<Inner>, mut jobs: mpsc::Receiver<Job>) {
     }) else {
         return;
     };
-    let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut next = Instant::now() + about(every);
     let mut work = Work::default();
     loop {
         let mut batch = Vec::with_capacity(BATCH);
         tokio::select! {
             taken = jobs.recv_many(&mut batch, BATCH) => if taken == 0 { return },
-            _ = ticks.tick() => batch.push(Job::Refresh),
+            () = tokio::time::sleep_until(next) => {
+                next = Instant::now() + about(every);
+                batch.push(Job::Refresh);
+            }
         }
         let Some(inner) = inner.upgrade() else { return };
         let Some(shared) = inner.tier.clone() else { return };
         work.all(&inner, &shared, batch).await;
     }
+}
+
+/// A time that is up to a quarter shorter or longer, another one at each call: were the nodes of a fleet always in the same order, the first would take the lease
+/// each time, and what it does not use would never be confirmed.
+fn about(time: Duration) -> Duration {
+    let random = RandomState::new().hash_one(()) % 512;
+    time / 4 * 3 + time / 1_024 * u32::try_from(random).unwrap_or_default()
 }
 
 /// What is remembered between batches.
@@ -74,10 +84,19 @@ struct Work {
     drops: u64,
     /// The state that was confirmed last.
     confirmed: Option<(u64, Version)>,
-    /// What this node loaded and wrote, with the state at which it was loaded: that alone it confirms. Of an answer that it had from the tier itself
-    /// it does not know when it was loaded, and another node may have forgotten by hand what was loaded until then.
-    written: HashMap<Key, Version>,
+    /// What this node has of what the tier has: that alone it confirms.
+    known: HashMap<Key, Known>,
     budgets: Budgets,
+}
+
+/// An answer that the tier has as well.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// The state at which this node keeps it: an entry at another state is another answer.
+    pub(super) kept: Version,
+    /// The state at which it was loaded, here or by another node. It stays with the answer wherever that is confirmed: another node may have forgotten by hand
+    /// what was loaded until then.
+    pub(super) loaded: Version,
 }
 
 impl Work {
@@ -105,6 +124,7 @@ impl Work {
                     let names = [name];
                     let _lost = shared.call(within, shared.tier.delete(&names)).await;
                 }
+                Job::Adopted(key, known) => self.remember(key, known),
                 Job::Release(lease) => released.push(lease),
                 Job::Refresh => self.refresh(inner, shared).await,
                 Job::Done(done) => {
@@ -127,27 +147,37 @@ impl Work {
             add(&shared.counts.unwritten, puts.len());
             return;
         }
-        let loaded: Vec<(Key, Version)> = puts
-            .iter()
-            .map(|(_, key, states, _)| (key.clone(), states.loaded.clone()))
-            .collect();
+        let written = puts.iter().map(|(_, key, states, _)| {
+            let known = Known {
+                kept: states.valid.clone(),
+                loaded: states.loaded.clone(),
+            };
+            (key.clone(), known)
+        });
+        let written: Vec<(Key, Known)> = written.collect();
         let life = Life::For(shared.options.ttl);
         let mut values = encoded(puts, life).await;
         let offered = values.len();
         let now = inner.cache.now();
-        values.retain(|value| self.budgets.take(value, shared, now));
+        values.retain(|value| self.budgets.take(value, &shared.options, now));
         add(&shared.counts.over_budget, offered - values.len());
         if send(shared, &values).await {
             add(&shared.counts.written, values.len());
-            if self.written.len() > WRITTEN {
-                self.written.clear();
+            for (key, known) in written {
+                self.remember(key, known);
             }
-            self.written.extend(loaded);
         } else {
             // A tier that is away for a while must not find all budgets spent when it is back.
-            self.budgets.give_back(&values);
+            values.iter().for_each(|value| self.budgets.give_back(&value.key));
             add(&shared.counts.unwritten, values.len());
         }
+    }
+
+    fn remember(&mut self, key: Key, known: Known) {
+        if self.known.len() >= KNOWN {
+            self.known.clear();
+        }
+        self.known.insert(key, known);
     }
 
     /// Confirms what this node uses most, if no other node has just done so.
@@ -173,13 +203,14 @@ impl Work {
         let confirmed = entries.into_iter().filter_map(|(key, entry)| {
             let (tenant, _) = Key::read(key.as_bytes())?;
             let (epoch, valid) = mark.as_of(&entry);
+            let known = self.known.get(&key)?;
             let states = States {
                 epoch,
-                loaded: entry.version().clone(),
+                loaded: known.loaded.clone(),
                 valid: valid.clone(),
             };
-            let is_own = self.written.get(&key) == Some(entry.version());
-            (is_own && entry.epoch() == epoch).then_some((tenant, key, states, entry))
+            let is_it = known.kept == *entry.version() && entry.epoch() == epoch;
+            is_it.then_some((tenant, key, states, entry))
         });
         let mut confirmed: Vec<Offered> = confirmed.collect();
         drop(mark);
@@ -207,6 +238,7 @@ impl Work {
         let within = shared.options.timeout * PATIENCE;
         for names in names.chunks(BATCH) {
             if shared.call(within, shared.tier.delete(names)).await.is_ok() {
+                names.iter().for_each(|name| self.budgets.give_back(name));
                 add(&shared.counts.deleted, names.len());
             }
         }
@@ -244,43 +276,4 @@ async fn send(shared: &Shared, values: &[TierValue]) -> bool {
     }
     let within: Duration = shared.options.timeout * PATIENCE;
     shared.call(within, shared.tier.put(values)).await.is_ok()
-}
-
-/// What tenants have written within the time to live of a value.
-#[derive(Debug, Default)]
-struct Budgets {
-    since: Tick,
-    bytes: HashMap<Option<TenantId>, u64>,
-}
-
-impl Budgets {
-    /// Puts back what values took that were not written.
-    fn give_back(&mut self, values: &[TierValue]) {
-        for value in values {
-            let own = self.bytes.contains_key(&value.key.tenant);
-            let tenant = value.key.tenant.clone().filter(|_| own);
-            if let Some(spent) = self.bytes.get_mut(&tenant) {
-                *spent = spent.saturating_sub(value.bytes.len() as u64);
-            }
-        }
-    }
-
-    /// Takes a value's bytes from its tenant's budget; says whether there was enough.
-    fn take(&mut self, value: &TierValue, shared: &Shared, now: Tick) -> bool {
-        if now.saturating_since(self.since) >= shared.options.ttl {
-            self.since = now;
-            self.bytes.clear();
-        }
-        let mut tenant = value.key.tenant.clone();
-        if self.bytes.len() >= TENANTS && !self.bytes.contains_key(&tenant) {
-            tenant = None;
-        }
-        let spent = self.bytes.entry(tenant).or_default();
-        let length = value.bytes.len() as u64;
-        let enough = length > 0 && spent.saturating_add(length) <= shared.options.tenant_bytes;
-        if enough {
-            *spent += length;
-        }
-        enough
-    }
 }

@@ -140,9 +140,34 @@ impl PostgresFeed {
         start
     }
 
+    /// Gives the crash mark another name, where nothing else would tell two histories apart: not to the feeds of other programs either, nor to one that goes on
+    /// from an older bookmark.
+    async fn remark(&mut self) -> Result<Seen> {
+        self.run(async |connection| {
+            sqlx::query(feed_sql::REMARK).execute(&mut *connection).await?;
+            look(connection).await
+        })
+        .await
+    }
+
     fn new_epoch(&mut self, why: EpochReason, seen: Seen) -> Polled {
         let Start { epoch, position } = self.begin(seen);
         Polled::NewEpoch { why, epoch, position }
+    }
+
+    /// Whether changes were not recorded for a while, and all is as it was before.
+    ///
+    /// ```text
+    /// this feed            somebody                            another feed         its program
+    /// polls: all is well                                       polls: all is well
+    ///                      has a table inherit from `ci`
+    /// polls: blind                                                                  loads the rows of both: "epoch 1"
+    ///                      has it inherit no more
+    /// polls: all is well, and the catalogue as in epoch 1      polls: all is well
+    /// ```
+    fn was_blind(&self, seen: &Seen) -> bool {
+        let same = |(identity, _): &(Identity, _)| identity.ended_by(&seen.identity).is_none();
+        self.blind && self.last.as_ref().is_none_or(same)
     }
 
     /// Why the history since the last position is not known; none when it is.
@@ -176,6 +201,10 @@ impl Feed for PostgresFeed {
                  table inherits from ours"
                     .into(),
             ));
+        }
+        if self.was_blind(&seen) {
+            let seen = self.remark().await?;
+            return Ok(self.begin(seen));
         }
         Ok(self.begin(seen))
     }
@@ -216,14 +245,9 @@ impl Feed for PostgresFeed {
             });
         }
         match (self.broken(&seen), changes) {
-            (Some(EpochReason::Rewound), _) => {
-                // Nothing else tells the two histories apart, so the mark has to.
-                let seen = self.run(async |connection| {
-                    sqlx::query(feed_sql::REMARK).execute(&mut *connection).await?;
-                    look(connection).await
-                });
-                let seen = seen.await?;
-                Ok(self.new_epoch(EpochReason::Rewound, seen))
+            (Some(why), _) if why == EpochReason::Rewound || self.was_blind(&seen) => {
+                let seen = self.remark().await?;
+                Ok(self.new_epoch(why, seen))
             }
             (Some(why), _) => Ok(self.new_epoch(why, seen)),
             (None, None) => Ok(self.new_epoch(EpochReason::Gap, seen)),

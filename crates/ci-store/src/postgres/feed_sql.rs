@@ -35,7 +35,8 @@ pub(super) const REMARK: &str = "UPDATE ci_alive SET uuid = gen_random_uuid()";
 /// sees its rows: `xmin` of the catalogue's rows is then another.
 ///
 /// A table that inherits from ours, or is a partition of it, counts like a trigger that is missing: its rows are read with ours, and
-/// fire none of ours, or come and go as a whole.
+/// fire none of ours, or come and go as a whole. That one has done so stays in `pg_class` until the table is analysed next, so the first that came and went between
+/// two polls is seen, too; of a second one before that there is no trace.
 ///
 /// Not in it: the cluster's system identifier and timeline, which not every user may read. The moment of the server's
 /// start, the crash mark and the database's random name change wherever those two do.
@@ -54,7 +55,9 @@ fn state_columns() -> String {
                 WHERE p.proname IN ('ci_change_ci', 'ci_change_ext', 'ci_change_relation', 'ci_change_all')), \
             (SELECT string_agg(a.xmin::text, ' ' ORDER BY a.attrelid, a.attnum) FROM pg_attribute AS a \
                 WHERE a.attrelid = ANY (ARRAY[to_regclass('ci'), to_regclass('ci_ext'), to_regclass('ci_relation')]) \
-                AND a.attnum > 0)), \
+                AND a.attnum > 0), \
+            (SELECT string_agg(c.relhassubclass::int::text, '' ORDER BY c.oid) FROM pg_class AS c \
+                WHERE c.oid = ANY (ARRAY[to_regclass('ci'), to_regclass('ci_ext'), to_regclass('ci_relation')]))), \
          (SELECT string_agg(concat_ws(',', t.oid, t.xmin, t.tgenabled), ' ' ORDER BY t.oid) {triggers}), \
          (SELECT count(*) {triggers} AND t.tgenabled = 'A') - (SELECT count(*) FROM pg_inherits AS i \
             WHERE i.inhparent = ANY (ARRAY[to_regclass('ci'), to_regclass('ci_ext'), to_regclass('ci_relation')]))",

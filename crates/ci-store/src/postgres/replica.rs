@@ -23,7 +23,13 @@
 //! - committed in between, or nobody knows: the state is [`Unused::Blurred`], and the next attempt can tell.
 //!
 //! The answers of earlier loads count while no connection has been made since, as with what polls tell ([`super::known`]): a standby that crashes
-//! may show an older state than it did.
+//! may show an older state than it did. And they count for the server that gave them alone, should the address lead to several:
+//!
+//! ```text
+//! standby A                       standby B
+//! shows 7 as committed
+//!                                 takes a snapshot without 7, replays 7, says that it is committed
+//! ```
 //!
 //! # Which history
 //!
@@ -64,7 +70,7 @@ const ACQUIRE: Duration = Duration::from_millis(500);
 /// Transactions between xmin and xmax that are asked about; with more the state is [`Unused::Blurred`].
 const SPREAD: u64 = 4_096;
 /// Columns of a standby's state: its snapshot; the transactions of which that does not tell, each with the first letter of what became of it, nothing when they are
-/// too many; whether it is a standby; the timeline that it streams; the epoch that the primary wrote down.
+/// too many; whether it is a standby; the timeline that it streams; the epoch that the primary wrote down; which server it is, in this run.
 fn state_columns() -> String {
     format!(
         "(SELECT pg_current_snapshot()::text), \
@@ -75,7 +81,8 @@ fn state_columns() -> String {
                 FROM pg_current_snapshot() AS n) AS s), \
          (SELECT pg_is_in_recovery()), \
          (SELECT w.received_tli FROM pg_stat_get_wal_receiver() AS w), \
-         (SELECT value FROM ci_meta WHERE key = '{EPOCH_KEY}')"
+         (SELECT value FROM ci_meta WHERE key = '{EPOCH_KEY}'), \
+         (SELECT concat_ws(' ', inet_server_addr(), inet_server_port(), extract(epoch FROM pg_postmaster_start_time())))"
     )
 }
 /// Writes down the epoch, on the primary, where it is not written yet.
@@ -100,6 +107,8 @@ pub(super) struct PostgresReplica {
 struct Committed {
     /// Connections that have been made.
     connections: u64,
+    /// The server that said so.
+    server: String,
     /// Between the xmin and the xmax of the last state that was read.
     known: Arc<BTreeSet<u64>>,
 }
@@ -107,6 +116,7 @@ struct Committed {
 /// What was known before a snapshot was taken.
 struct Before {
     connections: u64,
+    server: String,
     known: Arc<BTreeSet<u64>>,
 }
 
@@ -118,6 +128,7 @@ struct Shown {
     is_standby: bool,
     timeline: Option<i32>,
     epoch: Option<String>,
+    server: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +191,7 @@ impl PostgresReplica {
         let seen = self.seen.lock();
         Before {
             connections: seen.connections,
+            server: seen.server.clone(),
             known: Arc::clone(&seen.known),
         }
     }
@@ -204,17 +216,21 @@ impl PostgresReplica {
             return Err(Unused::History);
         }
         let between = shown.between.as_ref().ok_or(Unused::Blurred)?;
-        let known = self.tell(between, before);
+        let known = self.tell(&shown.server, between, before);
         exact(&shown.snapshot, between, &known).ok_or(Unused::Blurred)
     }
 
     /// Notes for later loads which transactions are committed; what was known before this one.
-    fn tell(&self, between: &[(u64, Became)], before: &Before) -> Arc<BTreeSet<u64>> {
+    fn tell(&self, server: &str, between: &[(u64, Became)], before: &Before) -> Arc<BTreeSet<u64>> {
         let committed = between.iter().filter(|(_, became)| *became == Became::Committed);
         let mut committed: BTreeSet<u64> = committed.map(|(xid, _)| *xid).collect();
         let mut seen = self.seen.lock();
         if seen.connections != before.connections {
             return Arc::default();
+        }
+        if seen.server != server {
+            server.clone_into(&mut seen.server);
+            seen.known = Arc::default();
         }
         // What loads beside this one found.
         if let (Some((first, _)), Some((last, _))) = (between.first(), between.last()) {
@@ -223,7 +239,11 @@ impl PostgresReplica {
         if *seen.known != committed {
             seen.known = Arc::new(committed);
         }
-        Arc::clone(&before.known)
+        if before.server == server {
+            Arc::clone(&before.known)
+        } else {
+            Arc::default()
+        }
     }
 }
 
@@ -276,6 +296,7 @@ fn shown(row: &PgRow, at: usize) -> Result<Shown> {
         is_standby: row.try_get(at + 2)?,
         timeline: row.try_get(at + 3)?,
         epoch: row.try_get(at + 4)?,
+        server: row.try_get(at + 5)?,
     })
 }
 
