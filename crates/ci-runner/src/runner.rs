@@ -23,7 +23,7 @@ use crate::replica::{Copy, ReplicaStats};
 use crate::savings::Costs;
 use crate::tally::Tallies;
 use crate::through::Through;
-use crate::tier::{Job, Shared, TierStats};
+use crate::tier::{self, Job, Shared, TierStats};
 use crate::warm::{Warm, WarmStatus};
 use crate::{Error, Level, Result, Tenant};
 
@@ -127,9 +127,12 @@ impl Inner {
     }
 
     /// Somebody has answers forgotten by hand: what the shared tier or a replica has from before is not to come back.
-    pub(crate) fn forget_elsewhere(&self) {
+    pub(crate) fn forget_elsewhere(self: &Arc<Self>) {
         if let Some(shared) = &self.tier {
             shared.forget(self.cache.now());
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(tier::settle_forgotten(Arc::clone(self)));
+            }
         }
         if let Some(replica) = &self.replica {
             replica.forget(self.cache.now());

@@ -244,6 +244,10 @@ impl Store for Following {
         self.store.ring().await;
     }
 
+    async fn advance(&self) -> Result<()> {
+        self.store.advance().await
+    }
+
     async fn retain(&self, older_than: Duration) -> Result<u64> {
         self.store.retain(older_than).await
     }

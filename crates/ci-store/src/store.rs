@@ -158,6 +158,15 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// transaction, because one inside would make the commits of all writers queue.
     async fn ring(&self) {}
 
+    /// Makes a state that is later than all before it, though nothing in it is another: where nobody writes, versions do not tell which of two loads was
+    /// first. PostgreSQL: a transaction that takes a number and does nothing. Elsewhere nothing, as when it is not implemented.
+    ///
+    /// # Errors
+    /// When the database does not answer, or takes no writes.
+    async fn advance(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Forgets recorded changes that are older than this, a bounded number per call, and tells how many rows went: 0
     /// when there is nothing to do, or another process is at it. A feed that had not polled them gets a gap.
     ///

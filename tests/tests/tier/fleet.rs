@@ -362,7 +362,7 @@ async fn a_ring_wakes_the_others_and_nothing_more() {
             .await
             .unwrap();
         let woken = async {
-            while other.feed().changes == changes {
+            while other.feed().changes == changes || other.stats().tier.unwrap().rings_heard == 0 {
                 tokio::task::yield_now().await;
             }
         };
@@ -371,7 +371,6 @@ async fn a_ring_wakes_the_others_and_nothing_more() {
             .await
             .expect("it does not wait for its next poll");
         assert_eq!(writer.stats().tier.unwrap().rings_sent, 1);
-        assert!(other.stats().tier.unwrap().rings_heard >= 1);
         assert_eq!(found(&acme(other), "erp").await.0, ["ERP"]);
 
         tier.set(Faults {

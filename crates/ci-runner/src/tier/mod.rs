@@ -74,7 +74,7 @@ pub(crate) use replay::{leave_bookmark, resume};
 pub use rules::TierRules;
 #[cfg(not(feature = "planted"))]
 pub(crate) use rules::TierRules;
-pub(crate) use shared::Shared;
+pub(crate) use shared::{Shared, settle_forgotten};
 pub use stats::{TierOutcome, TierStats};
 #[doc(hidden)]
 pub use value::inspect;

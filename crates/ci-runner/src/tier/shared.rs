@@ -18,7 +18,7 @@ use super::write::{Job, Known};
 use super::{Tier, TierError, TierKey, TierOptions, TierRules, TierStats};
 use crate::breaker::Breaker;
 use crate::encoding::PROGRAM;
-use crate::runner::Entry;
+use crate::runner::{Entry, Inner};
 
 /// The tier, and what holds for asking it.
 #[derive(Debug)]
@@ -170,9 +170,9 @@ impl Shared {
             .fetch_sub(entry.value().answer().bytes(), Ordering::Relaxed);
     }
 
-    /// Has a value deleted that is not to be used by any node, if there is room for it in the queue.
+    /// Has a value deleted that is wrong and not to be used by any node, however long that takes.
     pub(crate) fn withdraw(&self, tenant: &TenantId, key: &Key) {
-        let _too_much_to_do = self.jobs.try_send(Job::Delete(Self::name(tenant, key)));
+        delete_after(Duration::ZERO, self.jobs.clone(), Self::name(tenant, key));
     }
 
     /// Whether the tier is left alone until somebody who asks it finds that it works.
@@ -195,19 +195,26 @@ impl Shared {
         &self.jobs
     }
 
-    /// Forgets what was loaded until this moment: it is not used any more on this node. In a database where nothing is written, what is loaded again
-    /// later cannot be told from it and is not used either.
+    /// Forgets what was loaded until this moment: it is not used any more on this node. What is loaded again at the very same state cannot be told from it
+    /// and is not used either; [`settle_forgotten`] makes another one.
     pub(crate) fn forget(&self, now: Tick) {
         *self.forgotten.lock() = Forgotten::Since(now);
     }
 
-    /// Tells whether an answer that was loaded at a state of the mark's history was forgotten by hand.
-    pub(super) fn is_forgotten(&self, loaded: &Version, mark: &Mark<Version>) -> bool {
+    /// Tells whether this is the first mark from after answers were forgotten by hand: what was loaded up to it is forgotten then.
+    fn settles(&self, mark: &Mark<Version>) -> bool {
         let mut forgotten = self.forgotten.lock();
-        if matches!(*forgotten, Forgotten::Since(at) if mark.polled_at() > at) {
+        let is_first = matches!(*forgotten, Forgotten::Since(at) if mark.polled_at() > at);
+        if is_first {
             *forgotten = Forgotten::At(mark.epoch(), mark.version().clone());
         }
-        match &*forgotten {
+        is_first
+    }
+
+    /// Tells whether an answer that was loaded at a state of the mark's history was forgotten by hand.
+    pub(super) fn is_forgotten(&self, loaded: &Version, mark: &Mark<Version>) -> bool {
+        self.settles(mark);
+        match &*self.forgotten.lock() {
             Forgotten::Never => false,
             Forgotten::Since(_) => true,
             Forgotten::At(epoch, at) => *epoch == mark.epoch() && (loaded == at || !loaded.includes(at)),
@@ -234,6 +241,31 @@ impl Shared {
             is_open: self.breaker.is_open(),
             trouble: self.trouble.lock().clone(),
         }
+    }
+}
+
+/// Has a value deleted after a while, as soon as there is room for that in the queue, and behind all that is in it: the value may be, too.
+pub(super) fn delete_after(pause: Duration, jobs: mpsc::Sender<Job>, name: TierKey) {
+    tokio::spawn(async move {
+        tokio::time::sleep(pause).await;
+        let _over = jobs.send(Job::Delete(name)).await;
+    });
+}
+
+/// After something was forgotten by hand: finds the state up to which that is so, and has the database make a later one, lest all that is loaded while nobody writes
+/// count as forgotten. If it cannot be done now, the next commit of somebody does it.
+///
+/// In this order: with a state that was made before the poll, the poll's state would be that one.
+pub(crate) async fn settle_forgotten(inner: Arc<Inner>) {
+    let Some(shared) = &inner.tier else { return };
+    if !inner.follow.polls.fresh(inner.follow.pace.patience).await {
+        return;
+    }
+    let Some(mark) = inner.cache.mark() else { return };
+    if shared.settles(&mark)
+        && let Err(error) = inner.store.advance().await
+    {
+        tracing::debug!(%error, "no later state was made after answers were forgotten");
     }
 }
 

@@ -26,9 +26,9 @@ const COMPRESSED_FROM: usize = 1 << 10;
 /// Quick rather than small: it is done in the way of a miss at the other end.
 const LEVEL: i32 = 1;
 /// The largest answer that is shared, in bytes before it is compressed.
-const MOST: usize = 16 << 20;
+const MOST: usize = 4 << 20;
 /// The memory for which a compressed answer may ask, as a power of two.
-const WINDOW: u32 = 24;
+const WINDOW: u32 = 22;
 
 /// Which states an answer is true at.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::budgets::Budgets;
+use super::shared::delete_after;
 use super::stats::add;
 use super::value::{self, States};
 use super::{Life, Shared, TierKey, TierValue};
@@ -23,6 +24,8 @@ use crate::runner::{Entry, Inner};
 const BATCH: usize = 64;
 /// What is done in the background may take so many times as long as what somebody waits for.
 const PATIENCE: u32 = 20;
+/// Before a wrong value is deleted that could not be.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Most answers of the tier that are remembered; then they are forgotten, and confirmed again once they are written or read again.
 const KNOWN: usize = 65_536;
 
@@ -122,7 +125,11 @@ impl Work {
                     self.put(inner, shared, std::mem::take(&mut puts)).await;
                     let within = shared.options.timeout * PATIENCE;
                     let names = [name];
-                    let _lost = shared.call(within, shared.tier.delete(&names)).await;
+                    if shared.call(within, shared.tier.delete(&names)).await.is_err() {
+                        // Not a courtesy: whoever has no change in its log that speaks against the value would use it.
+                        let [name] = names;
+                        delete_after(AGAIN, shared.jobs.clone(), name);
+                    }
                 }
                 Job::Adopted(key, known) => self.remember(key, known),
                 Job::Release(lease) => released.push(lease),

@@ -101,6 +101,13 @@ impl Store for PostgresStore {
         }
     }
 
+    async fn advance(&self) -> Result<()> {
+        sqlx::query("SELECT pg_current_xact_id()")
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     async fn retain(&self, older_than: Duration) -> Result<u64> {
         retain::retain(self, older_than).await
     }
