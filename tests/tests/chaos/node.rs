@@ -99,6 +99,7 @@ impl Node {
             .args(["--audit-rate", "120"])
             // A busy machine is no fault of the tier.
             .args([
+                "--tier-doorbell",
                 "--tier-timeout",
                 "250ms",
                 "--tier-refresh-every",
