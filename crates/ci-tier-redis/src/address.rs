@@ -14,7 +14,7 @@ const SERVER_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
 /// The forms, as people are told them.
-const ANY: &str = "redis://, rediss:// (TLS), redis+unix://, redis+sentinel://, rediss+sentinel://, redis+cluster:// or rediss+cluster://, and \
+pub(crate) const ANY: &str = "redis://, rediss:// (TLS), redis+unix://, redis+sentinel://, rediss+sentinel://, redis+cluster:// or rediss+cluster://, and \
     what follows (`valkey` may stand in place of `redis`)";
 const ONE: &str = "redis://[[user]:password@]host[:port][/db] (rediss:// for TLS)";
 const SOCKET: &str = "redis+unix:///path[?db=&user=&pass=]";

@@ -1,3 +1,5 @@
+//! What addresses are read as, and what is told of those that are not.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -199,7 +201,8 @@ fn certificates_want_an_address_that_is_encrypted() {
 
 /// As many `%XX` as bytes.
 fn escaped(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes()
+        .fold(String::new(), |text, byte| format!("{text}%{byte:02X}"))
 }
 
 fn forms() -> impl Strategy<Value = String> {

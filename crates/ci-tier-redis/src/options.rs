@@ -44,7 +44,7 @@ impl Error {
     /// What connects could not be made of parts that were good.
     pub(crate) fn unread() -> Self {
         Self::Address {
-            form: "those that its kind has",
+            form: crate::address::ANY,
             wrong: "it cannot be used",
         }
     }

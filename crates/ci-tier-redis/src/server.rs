@@ -98,7 +98,7 @@ impl Server {
 /// The sentinels of a service.
 pub(crate) struct Sentinels {
     /// What connects to each of them.
-    sentinels: Vec<Client>,
+    asked: Vec<Client>,
     service: String,
     /// How the servers that they name are spoken to.
     manner: Manner,
@@ -115,7 +115,7 @@ impl Sentinels {
             .map(|place| asking.client(place))
             .collect();
         Ok(Self {
-            sentinels: sentinels.map_err(|_| Error::unread())?,
+            asked: sentinels.map_err(|_| Error::unread())?,
             service: watched.service.clone(),
             manner: Manner::new(&watched.account, watched.db, encryption, is_encrypted),
         })
@@ -123,8 +123,8 @@ impl Sentinels {
 
     async fn connect(&self, limit: Duration) -> Result<Found, &'static str> {
         let end = Instant::now() + limit;
-        let ways = (1..=u32::try_from(self.sentinels.len()).unwrap_or(u32::MAX)).rev();
-        for (sentinel, left) in self.sentinels.iter().zip(ways) {
+        let ways = (1..=u32::try_from(self.asked.len()).unwrap_or(u32::MAX)).rev();
+        for (sentinel, left) in self.asked.iter().zip(ways) {
             let share = end.saturating_duration_since(Instant::now()) / left;
             match timeout(share, self.through(sentinel, share)).await {
                 Ok(Ok(Some(found))) => return Ok(found),
@@ -140,13 +140,13 @@ impl Sentinels {
 
     /// Connects to the server that a sentinel names; none if it names none, or a replica.
     async fn through(&self, sentinel: &Client, share: Duration) -> RedisResult<Option<Found>> {
-        let mut asked = dial(sentinel, share).await?;
+        let mut connection = dial(sentinel, share).await?;
         let named: Option<(String, u16)> = cmd("SENTINEL")
             .arg("GET-MASTER-ADDR-BY-NAME")
             .arg(&self.service)
-            .query_async(&mut asked)
+            .query_async(&mut connection)
             .await?;
-        drop(asked);
+        drop(connection);
         let Some((host, port)) = named else {
             return Ok(None);
         };

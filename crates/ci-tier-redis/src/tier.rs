@@ -138,9 +138,9 @@ impl Tier for RedisTier {
         let link = match &self.target {
             Target::One(link) => link,
             Target::Cluster(_) => {
-                let deletes = keys.iter().map(|key| self.named("DEL", key, |_| {}));
-                let deleted = self.target.each(deletes.collect()).await?;
-                deleted.into_iter().collect::<Result<Vec<_>, _>>()?;
+                let each = keys.iter().map(|key| self.named("DEL", key, |_| {}));
+                let answers = self.target.each(each.collect()).await?;
+                answers.into_iter().collect::<Result<Vec<_>, _>>()?;
                 return Ok(());
             }
         };
