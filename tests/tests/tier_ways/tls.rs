@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use ci_runner::tier::Tier as _;
+use ci_tests::fixture::Fixture;
+use ci_tests::program::Desk;
 use ci_tests::tier::{PrivateRedis, until};
 use ci_tier_redis::{Error, RedisOptions, RedisTier};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -187,6 +189,38 @@ async fn the_nodes_of_a_cluster_are_asked_over_tls_too() {
     assert_eq!(get(&tier, "a").await.unwrap().as_deref(), Some("one"));
     let uncertified = RedisTier::new(&address, options().ca(files.ca.pem())).unwrap();
     uncertified.ping().await.unwrap_err();
+}
+
+/// What the settings of a service say is what it does, and the doctor finds what is wrong with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_is_certified_by_its_settings() {
+    let (files, fixture) = (Files::new(), Fixture::postgres().await);
+    let server = files.server(&[], &[]).await;
+    let mut desk = Desk::new(env!("CARGO_BIN_EXE_ci-cache-tested"));
+    desk.file("ca.pem", &files.ca.pem());
+    desk.file("cert.pem", &files.client.certificate);
+    desk.file("key.pem", &files.client.key);
+    desk.set("CI_CACHE_DATABASE", fixture.address());
+    desk.set("CI_CACHE_LISTEN", "127.0.0.1:0");
+    desk.set("CI_CACHE_TIER_URL", &format!("rediss://{}", server.place()));
+    let told = |desk: &Desk, name: &str| {
+        let (said, _) = desk.doctor("");
+        let checks = said["checks"].as_array().unwrap();
+        let one = checks.iter().find(|one| one["check"] == name).cloned();
+        one.unwrap_or_else(|| panic!("no check `{name}`: {said}"))
+    };
+    assert_eq!(told(&desk, "shared tier")["verdict"], "warning");
+    desk.set("CI_CACHE_TIER_CA", "ca.pem");
+    assert_eq!(told(&desk, "shared tier")["verdict"], "warning");
+    desk.set("CI_CACHE_TIER_CERT", "cert.pem");
+    desk.set("CI_CACHE_TIER_KEY", "key.pem");
+    assert_eq!(told(&desk, "shared tier")["verdict"], "ok");
+    assert_eq!(desk.run("chmod 644 key.pem").code, 0);
+    let readable = told(&desk, "key of the shared tier");
+    assert_eq!(readable["verdict"], "warning", "{readable}");
+    assert_eq!(desk.run(readable["command"].as_str().unwrap()).code, 0);
+    assert_eq!(told(&desk, "key of the shared tier")["verdict"], "ok");
+    fixture.finish().await;
 }
 
 #[test]
