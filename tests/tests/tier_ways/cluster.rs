@@ -25,8 +25,9 @@ impl Cluster {
         let arguments = [
             ["--cluster-enabled", "yes"],
             ["--cluster-port", "{bus}"],
-            // What is lost is soon known, and costs nobody else anything.
-            ["--cluster-node-timeout", "2000"],
+            // On a machine that is busy no node takes another one for lost.
+            ["--cluster-node-timeout", "30000"],
+            // What is lost costs nobody else anything.
             ["--cluster-require-full-coverage", "no"],
         ]
         .concat();
