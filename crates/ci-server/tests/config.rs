@@ -113,7 +113,6 @@ fn everything_that_does_not_fit_is_told_at_once() {
         (&["--max-entries", "0"], "`max_entries`"),
         (&["--connections", "0"], "`connections`"),
         (&["--tls-cert", "c.pem"], "`tls_cert` and `tls_key`"),
-        (&["--tier-key", "k.pem"], "`tier_cert` and `tier_key`"),
         (
             &["--jwt-keys", "k.json"],
             "`jwt_keys`, `jwt_issuer` and `jwt_audience`",
@@ -264,6 +263,24 @@ fn the_service_does_what_the_file_says() {
         assert!(answer.contains("x-ci-source: bypass"), "{answer}");
     }
     assert!(service.stop().success());
+}
+
+#[test]
+fn a_certificate_for_the_tier_needs_its_key() {
+    let place = Place::new();
+    for half in ["--tier-cert", "--tier-key"] {
+        let done = run(
+            &place,
+            &["config", "check", half, "x.pem"],
+            &[("CI_CACHE_DATABASE", "postgres://db/x")],
+        );
+        assert_eq!(done.code, 2, "{half}");
+        assert!(
+            done.err.contains("`tier_cert` and `tier_key` need each other"),
+            "{}",
+            done.err
+        );
+    }
 }
 
 /// What is wrong with how the tier is reached is told by its setting, and nothing of an address, a certificate or a key is.

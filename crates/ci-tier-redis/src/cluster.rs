@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use redis::aio::PubSub;
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, RedisResult, Value, cmd};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -99,25 +99,11 @@ impl Cluster {
         }
         let calls = nodes.iter().map(|(place, which)| async move {
             let commands: Vec<&Cmd> = which.iter().map(|which| &asked[*which].command).collect();
-            let answered = self.link(place)?.each(&commands).await?;
-            let read = answered.into_iter().map(|answer| match answer {
-                Ok(value) => Answer::Final(Ok(value)),
-                Err(error) => match Redirect::of(&error, place) {
-                    Some(redirect) => Answer::Elsewhere(redirect),
-                    None => Answer::Final(Err(TierError::new(error.category()))),
-                },
-            });
-            Ok::<Vec<Answer>, TierError>(read.collect())
+            self.ask(place, &commands).await
         });
         for (which, answered) in nodes.values().zip(join_all(calls).await) {
-            match answered {
-                Ok(answered) => which
-                    .iter()
-                    .zip(answered)
-                    .for_each(|(which, answer)| answers[*which] = answer),
-                Err(error) => which
-                    .iter()
-                    .for_each(|which| answers[*which] = Answer::Final(Err(error.clone()))),
+            for (which, answer) in which.iter().zip(answered) {
+                answers[*which] = answer;
             }
         }
         let followed = answers.into_iter().zip(asked).map(|(answer, asked)| async {
@@ -127,6 +113,24 @@ impl Cluster {
             }
         });
         Ok(join_all(followed).await)
+    }
+
+    /// Sends commands to one node; an answer to each, in their order.
+    async fn ask(&self, place: &Place, commands: &[&Cmd]) -> Vec<Answer> {
+        let answered = match self.link(place) {
+            Ok(link) => link.each(commands).await,
+            Err(error) => Err(error),
+        };
+        match answered {
+            Ok(answers) => answers
+                .into_iter()
+                .map(|answer| Answer::of(answer, place))
+                .collect(),
+            Err(error) => commands
+                .iter()
+                .map(|_| Answer::Final(Err(error.clone())))
+                .collect(),
+        }
     }
 
     /// Asks once more, where a node says that a name is.
@@ -222,6 +226,16 @@ enum Answer {
 }
 
 impl Answer {
+    fn of(answer: RedisResult<Value>, told: &Place) -> Self {
+        match answer {
+            Ok(value) => Self::Final(Ok(value)),
+            Err(error) => match Redirect::of(&error, told) {
+                Some(redirect) => Self::Elsewhere(redirect),
+                None => Self::Final(Err(TierError::new(error.category()))),
+            },
+        }
+    }
+
     fn nobody() -> Self {
         Self::Final(Err(TierError::new("no node of the cluster has the slot")))
     }

@@ -151,14 +151,14 @@ async fn a_server_that_hangs_is_left_for_the_next_one() {
 const SHARE: Duration = Duration::from_secs(2);
 
 /// A sentinel that names this port, or one that never says anything.
-fn sentinel(names: Option<u16>) -> u16 {
+fn sentinel(whom: Option<u16>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         let mut silent = Vec::new();
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
-            let Some(named) = names else {
+            let Some(named) = whom else {
                 silent.push(stream);
                 continue;
             };
@@ -169,8 +169,8 @@ fn sentinel(names: Option<u16>) -> u16 {
                     _ => break,
                 }
             }
-            let named = named.to_string();
-            let answer = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{named}\r\n", named.len());
+            let port = named.to_string();
+            let answer = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len());
             drop(stream.write_all(answer.as_bytes()));
         }
     });
