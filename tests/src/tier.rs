@@ -229,6 +229,20 @@ pub fn redis() -> &'static str {
 
 /// How long a server may take to start, to answer an order.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Looks until something is so.
+///
+/// # Panics
+/// When it is not so for a long time, with what it is.
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let looks = async {
+        while !is_so().await {
+            pause(Duration::from_millis(5)).await;
+        }
+    };
+    let done = tokio::time::timeout(2 * LIMIT, looks).await;
+    assert!(done.is_ok(), "never: {what}");
+}
 /// The file that a server reads its values from when it starts.
 const VALUES: &str = "dump.rdb";
 
@@ -238,6 +252,8 @@ pub struct PrivateRedis {
     process: Child,
     port: u16,
     folder: TempDir,
+    /// What its program is told beside the usual.
+    arguments: Vec<String>,
 }
 
 impl PrivateRedis {
@@ -246,12 +262,23 @@ impl PrivateRedis {
     /// # Panics
     /// When it does not start.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one that is told more, its port as `{port}` and another one that is free as `{bus}`. The first argument may be `--sentinel`: then
+    /// it watches others.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_with(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (process, port) = run_redis(&folder).await;
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
+        let (process, port) = run_redis(&folder, &arguments).await;
         Self {
             process,
             port,
             folder,
+            arguments,
         }
     }
 
@@ -265,6 +292,11 @@ impl PrivateRedis {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Where else it listens: the port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Kills it: what it had is gone.
     pub fn kill(&mut self) {
         drop(self.process.kill());
@@ -275,7 +307,7 @@ impl PrivateRedis {
     pub async fn restart(&mut self) {
         self.kill();
         drop(std::fs::remove_file(self.folder.path().join("socket")));
-        (self.process, self.port) = run_redis(&self.folder).await;
+        (self.process, self.port) = run_redis(&self.folder, &self.arguments).await;
     }
 
     /// Keeps the values that it has now, under a name.
@@ -327,18 +359,33 @@ impl Drop for PrivateRedis {
 }
 
 /// Starts a server in a folder, at a port that is free: at another one if somebody else takes it first.
-async fn run_redis(folder: &TempDir) -> (Child, u16) {
+async fn run_redis(folder: &TempDir, arguments: &[String]) -> (Child, u16) {
     let program = std::env::var("CI_CACHE_TEST_REDIS_PROGRAM").expect(
         "CI_CACHE_TEST_REDIS_PROGRAM is not set; run `cargo xtask test`, or `cargo xtask redis -- COMMAND` for one command",
     );
     let (socket, began) = (folder.path().join("socket"), Instant::now());
+    // One that watches others writes down what it learns.
+    let notes = folder.path().join("notes.conf");
+    let watches = arguments.first().is_some_and(|first| first == "--sentinel");
+    let values: &[&str] = if watches {
+        std::fs::write(&notes, "").expect("a file");
+        &[]
+    } else {
+        &["--save", "", "--appendonly", "no", "--dbfilename", VALUES]
+    };
     loop {
         let port = free_port();
+        let filled = arguments.iter().map(|argument| {
+            let filled = argument.replace("{port}", &port.to_string());
+            filled.replace("{bus}", &free_port().to_string())
+        });
         let mut process = Command::new(&program)
+            .args(watches.then_some(&notes))
             .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
-            .args(["--save", "", "--appendonly", "no", "--dbfilename", VALUES])
+            .args(values)
             .arg("--unixsocket")
             .arg(&socket)
+            .args(filled)
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -264,3 +264,102 @@ fn the_service_does_what_the_file_says() {
     }
     assert!(service.stop().success());
 }
+
+#[test]
+fn a_certificate_for_the_tier_needs_its_key() {
+    let place = Place::new();
+    for half in ["--tier-cert", "--tier-key"] {
+        let done = run(
+            &place,
+            &["config", "check", half, "x.pem"],
+            &[("CI_CACHE_DATABASE", "postgres://db/x")],
+        );
+        assert_eq!(done.code, 2, "{half}");
+        assert!(
+            done.err.contains("`tier_cert` and `tier_key` need each other"),
+            "{}",
+            done.err
+        );
+    }
+}
+
+/// What is wrong with how the tier is reached is told by its setting, and nothing of an address, a certificate or a key is.
+#[test]
+#[cfg(feature = "redis")]
+fn what_does_not_lead_to_a_tier_is_told_without_secrets() {
+    let place = Place::new();
+    let signed = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
+    place.file("ca.pem", &signed.cert.pem());
+    place.file("key.pem", &signed.signing_key.serialize_pem());
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
+    place.file("other.pem", &other.signing_key.serialize_pem());
+    place.file("canary.pem", CANARY);
+    let cluster = format!("rediss+cluster://me:{CANARY}@a,b");
+    let sentinel = format!("redis+sentinel://me:{CANARY}@a,b/cmdb?sentinel_password={CANARY}");
+    for (address, arguments, told) in [
+        (
+            format!("{sentinel}&x={CANARY}"),
+            &[][..],
+            "`tier_url`: the address",
+        ),
+        (format!("{cluster}/{CANARY}"), &[], "redis+cluster://"),
+        (
+            sentinel.clone(),
+            &["--tier-ca", "ca.pem"],
+            "`tier_url`: certificates of the shared tier",
+        ),
+        (
+            cluster.clone(),
+            &["--tier-ca", "none.pem"],
+            "`tier_ca`: the file none.pem cannot be read",
+        ),
+        (
+            cluster.clone(),
+            &["--tier-ca", "canary.pem"],
+            "`tier_ca`: the authorities",
+        ),
+        (
+            cluster.clone(),
+            &["--tier-cert", "ca.pem", "--tier-key", "other.pem"],
+            "`tier_cert`: the client's certificate and key",
+        ),
+        (
+            cluster.clone(),
+            &["--tier-cert", "ca.pem", "--tier-key", "none.pem"],
+            "`tier_key`: the file none.pem cannot be read",
+        ),
+    ] {
+        let environment = [
+            ("CI_CACHE_DATABASE", "postgres://db/x"),
+            ("CI_CACHE_TIER_URL", &address),
+        ];
+        let done = run(
+            &place,
+            &[&["config", "check"][..], arguments].concat(),
+            &environment,
+        );
+        assert_eq!(done.code, 2, "{arguments:?}: {}", done.out);
+        assert!(done.err.contains(told), "{told}: {}", done.err);
+        assert!(!done.err.contains("canary-4711"), "{}", done.err);
+    }
+    for address in [&cluster, &sentinel] {
+        let mut arguments = vec!["config", "check"];
+        if address == &cluster {
+            arguments.extend([
+                "--tier-ca",
+                "ca.pem",
+                "--tier-cert",
+                "ca.pem",
+                "--tier-key",
+                "key.pem",
+            ]);
+        }
+        let environment = [
+            ("CI_CACHE_DATABASE", "postgres://db/x"),
+            ("CI_CACHE_TIER_URL", address),
+        ];
+        let done = run(&place, &arguments, &environment);
+        assert_eq!(done.code, 0, "{}", done.err);
+        assert!(!done.out.contains(CANARY), "{}", done.out);
+    }
+}

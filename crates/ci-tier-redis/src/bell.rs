@@ -24,17 +24,13 @@ impl RedisBell {
     /// # Errors
     /// When the server does not answer in time, or refuses.
     pub(crate) async fn new(
-        connecting: impl Future<Output = redis::RedisResult<PubSub>>,
+        mut subscribed: PubSub,
         channel: String,
         timeout: Duration,
     ) -> Result<Self, TierError> {
-        let subscribing = async {
-            let mut subscribed = connecting.await?;
-            subscribed.subscribe(&channel).await?;
-            Ok(subscribed)
-        };
+        within(timeout, subscribed.subscribe(&channel)).await?;
         Ok(Self {
-            subscribed: within(timeout, subscribing).await?,
+            subscribed,
             channel,
             timeout,
         })

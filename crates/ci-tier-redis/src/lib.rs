@@ -4,14 +4,25 @@
 //! answers. What makes that safe is the runner's affair (see [`ci_runner::tier`]): this crate moves bytes, quickly, and may lose
 //! them.
 //!
-//! One connection carries everything, many calls at a time. It is made in the background, so that nobody whose time budget is shorter than a
-//! handshake keeps it from being made, and made anew when it breaks or when several calls in a row got no answer.
+//! Two connections to each server carry everything, many calls at a time: one what somebody waits for, one what is written in the background. Each is made in the background, so that nobody whose time budget
+//! is shorter than a handshake keeps it from being made, and made anew when it breaks, when several calls in a row got no answer, or when
+//! its server takes no writes.
 //!
-//! With [`TierOptions::doorbell`](ci_runner::tier::TierOptions::doorbell) a second connection is subscribed to the channel
+//! With [`TierOptions::doorbell`](ci_runner::tier::TierOptions::doorbell) a further one is subscribed to the channel
 //! `PREFIX:f:bell`, on which nodes publish after they have written.
 //!
-//! Limits: Redis from 6.0 or Valkey, one server at a time (its failover by a name or an address that moves with it). Use an account of its own
-//! that may do `GET MGET SET DEL` on the prefix; give the server a memory limit and an eviction policy (`allkeys-lfu` or `volatile-ttl`).
+//! What an address may lead to ([`RedisTier::new`]), Redis from 6.0 or Valkey:
+//!
+//! - One server. Its failover is by a name or an address that moves with it.
+//! - A service that sentinels watch: each connection begins with asking them which server takes writes.
+//! - A cluster: each name is asked of the node that has its slot, so a node that is down costs what it has. Calls follow a slot that moves.
+//!
+//! Connections are encrypted (feature `tls`) with the system's authorities or with [others](RedisOptions::ca), and with a
+//! [certificate of the client](RedisOptions::client_certificate) where the server asks for one.
+//!
+//! Limits: replicas are asked for nothing. Replication is asynchronous, so a failover loses the last writes and brings back what was
+//! deleted: that costs loads, and no answer is wrong. Use an account of its own that may do `PING GET MGET SET DEL` on the prefix (for the
+//! doorbell `PUBLISH SUBSCRIBE` on channels of the prefix, with sentinels `ROLE`, in a cluster `CLUSTER SLOTS` and `ASKING` as well); give servers a memory limit and an eviction policy (`allkeys-lfu` or `volatile-ttl`).
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -27,10 +38,21 @@
 //! # Ok(()) }
 //! ```
 
+// In reading order: `tier`, `target`, then `link` with `server` below it, or `cluster` with `slots`.
+mod address;
 mod bell;
+mod cluster;
 mod link;
 mod options;
+mod server;
+mod slots;
+mod target;
 mod tier;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "tls_off.rs"]
+mod tls;
 
 pub use options::{Error, RedisOptions};
 pub use tier::RedisTier;

@@ -1,36 +1,44 @@
-//! The tier: names, and the five commands.
+//! The tier: names, and the commands.
 
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ci_runner::tier::{Bell, Life, Tier, TierError, TierKey, TierValue};
-use futures_util::future::try_join_all;
-use redis::{Client, ExistenceCheck, SetExpiry, SetOptions, Value, cmd};
+use redis::{Cmd, ExistenceCheck, SetExpiry, SetOptions, Value, cmd};
 
 use crate::bell::RedisBell;
-use crate::link::Link;
+use crate::target::{Named, Target, one};
 use crate::{Error, RedisOptions};
 
 /// A shared tier over Redis or Valkey.
 pub struct RedisTier {
-    link: Link,
+    /// For what somebody waits for.
+    target: Target,
+    /// For what is written in the background: a read behind some megabytes on one connection would be late.
+    writes: Target,
     prefix: String,
+    connect_timeout: Duration,
 }
 
 impl RedisTier {
     /// Makes one; connects with the first call.
     ///
-    /// The address is `redis://[user[:password]@]host[:port][/db]`, `rediss://` for TLS (with the feature `tls`), or
-    /// `redis+unix:///path`; `valkey` may stand in place of `redis`.
+    /// The address is one of these, with `rediss` in place of `redis` for TLS (with the feature `tls`), and `valkey` if you like that more:
+    ///
+    /// - `redis://[[user]:password@]host[:port][/db]`, or `redis+unix:///path`: one server;
+    /// - `redis+sentinel://[[user]:password@]host[:port][,host[:port]...]/SERVICE[/db]`: the server that takes writes now, as these sentinels
+    ///   say; where they want an account, `?sentinel_user=...&sentinel_password=...`;
+    /// - `redis+cluster://[[user]:password@]host[:port][,host[:port]...]`: a cluster, by some of its nodes.
     ///
     /// # Errors
     /// [`Error`] naming what is wrong, without the address.
     pub fn new(address: &str, options: RedisOptions) -> Result<Self, Error> {
         options.check()?;
-        let client = Client::open(address).map_err(|_| Error::Address)?;
         Ok(Self {
-            link: Link::new(client, options.connect_timeout),
+            target: Target::new(address, &options)?,
+            writes: Target::new(address, &options)?,
+            connect_timeout: options.connect_timeout,
             prefix: options.prefix,
         })
     }
@@ -48,14 +56,49 @@ impl RedisTier {
         format!("{}:f:bell", self.prefix)
     }
 
-    /// Asks for a sign of life: one round trip.
+    fn names(&self, keys: &[TierKey]) -> Vec<String> {
+        keys.iter().map(|key| self.name(key)).collect()
+    }
+
+    /// A command about a key.
+    fn named(&self, command: &str, key: &TierKey, rest: impl FnOnce(&mut Cmd)) -> Named {
+        let (name, mut command) = (self.name(key), cmd(command));
+        command.arg(&name);
+        rest(&mut command);
+        Named { name, command }
+    }
+
+    /// Reads from the nodes of a cluster. What is of nodes that do not answer is not there, as long as one of them does.
+    async fn gather(&self, keys: &[TierKey]) -> Result<Vec<Option<Vec<u8>>>, TierError> {
+        // `GET` would take a value of another type for an error.
+        let gets = keys.iter().map(|key| self.named("MGET", key, |_| {}));
+        let found = self.target.each(gets.collect()).await?;
+        if let Some(Err(error)) = found.iter().find(|found| found.is_err())
+            && found.iter().all(Result::is_err)
+        {
+            return Err(error.clone());
+        }
+        let one = |found: Result<Value, TierError>| values(found.ok()?, 1)?.pop()?;
+        Ok(found.into_iter().map(one).collect())
+    }
+
+    /// Asks for a sign of life: one round trip, to all nodes of a cluster at once.
     ///
     /// # Errors
     /// When there is none.
     pub async fn ping(&self) -> Result<(), TierError> {
-        let ping = async |mut connection| cmd("PING").query_async::<()>(&mut connection).await;
-        self.link.call(ping).await
+        self.target.ping().await
     }
+}
+
+/// The bytes of so many values, each none where it is not there or of another type.
+fn values(answer: Value, count: usize) -> Option<Vec<Option<Vec<u8>>>> {
+    let Value::Array(found) = answer else { return None };
+    let bytes = |value| match value {
+        Value::BulkString(bytes) => Some(bytes),
+        _ => None,
+    };
+    (found.len() == count).then(|| found.into_iter().map(bytes).collect())
 }
 
 fn millis(length: Duration) -> u64 {
@@ -72,19 +115,12 @@ impl Tier for RedisTier {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let names: Vec<String> = keys.iter().map(|key| self.name(key)).collect();
-        let mut ask = cmd("MGET");
-        ask.arg(&names);
-        let found: Vec<Value> = self
-            .link
-            .call(async |mut connection| ask.query_async(&mut connection).await)
-            .await?;
-        // What is of another type is not there.
-        let bytes = |value| match value {
-            Value::BulkString(bytes) => Some(bytes),
-            _ => None,
+        let link = match &self.target {
+            Target::One(link) => link,
+            Target::Cluster(_) => return self.gather(keys).await,
         };
-        Ok(found.into_iter().map(bytes).collect())
+        let answer = one(link, cmd("MGET").arg(self.names(keys))).await?;
+        values(answer, keys.len()).ok_or_else(|| TierError::new("it answered something else"))
     }
 
     async fn put(&self, values: &[TierValue]) -> Result<(), TierError> {
@@ -95,57 +131,57 @@ impl Tier for RedisTier {
                     .conditional_set(ExistenceCheck::XX)
                     .with_expiration(SetExpiry::KEEPTTL),
             };
-            let mut set = cmd("SET");
-            set.arg(self.name(&value.key)).arg(&value.bytes).arg(options);
-            set
+            self.named("SET", &value.key, |set| {
+                set.arg(&value.bytes).arg(options);
+            })
         });
-        let sets: Vec<_> = sets.collect();
-        // All are sent before the first is answered.
-        let put = async |connection: redis::aio::MultiplexedConnection| {
-            let all = sets.iter().map(|set| {
-                let mut connection = connection.clone();
-                async move { set.query_async::<()>(&mut connection).await }
-            });
-            try_join_all(all).await
-        };
-        self.link.call(put).await.map(drop)
+        self.writes
+            .each(sets.collect())
+            .await?
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(())
     }
 
     async fn delete(&self, keys: &[TierKey]) -> Result<(), TierError> {
         if keys.is_empty() {
             return Ok(());
         }
-        let names: Vec<String> = keys.iter().map(|key| self.name(key)).collect();
-        let mut delete = cmd("DEL");
-        delete.arg(&names);
-        self.link
-            .call(async |mut connection| delete.query_async::<()>(&mut connection).await)
-            .await
+        let link = match &self.writes {
+            Target::One(link) => link,
+            Target::Cluster(_) => {
+                let each = keys.iter().map(|key| self.named("DEL", key, |_| {}));
+                let answers = self.writes.each(each.collect()).await?;
+                answers.into_iter().collect::<Result<Vec<_>, _>>()?;
+                return Ok(());
+            }
+        };
+        one(link, cmd("DEL").arg(self.names(keys))).await.map(drop)
     }
 
     async fn lease(&self, key: &TierKey, length: Duration) -> Result<bool, TierError> {
-        let mut take = cmd("SET");
         let options = SetOptions::default()
             .conditional_set(ExistenceCheck::NX)
             .with_expiration(SetExpiry::PX(millis(length)));
-        take.arg(self.name(key)).arg(1).arg(options);
-        let taken: Value = self
-            .link
-            .call(async |mut connection| take.query_async(&mut connection).await)
-            .await?;
+        let take = self.named("SET", key, |take| {
+            take.arg(1).arg(options);
+        });
+        let taken = self.target.each(vec![take]).await?.pop();
+        let taken = taken.ok_or_else(|| TierError::new("there is no answer"))??;
         Ok(taken != Value::Nil)
     }
 
     async fn ring(&self) -> Result<(), TierError> {
-        let mut publish = cmd("PUBLISH");
-        publish.arg(self.bell()).arg("");
-        self.link
-            .call(async |mut connection| publish.query_async::<()>(&mut connection).await)
-            .await
+        let (name, mut command) = (self.bell(), cmd("PUBLISH"));
+        command.arg(&name).arg("");
+        let rung = self.target.each(vec![Named { name, command }]).await?.pop();
+        rung.ok_or_else(|| TierError::new("there is no answer"))?
+            .map(drop)
     }
 
     async fn listen(&self) -> Result<Option<Box<dyn Bell>>, TierError> {
-        let bell = RedisBell::new(self.link.subscriber(), self.bell(), self.link.connect_timeout()).await?;
+        let subscribed = self.target.pubsub().await?;
+        let bell = RedisBell::new(subscribed, self.bell(), self.connect_timeout).await?;
         Ok(Some(Box::new(bell)))
     }
 }
@@ -181,7 +217,7 @@ mod tests {
     fn what_is_wrong_is_told_without_secrets() {
         for address in ["", "http://host", "redis://:hunter2@", "hunter2"] {
             let error = RedisTier::new(address, RedisOptions::new()).unwrap_err();
-            assert_eq!(error, Error::Address, "{address}");
+            assert!(matches!(error, Error::Address { .. }), "{address}");
             assert!(!error.to_string().contains("hunter2"));
         }
         let options = RedisOptions::new().prefix("with space");

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ci_runner::replica::ReplicaOptions;
-use ci_runner::tier::TierOptions;
 use ci_runner::{Level, Runner, RunnerBuilder};
 use ci_store::{Store, StoreOptions};
 
@@ -15,7 +14,6 @@ use super::{Config, ConfigError};
 use crate::access::{JwtKeys, JwtOptions, check_provider};
 use crate::fetch;
 use crate::http::{ServerOptions, TenantLimits, Tls, TlsError, assistants_fault, set_assistants};
-use crate::tier;
 use crate::traces::TraceOptions;
 
 /// Clocks further apart than this are to be set, not put up with.
@@ -140,30 +138,6 @@ impl Plan {
         Some(format!("`otel_endpoint` is no address of a collector: {reason}"))
     }
 
-    /// What is wrong with the shared tier.
-    fn tier_faults(&self) -> Vec<String> {
-        let settings = &self.settings;
-        let Some(address) = &settings.tier_url else {
-            return Vec::new();
-        };
-        let mut faults = Vec::new();
-        if let Err(why) = tier::open(address, &settings.tier_prefix) {
-            faults.push(format!("`tier_url`: {why}"));
-        }
-        if !settings.database.starts_with("postgres") {
-            faults.push(
-                "`tier_url` needs a PostgreSQL `database`: a SQLite file is not shared by a fleet".into(),
-            );
-        }
-        if let Err(ci_runner::Error::Config { field, reason }) = self.tier_options().check() {
-            faults.push(format!("`{field}`: {reason}"));
-        }
-        if settings.tier_replay > settings.retention {
-            faults.push("`tier_replay` is more than `retention`: older changes are forgotten".into());
-        }
-        faults
-    }
-
     /// What is wrong with the replica. Its address is read when the service starts.
     fn replica_faults(&self) -> Vec<String> {
         let settings = &self.settings;
@@ -197,20 +171,6 @@ impl Plan {
         ReplicaOptions::new()
             .wait(settings.replica_wait)
             .timeout(settings.replica_timeout)
-    }
-
-    /// How the shared tier is used.
-    fn tier_options(&self) -> TierOptions {
-        let settings = &self.settings;
-        TierOptions::new()
-            .timeout(settings.tier_timeout)
-            .wait(settings.tier_wait)
-            .doorbell(settings.tier_doorbell)
-            .ttl(settings.tier_ttl)
-            .replay(settings.tier_replay)
-            .refresh_every(settings.tier_refresh_every)
-            .refresh(settings.tier_refresh)
-            .tenant_bytes(settings.tier_tenant_bytes.0)
     }
 
     /// Times that nothing can be done in, or that a database refuses.
@@ -319,11 +279,7 @@ impl Plan {
             builder = builder.warm_file(path);
         }
         if let Some(address) = &self.settings.tier_url {
-            let tier =
-                tier::open(address, &self.settings.tier_prefix).map_err(|why| ci_runner::Error::Config {
-                    field: "tier_url",
-                    reason: why.into(),
-                })?;
+            let tier = self.open_tier(address)?;
             builder = builder.tier(tier, self.tier_options());
         }
         builder.build()

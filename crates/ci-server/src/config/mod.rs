@@ -5,6 +5,7 @@ mod page;
 mod secret;
 mod settings;
 mod source;
+mod tier;
 mod value;
 
 pub(crate) use build::Plan;
@@ -12,6 +13,7 @@ pub(crate) use page::{example, table};
 pub(crate) use secret::redacted;
 pub(crate) use settings::Settings;
 pub(crate) use source::{Given, Origin, Resolved, Same, strange_variables};
+pub(crate) use tier::{TierCertificates, TierFault};
 pub(crate) use value::LogFormat;
 
 /// All that is wrong with a configuration.

@@ -179,8 +179,11 @@ settings! {
         replica_timeout: Duration = "2s", "How long the replica may take for a load, waits included, 1 ms to 10 min; one that is slow or down is left alone for a while.";
     }
     "Shared tier" {
-        tier_url: Option<String> = "", "Share answers with the other services of the fleet over this Redis or Valkey: `redis://USER:PASSWORD@HOST:PORT/DB`, `rediss://` for TLS, or `redis+unix:///PATH`. A password is better kept in the configuration file with mode 0600. Only with PostgreSQL. Needs a program with the feature `redis`.";
+        tier_url: Option<String> = "", "Share answers with the other services of the fleet over this Redis or Valkey: `redis://USER:PASSWORD@HOST:PORT/DB` or `redis+unix:///PATH`; over the one that takes writes, as sentinels say: `redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/SERVICE/DB`, with `?sentinel_user=&sentinel_password=` where they want an account; over a cluster, by some of its nodes: `redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT`. `rediss` in place of `redis` for TLS. A password is better kept in the configuration file with mode 0600. Only with PostgreSQL. Needs a program with the feature `redis`.";
         tier_prefix: String = "ci-cache", "What every name in the server begins with: another one for each fleet that shares it.";
+        tier_ca: Option<PathBuf> = "", "The authorities (PEM) by whom the servers of the tier, and sentinels, have to be certified, in place of those that this system trusts; read when the service starts.";
+        tier_cert: Option<PathBuf> = "", "The certificate (PEM, with those that lead to its authority) that the servers of the tier, and sentinels, are shown; read when the service starts.";
+        tier_key: Option<PathBuf> = "", "The private key of that certificate (PEM).";
         tier_timeout: Duration = "25ms", "How long a question that is not in memory waits for the tier at most, 1 ms to 10 s; a tier that is slow or down is left alone for a while.";
         tier_wait: Duration = "50ms", "How long a miss waits at most for another service that loads the same answer now, up to 10 s; 0 for not at all.";
         tier_ttl: Duration = "1h", "How long an answer stays in the tier after it was loaded, 1 s to 30 days.";

@@ -21,6 +21,7 @@ pub(super) fn findings(given: &Given, config: &Config, plan: &Plan) -> Vec<Findi
     findings.extend(secrecy(given, config, settings));
     findings.push(tokens(plan));
     findings.extend(tls(plan));
+    findings.extend(tier_key(settings));
     findings.extend(warm(settings));
     findings.push(listen("listen", &settings.listen));
     findings.extend(
@@ -199,6 +200,18 @@ fn tls(plan: &Plan) -> Option<Finding> {
             Finding::warning(CHECK, what, Remedy::command(["chmod", "600", &shown(key)]))
         }
         Ok(_) => Finding::ok(CHECK, "it fits its key"),
+    })
+}
+
+/// Whether the key by which the shared tier knows this service is its owner's alone. Whether it fits is checked before anything else.
+fn tier_key(settings: &Settings) -> Option<Finding> {
+    const CHECK: &str = "key of the shared tier";
+    let key = settings.tier_key.as_ref()?;
+    Some(if is_private(key) {
+        Finding::ok(CHECK, "the private key is its owner's alone")
+    } else {
+        let what = "others may read the private key";
+        Finding::warning(CHECK, what, Remedy::command(["chmod", "600", &shown(key)]))
     })
 }
 

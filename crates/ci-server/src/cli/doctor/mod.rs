@@ -122,11 +122,16 @@ async fn tier(plan: &Plan) -> Option<Finding> {
     const CHECK: &str = "shared tier";
     let settings = &plan.settings;
     let address = settings.tier_url.as_ref()?;
-    Some(match tier::ping(address, &settings.tier_prefix).await {
+    let pinged = match plan.tier_certificates() {
+        Ok(certificates) => tier::ping(address, &settings.tier_prefix, certificates).await,
+        Err(fault) => Err(fault.to_string()),
+    };
+    Some(match pinged {
         Ok(()) => Finding::ok(CHECK, "it answers"),
         Err(why) => {
             let advice = "start the server, let this machine reach it, and give the account that `tier_url` names the commands PING, GET, MGET, \
-                SET and DEL on the names that begin with `tier_prefix`; until then the service works without it";
+                SET and DEL on the names that begin with `tier_prefix` (with sentinels ROLE, and their account SENTINEL GET-MASTER-ADDR-BY-NAME; in a cluster CLUSTER SLOTS \
+                and ASKING), and, for TLS, a certificate by `tier_ca`; until then the service works without it";
             Finding::warning(CHECK, why, Remedy::Advice(advice.into()))
         }
     })

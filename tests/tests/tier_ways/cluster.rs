@@ -1,0 +1,416 @@
+//! A cluster: names go to who has their slot, in whatever state the cluster is, and no value comes for another name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ci_cache_core::ManualClock;
+use ci_runner::Source;
+use ci_runner::tier::{Life, Tier as _, TierKey, TierValue};
+use ci_tests::fixture::Fixture;
+use ci_tests::tier::{PrivateRedis, until};
+use ci_tier_redis::RedisTier;
+use redis::Value;
+use rustix::process::Signal;
+
+use crate::{LONG, clocked, found, get, key, options, order, put, shares, signal, tier, write};
+
+const SLOTS: u16 = 16_384;
+
+/// Nodes without replicas, each with a third of the slots.
+struct Cluster(Vec<PrivateRedis>);
+
+impl Cluster {
+    async fn start() -> Self {
+        let arguments = [
+            ["--cluster-enabled", "yes"],
+            ["--cluster-port", "{bus}"],
+            // On a machine that is busy no node takes another one for lost.
+            ["--cluster-node-timeout", "30000"],
+            // What is lost costs nobody else anything.
+            ["--cluster-require-full-coverage", "no"],
+        ]
+        .concat();
+        let mut nodes = Vec::new();
+        for _ in 0..3 {
+            nodes.push(PrivateRedis::start_with(&arguments).await);
+        }
+        for (which, node) in nodes.iter().enumerate() {
+            let (): () = order(node, &format!("CLUSTER SET-CONFIG-EPOCH {}", which + 1)).unwrap();
+            let range = Self::range(which);
+            let (): () = order(
+                node,
+                &format!("CLUSTER ADDSLOTSRANGE {} {}", range.start, range.end - 1),
+            )
+            .unwrap();
+        }
+        for node in &nodes[1..] {
+            let bus: String = order(node, "CLUSTER NODES").unwrap();
+            let bus = bus
+                .split('@')
+                .nth(1)
+                .unwrap()
+                .split([' ', ','])
+                .next()
+                .unwrap()
+                .to_owned();
+            let meet = format!("CLUSTER MEET 127.0.0.1 {} {bus}", node.port());
+            let (): () = order(&nodes[0], &meet).unwrap();
+        }
+        let cluster = Self(nodes);
+        until("all nodes know who has what", async || {
+            cluster.0.iter().all(|node| {
+                let told: String = order(node, "CLUSTER INFO").unwrap();
+                let slots: Vec<Value> = order(node, "CLUSTER SLOTS").unwrap();
+                told.contains("cluster_state:ok")
+                    && told.contains("cluster_known_nodes:3")
+                    && told.contains("cluster_slots_ok:16384")
+                    && slots.len() == 3
+            })
+        })
+        .await;
+        cluster
+    }
+
+    /// The slots of a node.
+    fn range(which: usize) -> std::ops::Range<usize> {
+        let third = usize::from(SLOTS) / 3;
+        let end = if which == 2 {
+            usize::from(SLOTS)
+        } else {
+            (which + 1) * third
+        };
+        which * third..end
+    }
+
+    /// The address, by these nodes.
+    fn address(&self, nodes: &[usize]) -> String {
+        let places: Vec<_> = nodes.iter().map(|which| self.0[*which].place()).collect();
+        format!("redis+cluster://{}", places.join(","))
+    }
+
+    /// A name that a node has.
+    fn named(which: usize) -> String {
+        let range = Self::range(which);
+        let mut names = (0..).map(|number| format!("n{number}"));
+        names
+            .find(|name| range.contains(&usize::from(slot(&format!("cmdb:f:{name}")))))
+            .unwrap()
+    }
+
+    fn id(&self, which: usize) -> String {
+        order(&self.0[which], "CLUSTER MYID").unwrap()
+    }
+
+    /// How often nodes sent somebody elsewhere.
+    fn redirections(&self) -> u64 {
+        let of = |node: &PrivateRedis| {
+            let told: String = order(node, "INFO errorstats").unwrap();
+            let counts = told.lines().filter_map(|line| {
+                let counted = line
+                    .strip_prefix("errorstat_MOVED:count=")
+                    .or(line.strip_prefix("errorstat_ASK:count="));
+                counted.map(|count| count.trim().parse::<u64>().unwrap())
+            });
+            counts.sum::<u64>()
+        };
+        self.0.iter().map(of).sum()
+    }
+}
+
+/// The slot of a text without braces, as the specification of Redis Cluster has it.
+fn slot(text: &str) -> u16 {
+    let sum = text.bytes().fold(0_u16, |sum, byte| {
+        (0..8).fold(sum ^ u16::from(byte) << 8, |sum, _| {
+            let next = sum << 1;
+            if sum & 0x8000 == 0 { next } else { next ^ 0x1021 }
+        })
+    });
+    sum % SLOTS
+}
+
+/// A name of each slot.
+fn names_of_all_slots() -> Vec<String> {
+    let mut names = HashMap::new();
+    let mut number = 0_u32;
+    while names.len() < usize::from(SLOTS) {
+        let name = format!("n{number}");
+        names.entry(slot(&format!("cmdb:f:{name}"))).or_insert(name);
+        number += 1;
+    }
+    let mut names: Vec<_> = names.into_values().collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_all_slots_are_read_written_and_forgotten_in_order() {
+    let cluster = Cluster::start().await;
+    // One node, and nobody beside it, leads to all.
+    let tier = tier(&cluster.address(&[1]));
+    tier.ping().await.unwrap();
+    let names = names_of_all_slots();
+    let value = |name: &String, life| TierValue::new(key(name), format!("of {name}").into_bytes(), life);
+    let all: Vec<_> = names
+        .iter()
+        .map(|name| value(name, Life::For(10 * LONG)))
+        .collect();
+    tier.put(&all).await.unwrap();
+    // Every other one beside a name that nobody has.
+    let asked: Vec<TierKey> = names
+        .iter()
+        .rev()
+        .flat_map(|name| [key(name), key(&format!("{name}-none"))])
+        .collect();
+    let found = tier.get(&asked).await.unwrap();
+    let expected = names
+        .iter()
+        .rev()
+        .flat_map(|name| [Some(format!("of {name}").into_bytes()), None]);
+    assert!(found.into_iter().eq(expected), "each value is of its name");
+
+    let (gone, kept) = names.split_at(names.len() / 2);
+    let keys = |names: &[String]| names.iter().map(|name| key(name)).collect::<Vec<_>>();
+    tier.delete(&keys(gone)).await.unwrap();
+    tier.delete(&keys(gone)).await.unwrap();
+    assert!(tier.get(&keys(gone)).await.unwrap().iter().all(Option::is_none));
+    assert!(tier.get(&keys(kept)).await.unwrap().iter().all(Option::is_some));
+    tier.put(&[value(&gone[0], Life::AsBefore), value(&kept[0], Life::AsBefore)])
+        .await
+        .unwrap();
+    assert_eq!(
+        get(&tier, &gone[0]).await.unwrap(),
+        None,
+        "there was no life to take"
+    );
+    for name in &gone[..30] {
+        assert!(tier.lease(&key(name), LONG).await.unwrap());
+        assert!(!tier.lease(&key(name), LONG).await.unwrap());
+    }
+    assert_eq!(tier.get(&[]).await.unwrap(), Vec::<Option<Vec<u8>>>::new());
+    assert_eq!(cluster.redirections(), 0, "each went to who has it at once");
+
+    // A value of another type is not there, and no error.
+    let (): () = order(&cluster.0[0], "CLUSTER COUNTKEYSINSLOT 0")
+        .map(|_: u64| ())
+        .unwrap();
+    let other = Cluster::named(0);
+    tier.delete(&[key(&other)]).await.unwrap();
+    let _: u64 = order(&cluster.0[0], &format!("LPUSH cmdb:f:{other} x")).unwrap();
+    assert_eq!(get(&tier, &other).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_killed_costs_what_it_has() {
+    let mut cluster = Cluster::start().await;
+    let tier = tier(&cluster.address(&[0, 1, 2]));
+    let names: Vec<String> = (0..300).map(|number| format!("n{number}")).collect();
+    for name in &names {
+        put(&tier, name, name).await.unwrap();
+    }
+    cluster.0[0].kill();
+    let keys: Vec<_> = names.iter().map(|name| key(name)).collect();
+    let lost: Vec<bool> = names
+        .iter()
+        .map(|name| Cluster::range(0).contains(&usize::from(slot(&format!("cmdb:f:{name}")))))
+        .collect();
+    for _ in 0..50 {
+        let found = tier.get(&keys).await.unwrap();
+        for ((found, name), lost) in found.into_iter().zip(&names).zip(&lost) {
+            let expected = (!lost).then(|| name.clone().into_bytes());
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+    let (dead, alive) = (Cluster::named(0), Cluster::named(1));
+    let error = get(&tier, &dead).await.unwrap_err().to_string();
+    assert!(!error.contains("127.0"), "{error}");
+    put(&tier, &dead, "x").await.unwrap_err();
+    tier.delete(&[key(&dead), key(&alive)]).await.unwrap_err();
+    assert_eq!(
+        get(&tier, &alive).await.unwrap(),
+        None,
+        "what could be was deleted"
+    );
+    assert!(tier.lease(&key(&alive), LONG).await.unwrap());
+    tier.lease(&key(&dead), LONG).await.unwrap_err();
+    tier.ping().await.unwrap_err();
+    // Who comes now finds the others, too.
+    let late = RedisTier::new(&cluster.address(&[0, 1]), options()).unwrap();
+    put(&late, &alive, "late").await.unwrap();
+    assert_eq!(get(&tier, &alive).await.unwrap().as_deref(), Some("late"));
+    // Somebody gives what it had to another node, as the promotion of a replica does: nobody is left who could say so by a redirection.
+    let given = slot(&format!("cmdb:f:{dead}"));
+    for node in &cluster.0[1..] {
+        let (): () = order(node, &format!("CLUSTER SETSLOT {given} NODE {}", cluster.id(2))).unwrap();
+    }
+    until("the other node is asked", async || {
+        put(&tier, &dead, "given").await.is_ok()
+    })
+    .await;
+    let stored: Option<String> = order(&cluster.0[2], &format!("GET cmdb:f:{dead}")).unwrap();
+    assert_eq!(stored.as_deref(), Some("given"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_paused_holds_nobody_up_and_is_connected_to_anew() {
+    let cluster = Cluster::start().await;
+    let tier = tier(&cluster.address(&[0, 1, 2]));
+    let (paused, other) = (Cluster::named(0), Cluster::named(2));
+    for name in [&paused, &other] {
+        put(&tier, name, name).await.unwrap();
+    }
+    let connections = || -> u64 {
+        let told: String = order(&cluster.0[0], "INFO stats").unwrap();
+        let line = told
+            .lines()
+            .find_map(|line| line.strip_prefix("total_connections_received:"));
+        line.unwrap().parse().unwrap()
+    };
+    let before = connections();
+    signal(&cluster.0[0], Signal::STOP);
+    for _ in 0..8 {
+        let asked = tokio::time::timeout(Duration::from_millis(50), get(&tier, &paused)).await;
+        asked.unwrap_err();
+        // Would never be answered if it waited for the node that is paused.
+        assert_eq!(get(&tier, &other).await.unwrap().as_deref(), Some(other.as_str()));
+    }
+    signal(&cluster.0[0], Signal::CONT);
+    until("it answers again", async || {
+        let asked = tokio::time::timeout(LONG, get(&tier, &paused)).await;
+        matches!(asked, Ok(Ok(Some(found))) if found == paused)
+    })
+    .await;
+    assert!(
+        connections() - before >= 2,
+        "beside this question's own there was a new one"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_moves_is_followed() {
+    let cluster = Cluster::start().await;
+    let tier = tier(&cluster.address(&[0, 1, 2]));
+    // Two names of one slot: one that leaves first, and one that stays longer.
+    let base = Cluster::named(0);
+    let moving = slot(&format!("cmdb:f:{base}"));
+    let of_slot: Vec<String> = (0..)
+        .map(|number| format!("n{number}"))
+        .filter(|name| slot(&format!("cmdb:f:{name}")) == moving)
+        .take(3)
+        .collect();
+    let [left, stays, new] = [&of_slot[0], &of_slot[1], &of_slot[2]];
+    put(&tier, left, "left").await.unwrap();
+    put(&tier, stays, "stays").await.unwrap();
+    let (from, to) = (&cluster.0[0], &cluster.0[1]);
+    let (): () = order(
+        to,
+        &format!("CLUSTER SETSLOT {moving} IMPORTING {}", cluster.id(0)),
+    )
+    .unwrap();
+    let (): () = order(
+        from,
+        &format!("CLUSTER SETSLOT {moving} MIGRATING {}", cluster.id(1)),
+    )
+    .unwrap();
+    let migrate = |name: &str| {
+        let (): () = order(
+            from,
+            &format!("MIGRATE 127.0.0.1 {} cmdb:f:{name} 0 60000", to.port()),
+        )
+        .unwrap();
+    };
+    migrate(left);
+    let before = cluster.redirections();
+    let keys = [key(left), key(stays), key(new)];
+    let found = tier.get(&keys).await.unwrap();
+    assert_eq!(found, [Some(b"left".to_vec()), Some(b"stays".to_vec()), None]);
+    put(&tier, new, "new").await.unwrap();
+    let stored: Vec<String> = order(to, &format!("CLUSTER GETKEYSINSLOT {moving} 10")).unwrap();
+    assert!(
+        stored.contains(&format!("cmdb:f:{new}")),
+        "what is new is written where the slot goes: {stored:?}"
+    );
+    assert!(cluster.redirections() > before);
+    migrate(stays);
+    for node in [to, from, &cluster.0[2]] {
+        let (): () = order(node, &format!("CLUSTER SETSLOT {moving} NODE {}", cluster.id(1))).unwrap();
+    }
+    let found = tier.get(&keys).await.unwrap();
+    assert_eq!(
+        found,
+        [
+            Some(b"left".to_vec()),
+            Some(b"stays".to_vec()),
+            Some(b"new".to_vec())
+        ]
+    );
+    until("nobody has to be sent elsewhere any more", async || {
+        let before = cluster.redirections();
+        assert_eq!(get(&tier, stays).await.unwrap().as_deref(), Some("stays"));
+        cluster.redirections() == before
+    })
+    .await;
+    tier.delete(&keys).await.unwrap();
+    assert_eq!(tier.get(&keys).await.unwrap(), [None, None, None]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_share_over_a_cluster_and_go_on_without_a_node() {
+    let mut cluster = Cluster::start().await;
+    let (fixture, clock) = (Fixture::postgres().await, Arc::new(ManualClock::new()));
+    let address = cluster.address(&[0, 1, 2]);
+    let first = clocked(&fixture, &tier(&address), &clock).await;
+    let second = clocked(&fixture, &tier(&address), &clock).await;
+    write(&first, "ERP").await;
+    assert_eq!(found(&first).await, ("ERP".to_owned(), Source::Miss));
+    first.settle_tier(false).await;
+    shares(&second, &clock, "ERP").await;
+    for which in 0..3 {
+        cluster.0[which].kill();
+        for round in 0..5 {
+            let name = format!("ERP {which}.{round}");
+            write(&first, &name).await;
+            assert_eq!(found(&first).await.0, name);
+            first.settle_tier(false).await;
+            assert_eq!(found(&second).await.0, name);
+        }
+    }
+    first.close().await;
+    second.close().await;
+    fixture.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_of_its_own_is_enough() {
+    let cluster = Cluster::start().await;
+    let rules = "ACL SETUSER ci-cache on >hunter2 ~cmdb:* +mget +set +del +ping +asking +cluster|slots";
+    for node in &cluster.0 {
+        let (): () = order(node, rules).unwrap();
+    }
+    let address = |password: &str| {
+        let address = cluster.address(&[0, 1]);
+        address.replace("://", &format!("://ci-cache:{password}@"))
+    };
+    let good = tier(&address("hunter2"));
+    good.ping().await.unwrap();
+    for which in 0..3 {
+        let name = Cluster::named(which);
+        put(&good, &name, "one").await.unwrap();
+        assert_eq!(get(&good, &name).await.unwrap().as_deref(), Some("one"));
+        good.delete(&[key(&name)]).await.unwrap();
+        assert!(good.lease(&key(&name), LONG).await.unwrap());
+    }
+    let error = tier(&address("hunter3")).ping().await.unwrap_err().to_string();
+    assert!(error.contains("no node of the cluster"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_no_cluster_is_an_error() {
+    let server = PrivateRedis::start().await;
+    let tier = tier(&format!("redis+cluster://{}", server.place()));
+    for _ in 0..2 {
+        let error = get(&tier, "a").await.unwrap_err().to_string();
+        assert!(error.contains("no node of the cluster tells"), "{error}");
+        assert!(!error.contains("127.0"), "{error}");
+    }
+}
