@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::history::meddler::pause;
-use crate::history::server::free_port;
+use crate::port::Port;
 
 /// All values at one moment.
 pub type Values = HashMap<TierKey, Vec<u8>>;
@@ -196,7 +196,7 @@ const VALUES: &str = "dump.rdb";
 #[derive(Debug)]
 pub struct PrivateRedis {
     process: Child,
-    port: u16,
+    port: Port,
     folder: TempDir,
 }
 
@@ -222,7 +222,7 @@ impl PrivateRedis {
 
     /// Where else it listens, for a proxy: host and port. It may be another port after a restart.
     pub fn place(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.port.number())
     }
 
     /// Kills it: what it had is gone.
@@ -287,15 +287,15 @@ impl Drop for PrivateRedis {
 }
 
 /// Starts a server in a folder, at a port that is free: at another one if somebody else takes it first.
-async fn run_redis(folder: &TempDir) -> (Child, u16) {
+async fn run_redis(folder: &TempDir) -> (Child, Port) {
     let program = std::env::var("CI_CACHE_TEST_REDIS_PROGRAM").expect(
         "CI_CACHE_TEST_REDIS_PROGRAM is not set; run `cargo xtask test`, or `cargo xtask redis -- COMMAND` for one command",
     );
     let (socket, began) = (folder.path().join("socket"), Instant::now());
     loop {
-        let port = free_port();
+        let port = Port::take();
         let mut process = Command::new(&program)
-            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--bind", "127.0.0.1", "--port", &port.number().to_string()])
             .args(["--save", "", "--appendonly", "no", "--dbfilename", VALUES])
             .arg("--unixsocket")
             .arg(&socket)
