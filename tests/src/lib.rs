@@ -5,6 +5,7 @@ pub mod history;
 pub mod matching;
 pub mod observed;
 pub mod planted_service;
+pub mod port;
 pub mod program;
 pub mod store_contract;
 pub mod tier;

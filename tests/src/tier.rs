@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::history::meddler::pause;
-use crate::history::server::free_port;
+use crate::port::Port;
 
 /// All values at one moment.
 pub type Values = HashMap<TierKey, Vec<u8>>;
@@ -250,7 +250,8 @@ const VALUES: &str = "dump.rdb";
 #[derive(Debug)]
 pub struct PrivateRedis {
     process: Child,
-    port: u16,
+    /// Its own, and the one for the nodes of its cluster.
+    ports: [Port; 2],
     folder: TempDir,
     /// What its program is told beside the usual.
     arguments: Vec<String>,
@@ -273,10 +274,10 @@ impl PrivateRedis {
     pub async fn start_with(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
-        let (process, port) = run_redis(&folder, &arguments).await;
+        let (process, ports) = run_redis(&folder, &arguments).await;
         Self {
             process,
-            port,
+            ports,
             folder,
             arguments,
         }
@@ -289,12 +290,12 @@ impl PrivateRedis {
 
     /// Where else it listens, for a proxy: host and port. It may be another port after a restart.
     pub fn place(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.port())
     }
 
     /// Where else it listens: the port.
     pub fn port(&self) -> u16 {
-        self.port
+        self.ports[0].number()
     }
 
     /// Kills it: what it had is gone.
@@ -307,7 +308,7 @@ impl PrivateRedis {
     pub async fn restart(&mut self) {
         self.kill();
         drop(std::fs::remove_file(self.folder.path().join("socket")));
-        (self.process, self.port) = run_redis(&self.folder, &self.arguments).await;
+        (self.process, self.ports) = run_redis(&self.folder, &self.arguments).await;
     }
 
     /// Keeps the values that it has now, under a name.
@@ -359,7 +360,7 @@ impl Drop for PrivateRedis {
 }
 
 /// Starts a server in a folder, at a port that is free: at another one if somebody else takes it first.
-async fn run_redis(folder: &TempDir, arguments: &[String]) -> (Child, u16) {
+async fn run_redis(folder: &TempDir, arguments: &[String]) -> (Child, [Port; 2]) {
     let program = std::env::var("CI_CACHE_TEST_REDIS_PROGRAM").expect(
         "CI_CACHE_TEST_REDIS_PROGRAM is not set; run `cargo xtask test`, or `cargo xtask redis -- COMMAND` for one command",
     );
@@ -374,14 +375,13 @@ async fn run_redis(folder: &TempDir, arguments: &[String]) -> (Child, u16) {
         &["--save", "", "--appendonly", "no", "--dbfilename", VALUES]
     };
     loop {
-        let port = free_port();
-        let filled = arguments.iter().map(|argument| {
-            let filled = argument.replace("{port}", &port.to_string());
-            filled.replace("{bus}", &free_port().to_string())
-        });
+        let ports = [Port::take(), Port::take()];
+        let [port, bus] = [&ports[0], &ports[1]].map(|port| port.number().to_string());
+        let filled = arguments.iter();
+        let filled = filled.map(|argument| argument.replace("{port}", &port).replace("{bus}", &bus));
         let mut process = Command::new(&program)
             .args(watches.then_some(&notes))
-            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--bind", "127.0.0.1", "--port", &port])
             .args(values)
             .arg("--unixsocket")
             .arg(&socket)
@@ -394,7 +394,7 @@ async fn run_redis(folder: &TempDir, arguments: &[String]) -> (Child, u16) {
             .expect("the server starts");
         while matches!(process.try_wait(), Ok(None)) {
             if tokio::net::UnixStream::connect(&socket).await.is_ok() {
-                return (process, port);
+                return (process, ports);
             }
             assert!(began.elapsed() < LIMIT, "the server does not start");
             pause(Duration::from_millis(1)).await;

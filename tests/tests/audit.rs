@@ -5,28 +5,50 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ci_model::{Aggregate, CiDraft, TenantId};
-use ci_runner::{AuditReport, Audited, Auditor, Error, Level, Runner, Source, Tenant};
+use ci_runner::tier::{TierOptions, TierOutcome, TierRules};
+use ci_runner::{AuditReport, Audited, Auditor, Error, Level, Runner, RunnerBuilder, Source, Tenant};
+use ci_server::http::{AppState, ServerOptions, serve};
 use ci_store::Store;
 use ci_tests::fixture::{Fixture, on_both, patient};
 use ci_tests::history::{FeedMode, Meddler, Planted};
 use ci_tests::observed::Observed;
+use ci_tests::tier::MemoryTier;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
+const LONG: Duration = Duration::from_secs(60);
 const RENAMED: &str = "UPDATE ci SET ci_name = 'new' WHERE ci_code = 'srv-01'";
 
 /// A runner with one CI, whose lag does not matter.
 async fn runner(store: Arc<dyn Store>) -> (Runner, Tenant) {
-    let builder = patient(store).level(Level::Cached {
-        max_lag: Duration::from_secs(86_400),
-    });
-    let runner = builder.build().unwrap();
-    let tenant = runner.tenant(TenantId::new("acme").unwrap());
-    let drafts = ["srv-01", "srv-02"].map(|code| CiDraft::new(code, "old", "HW"));
-    tenant.upsert_cis(drafts.to_vec()).await.unwrap();
+    let runner = builder(store).build().unwrap();
+    let tenant = acme(&runner);
+    tenant.upsert_cis(drafts("old")).await.unwrap();
     (runner, tenant)
 }
 
+fn builder(store: Arc<dyn Store>) -> RunnerBuilder {
+    patient(store).level(Level::Cached {
+        max_lag: Duration::from_secs(86_400),
+    })
+}
+
+fn acme(runner: &Runner) -> Tenant {
+    runner.tenant(TenantId::new("acme").unwrap())
+}
+
+fn drafts(name: &str) -> Vec<CiDraft> {
+    ["srv-01", "srv-02"]
+        .map(|code| CiDraft::new(code, name, "HW"))
+        .to_vec()
+}
+
 async fn name(tenant: &Tenant) -> (String, Source) {
-    let answer = tenant.get_by_code("srv-01").await.unwrap();
+    name_of(tenant, "srv-01").await
+}
+
+async fn name_of(tenant: &Tenant, code: &str) -> (String, Source) {
+    let answer = tenant.get_by_code(code).await.unwrap();
     (answer.value.unwrap().summary.ci_name.clone(), answer.source)
 }
 
@@ -67,7 +89,7 @@ async fn an_answer_that_no_change_drops_is_a_violation_and_is_served_no_more() {
         let mut auditor = runner.auditor();
         assert_eq!(auditor.audit().await.unwrap(), Audited::Same);
         fixture.execute(RENAMED).await;
-        assert!(runner.catch_up(Duration::from_secs(60)).await);
+        assert!(runner.catch_up(LONG).await);
         assert_eq!(name(&tenant).await, ("old".into(), Source::Hit), "it is wrong");
         let Audited::Violation(violation) = auditor.audit().await.unwrap() else {
             panic!("the wrong answer was not found");
@@ -128,7 +150,7 @@ async fn a_feed_that_is_behind_settles_nothing_and_a_load_that_fails_is_an_error
         Audited::Unsettled("the feed is behind")
     );
     meddling.nothing();
-    assert!(runner.catch_up(Duration::from_secs(60)).await);
+    assert!(runner.catch_up(LONG).await);
     cached(&tenant).await;
     meddling.failing_loads(true);
     // Of three calls of the store one fails.
@@ -146,7 +168,7 @@ async fn drops_are_told_apart_by_whether_they_were_needed() {
         cached(&tenant).await;
         until(&mut auditor, &Audited::Same).await;
         fixture.execute(RENAMED).await;
-        assert!(runner.catch_up(Duration::from_secs(60)).await);
+        assert!(runner.catch_up(LONG).await);
         until(&mut auditor, &Audited::Drop { changed: true }).await;
         // There and back again between two polls, or in one transaction: dropped in vain.
         cached(&tenant).await;
@@ -155,7 +177,7 @@ async fn drops_are_told_apart_by_whether_they_were_needed() {
             "BEGIN; {RENAMED}; UPDATE ci SET ci_name = 'else' WHERE ci_code = 'srv-01'; {RENAMED}; COMMIT"
         );
         fixture.execute(&back).await;
-        assert!(runner.catch_up(Duration::from_secs(60)).await);
+        assert!(runner.catch_up(LONG).await);
         until(&mut auditor, &Audited::Drop { changed: false }).await;
         let report = runner.audits();
         assert_eq!((report.drops, report.drops_changed, report.violations), (2, 1, 0));
@@ -190,7 +212,103 @@ async fn many_at_once_end_when_there_is_nothing_or_the_database_is_gone() {
     // Without a feed nothing can be proven.
     let (store, _control) = Observed::without_feed(fixture.open().await);
     let blind = patient(store).build().unwrap();
-    let tenant = blind.tenant(TenantId::new("acme").unwrap());
+    let tenant = acme(&blind);
     tenant.get_by_code("srv-01").await.unwrap();
     assert_eq!(blind.auditor().audit().await.unwrap(), Audited::Nothing);
+}
+
+/// Two runners share a tier, which has of `srv-01` what was true before a change, and of `srv-02` the truth. The second takes what is there by
+/// these rules, asks for both, and audits itself in the background as a service does, until it has settled both.
+struct Audit {
+    answers: [(String, Source); 2],
+    report: AuditReport,
+    /// How often a value of the tier was refused because a change had overtaken it.
+    overtaken: u64,
+    afterwards: String,
+}
+
+async fn audit_beside_a_tier(fixture: &Fixture, rules: TierRules) -> Audit {
+    let tier = MemoryTier::new();
+    let options = TierOptions::new()
+        .timeout(Duration::from_secs(10))
+        .wait(Duration::ZERO);
+    let shared = async |rules: TierRules| {
+        let builder = builder(fixture.open().await).tier(tier.clone(), options.clone());
+        builder.tier_anywhere().tier_rules(rules).build().unwrap()
+    };
+    let (first, second) = (shared(TierRules::Kept).await, shared(rules).await);
+    let (loading, tenant) = (acme(&first), acme(&second));
+    loading.upsert_cis(drafts("old")).await.unwrap();
+    name_of(&loading, "srv-01").await;
+    first.settle_tier(false).await;
+    let old = tier.dump();
+    loading.upsert_cis(drafts("new")).await.unwrap();
+    name_of(&loading, "srv-02").await;
+    first.settle_tier(false).await;
+    assert_eq!((old.len(), tier.dump().len()), (1, 1));
+    tier.restore(old);
+    assert!(second.catch_up(LONG).await);
+    let answers = [name_of(&tenant, "srv-01").await, name_of(&tenant, "srv-02").await];
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let options = ServerOptions::default().audit_rate(6_000);
+    let served = tokio::spawn(serve(listener, AppState::new(second.clone(), options), async {
+        let _ = stopped.await;
+    }));
+    // Of the answers that there are each is drawn once before one is drawn again.
+    while second.audits().checked() < 2 {
+        tokio::task::yield_now().await;
+    }
+    // What a violation withdraws from the tier is gone from there.
+    second.settle_tier(false).await;
+    let (afterwards, _) = name(&tenant).await;
+    let audit = Audit {
+        answers,
+        report: second.audits(),
+        overtaken: second.stats().tier.unwrap().reads_of(TierOutcome::Overtaken),
+        afterwards,
+    };
+    stop.send(()).unwrap();
+    served.await.unwrap().unwrap();
+    first.close().await;
+    audit
+}
+
+#[tokio::test]
+async fn answers_of_a_tier_are_audited_and_those_that_are_proven_are_right() {
+    on_both(async |fixture| {
+        let audit = audit_beside_a_tier(fixture, TierRules::Kept).await;
+        let [(old, loaded), (new, shared)] = &audit.answers;
+        assert_eq!(
+            (old.as_str(), *loaded),
+            ("new", Source::Miss),
+            "the tier's was refused"
+        );
+        assert_eq!((new.as_str(), shared.place()), ("new", "l2"));
+        assert_eq!((audit.report.violations, audit.overtaken), (0, 1));
+        assert!(audit.report.same >= 2, "{:?}", audit.report);
+        assert_eq!(audit.afterwards, "new");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_a_tier_was_trusted_for_is_a_violation() {
+    on_both(async |fixture| {
+        let audit = audit_beside_a_tier(fixture, TierRules::TrustsValues).await;
+        let [wrong, right] = &audit.answers;
+        assert_eq!((wrong.0.as_str(), wrong.1.place()), ("old", "l2"));
+        assert_eq!((right.0.as_str(), right.1.place()), ("new", "l2"));
+        assert_eq!(audit.report.violations, 1, "{:?}", audit.report);
+        let [violation] = &audit.report.latest[..] else {
+            panic!("one is remembered: {:?}", audit.report)
+        };
+        assert_eq!(
+            (violation.tenant.as_str(), violation.kind.as_str(), violation.why),
+            ("acme", "get", "no change that touches it was applied")
+        );
+        assert_eq!(audit.afterwards, "new", "it is served no more");
+    })
+    .await;
 }

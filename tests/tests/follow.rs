@@ -10,6 +10,8 @@ use ci_tests::fixture::{Fixture, on_both};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+/// What is waited for comes long before.
+const PATIENCE: Duration = Duration::from_secs(120);
 const CODES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
 fn tenant(runner: &Runner, name: &str) -> Tenant {
@@ -203,7 +205,7 @@ async fn changes_are_told_with_what_they_did_and_to_their_tenant_alone() {
         let mut again = acme.follow(Some(last));
         assert_eq!(again.try_next(), None);
         acme.upsert_cis(vec![draft("a", 3)]).await.unwrap();
-        let waited = tokio::time::timeout(Duration::from_secs(20), again.next()).await;
+        let waited = tokio::time::timeout(PATIENCE, again.next()).await;
         assert!(matches!(waited.unwrap(), Some(News::Changes(_))));
         // A token of another database, or of one that was restored.
         let foreign = Token {
@@ -273,6 +275,6 @@ async fn a_follower_ends_with_its_runner() {
     );
     assert_eq!(following.try_next(), None);
     runner.close().await;
-    let ended = tokio::time::timeout(Duration::from_secs(20), following.next()).await;
+    let ended = tokio::time::timeout(PATIENCE, following.next()).await;
     assert_eq!(ended.unwrap(), None);
 }

@@ -466,7 +466,9 @@ async fn a_missing_database_and_a_wrong_address_are_typed_errors() {
         assert_eq!(error.is_transient(), transient, "{address}: {error}");
         assert!(!error.to_string().contains("nobody"), "{error}");
     }
-    let memory = ci_store::open("sqlite::memory:", &options).await.unwrap();
+    let memory = ci_store::open("sqlite::memory:", &StoreOptions::default())
+        .await
+        .unwrap();
     assert_eq!(
         memory
             .snapshot()

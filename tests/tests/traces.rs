@@ -188,10 +188,10 @@ async fn none_is_sent_of_a_share_of_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_down_costs_no_request() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let away = gone.local_addr().unwrap();
-    drop(gone);
-    for address in [silent.local_addr().unwrap(), away] {
+    // Nobody listens there, and nobody else can.
+    let gone = tokio::net::TcpSocket::new_v4().unwrap();
+    gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    for address in [silent.local_addr().unwrap(), gone.local_addr().unwrap()] {
         let service = start(&format!("--otel-endpoint http://{address} --drain-timeout 1s"));
         for at in 0..3_000 {
             assert_eq!(service.status("GET", "/v1/acme/list", "", ""), 200, "{at}");

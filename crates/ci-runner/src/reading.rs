@@ -4,7 +4,7 @@ use ci_cache_core::coherence::{Loaded, Mark};
 use ci_model::{Epoch, Expand, Question, TenantId, Version};
 use ci_store::{Found, Snapshot};
 
-use crate::replica::{self, Answered, Traversed, Used};
+use crate::replica::{self, Answered, Traversed};
 use crate::runner::{Inner, OwnHistory};
 use crate::watch::{Asked, Watch};
 use crate::{Error, Result};
@@ -43,16 +43,10 @@ pub(crate) async fn ask_all(
     place: Place,
 ) -> Result<Read<Vec<Found>>> {
     let mut watch = Watch::begin(inner, tenant, asked);
-    if let Some(used) = of_replica(inner, place, replica::Asked::All(tenant, questions)).await
-        && let Answered::All(found) = used.answered
-    {
-        watch.ran(used.statements);
+    let all = replica::Asked::All(tenant, questions);
+    if let Some(read) = of_replica(inner, place, all, Answered::all, &mut watch).await {
         watch.end(None);
-        return Ok(Read {
-            found,
-            loaded: used.loaded,
-            floor: used.floor,
-        });
+        return Ok(read);
     }
     // Before the state: a write that is numbered later may or may not be in it.
     let own = inner.own.now();
@@ -85,16 +79,10 @@ pub(crate) async fn traverse(
     let asked = Asked::One(&question);
     if place == Place::Any && inner.replica.is_some() {
         let mut watch = Watch::begin(inner, tenant, asked);
-        if let Some(used) = of_replica(inner, place, replica::Asked::Traversal(tenant, expand)).await
-            && let Answered::Traversal(found) = used.answered
-        {
-            watch.ran(used.statements);
+        let traversal = replica::Asked::Traversal(tenant, expand);
+        if let Some(read) = of_replica(inner, place, traversal, Answered::traversal, &mut watch).await {
             watch.end(None);
-            return Ok(Read {
-                found,
-                loaded: used.loaded,
-                floor: used.floor,
-            });
+            return Ok(read);
         }
     }
     let mut reading = Reading::begin(inner, tenant, asked).await?;
@@ -107,9 +95,23 @@ pub(crate) async fn traverse(
     })
 }
 
-async fn of_replica(inner: &Inner, place: Place, asked: replica::Asked<'_>) -> Option<Used> {
+/// What the replica answered, in the form that was asked for; none where the primary has to be asked.
+async fn of_replica<T>(
+    inner: &Inner,
+    place: Place,
+    asked: replica::Asked<'_>,
+    form: fn(Answered) -> Option<T>,
+    watch: &mut Watch<'_>,
+) -> Option<Read<T>> {
     let replica = inner.replica.as_ref().filter(|_| place == Place::Any)?;
-    replica.ask(inner, asked).await
+    let used = replica.ask(inner, asked).await?;
+    let found = form(used.answered)?;
+    watch.ran(used.statements);
+    Some(Read {
+        found,
+        loaded: used.loaded,
+        floor: used.floor,
+    })
 }
 
 /// The version of a load: the store's, or where that has none the number of the runner's own writes.

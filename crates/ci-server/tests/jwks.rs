@@ -118,14 +118,23 @@ fn command(place: &Place, verb: &str, url: &str, trusted: &Path) -> Command {
     command
 }
 
-/// What the doctor says about keys.
+/// What the doctor says about keys; asked again where a machine that stalls took longer than it waits for them.
 fn examined(place: &Place, url: &str, trusted: &Path) -> Value {
-    let mut doctor = command(place, "doctor", url, trusted);
-    let done: Done = doctor.arg("--json").output().expect("it runs").into();
-    let checks = done.json()["checks"].take();
-    let checks = checks.as_array().expect("checks");
-    let keys = checks.iter().find(|check| check["check"] == "keys");
-    keys.expect("the check").clone()
+    loop {
+        let mut doctor = command(place, "doctor", url, trusted);
+        let done: Done = doctor.arg("--json").output().expect("it runs").into();
+        let checks = done.json()["checks"].take();
+        let checks = checks.as_array().expect("checks");
+        let keys = checks.iter().find(|check| check["check"] == "keys");
+        let keys = keys.expect("the check");
+        if !keys["what"]
+            .as_str()
+            .expect("a text")
+            .contains("get an answer within")
+        {
+            return keys.clone();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 //! A store whose feed, loads and writes go wrong on command; or that has a defect, which the checker must find.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -74,9 +75,29 @@ pub struct Meddling {
     failing_loads: AtomicBool,
     unknown_writes: AtomicBool,
     calls: AtomicU64,
+    /// How often the feed told of what is wrong, in the runner's words.
+    told: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Meddling {
+    /// How often the feed has told the runner of what is wrong, or of a new epoch, by the runner's words for it.
+    ///
+    /// # Panics
+    /// When another test thread panicked here.
+    pub fn told(&self) -> BTreeMap<String, u64> {
+        self.told.lock().expect("nobody panics with this lock").clone()
+    }
+
+    fn tell(&self, polled: &Polled) {
+        let words = match polled {
+            Polled::Changes { .. } => return,
+            Polled::NewEpoch { why, .. } => format!("new epoch: {why}"),
+            Polled::Blind { why } => format!("changes are not recorded: {why}"),
+        };
+        let mut told = self.told.lock().expect("nobody panics with this lock");
+        *told.entry(words).or_default() += 1;
+    }
+
     /// Sets how the feed does from now on.
     pub fn feed(&self, mode: FeedMode) {
         self.feed.send_replace(mode);
@@ -175,6 +196,7 @@ impl Meddler {
             failing_loads: AtomicBool::new(false),
             unknown_writes: AtomicBool::new(false),
             calls: AtomicU64::new(0),
+            told: Mutex::default(),
         });
         let store = Self {
             inner,
@@ -265,6 +287,7 @@ impl Store for Meddler {
             inner: feed,
             mode: self.meddling.feed.subscribe(),
             held: None,
+            meddling: Arc::clone(&self.meddling),
         }))
     }
 
@@ -299,6 +322,7 @@ struct MeddledFeed {
     mode: watch::Receiver<FeedMode>,
     /// What was read and is not told yet: who waits for it may go away, and it has to be told with what comes after it.
     held: Option<Polled>,
+    meddling: Arc<Meddling>,
 }
 
 impl MeddledFeed {
@@ -356,10 +380,12 @@ impl Feed for MeddledFeed {
         if let FeedMode::Tarries(time) = mode {
             pause(time).await;
         }
-        match self.held.take() {
-            Some(polled) => Ok(polled),
-            None => self.inner.poll().await,
-        }
+        let polled = match self.held.take() {
+            Some(polled) => polled,
+            None => self.inner.poll().await?,
+        };
+        self.meddling.tell(&polled);
+        Ok(polled)
     }
 
     async fn wait(&mut self, at_most: Duration) {

@@ -1,7 +1,6 @@
 //! A PostgreSQL server of a test's own, to be restarted and killed: the programs and the account of the shared one.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -14,6 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::meddler::pause;
+use crate::port::Port;
 
 /// A start or stop that takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -42,7 +42,8 @@ pub enum Ending {
 /// A running server. It ends with this value, or with the process.
 #[derive(Debug)]
 pub struct Server {
-    port: u16,
+    /// Its own also while it is down.
+    port: Port,
     programs: Arc<Programs>,
     orders: Option<mpsc::Sender<Order>>,
     keeper: Option<std::thread::JoinHandle<()>>,
@@ -118,7 +119,7 @@ impl Server {
     async fn run(programs: Programs) -> Self {
         let programs = Arc::new(programs);
         let (orders, ordered) = mpsc::channel();
-        let port = free_port();
+        let port = Port::take();
         // The server is told to end when the thread ends that started it: so that one has to stay.
         let keeper = std::thread::spawn({
             let programs = Arc::clone(&programs);
@@ -130,7 +131,7 @@ impl Server {
             orders: Some(orders),
             keeper: Some(keeper),
         };
-        server.order(None, port).await;
+        server.order(None, server.port.number()).await;
         server
     }
 
@@ -174,7 +175,12 @@ impl Server {
 
     /// The address of one of its databases.
     pub fn url(&self, database: &str) -> String {
-        url(self.port, database)
+        url(self.port.number(), database)
+    }
+
+    /// Where it listens, for a proxy: host and port.
+    pub fn place(&self) -> String {
+        format!("127.0.0.1:{}", self.port.number())
     }
 
     /// Ends it and starts it again; it answers when this returns.
@@ -187,9 +193,9 @@ impl Server {
     pub async fn restart(&self, ending: Ending) {
         let mut ending = ending;
         if ending == Ending::Crash {
-            let hidden = free_port();
-            self.order(Some(ending), hidden).await;
-            let mut connection = PgConnection::connect(&url(hidden, "postgres"))
+            let hidden = Port::take();
+            self.order(Some(ending), hidden.number()).await;
+            let mut connection = PgConnection::connect(&url(hidden.number(), "postgres"))
                 .await
                 .expect("the server answers");
             for _ in 0..LEFT_OUT {
@@ -198,7 +204,7 @@ impl Server {
             }
             ending = Ending::Fast;
         }
-        self.order(Some(ending), self.port).await;
+        self.order(Some(ending), self.port.number()).await;
     }
 
     async fn order(&self, ending: Option<Ending>, port: u16) {
@@ -257,11 +263,6 @@ fn succeed(command: &mut Command) {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-}
-
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a free port").port()
 }
 
 /// Starts and ends the server as it is told, until nobody tells any more.

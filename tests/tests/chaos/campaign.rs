@@ -24,7 +24,9 @@ use super::tier::{self, Asked, Servers};
 use super::{pause, sql};
 
 /// After a fault was mended every node is ready and answers from memory again within this, without anybody's help.
-const LIVE_AGAIN: Duration = Duration::from_secs(30);
+const LIVE_AGAIN: Duration = Duration::from_secs(120);
+/// An answer of a node that is well comes within this, however busy the machine is.
+const ANSWER: Duration = Duration::from_secs(20);
 /// Between two steps.
 const BREATH: Duration = Duration::from_millis(400);
 
@@ -268,8 +270,7 @@ impl Campaign<'_> {
         for (number, node) in self.stage.nodes.iter().enumerate() {
             let Some(address) = node.address() else { continue };
             let path = Request::get("/v1/cache/audit");
-            let asked =
-                tokio::time::timeout(Duration::from_secs(5), Client::default().ask(&address, path)).await;
+            let asked = tokio::time::timeout(ANSWER, Client::default().ask(&address, path)).await;
             let Ok(Ok(reply)) = asked else { continue };
             let found: Value = serde_json::from_str(&reply.body).unwrap();
             if found["violations"] != 0 {
@@ -292,7 +293,7 @@ async fn is_live(node: &Node, client: &mut Client, last: &mut String) -> bool {
     };
     for (path, hit) in [("/readyz", false), ("/v1/quiet/list?limit=1", true)] {
         let asked = client.ask(&address, Request::get(path));
-        match tokio::time::timeout(Duration::from_secs(2), asked).await {
+        match tokio::time::timeout(ANSWER, asked).await {
             Ok(Ok(reply)) if reply.status == 200 && (!hit || reply.header("x-cache") == Some("hit")) => {}
             other => {
                 *last = format!("{path}: {other:?}");

@@ -368,7 +368,7 @@ async fn restore(stage: &Stage, cluster: &mut Cluster) {
         .is_err()
     {
         assert!(
-            began.elapsed() < Duration::from_secs(30),
+            began.elapsed() < Duration::from_secs(120),
             "somebody holds the database"
         );
         pause(Duration::from_millis(20)).await;

@@ -16,6 +16,7 @@ mod node;
 #[allow(dead_code, reason = "the history checker uses the rest")]
 #[path = "../history/pool.rs"]
 mod pool;
+#[allow(dead_code, reason = "the tests of standbys use the rest")]
 mod proxy;
 mod questions;
 #[allow(dead_code, reason = "the history checker uses the rest")]

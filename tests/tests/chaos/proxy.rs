@@ -23,6 +23,8 @@ pub(crate) enum Mode {
     Refuse,
     /// A connection is cut after so many more bytes of an answer.
     CutAfter(usize),
+    /// After so many more bytes of an answer the rest stays in the network until the mode is another one.
+    StopAfter(usize),
 }
 
 #[derive(Debug)]
@@ -110,13 +112,9 @@ async fn one_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Share
     let mut mode = shared.mode.subscribe();
     let (mut buffer, mut left) = (vec![0; 16 << 10], None);
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let mut now = *mode.borrow_and_update();
-        while now == Mode::Hole {
-            if mode.changed().await.is_err() {
-                return;
-            }
-            now = *mode.borrow_and_update();
-        }
+        let Ok(now) = mode.wait_for(|now| *now != Mode::Hole).await.map(|now| *now) else {
+            return;
+        };
         let mut part = &buffer[..count];
         match now {
             Mode::Delay(time) => pause(time).await,
@@ -125,9 +123,24 @@ async fn one_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Share
                 part = &part[..count.min(*budget)];
                 *budget -= part.len();
             }
+            Mode::StopAfter(bytes) if answers => {
+                let (first, rest) = part.split_at(count.min(left.unwrap_or(bytes)));
+                if to.write_all(first).await.is_err() {
+                    return;
+                }
+                left = Some(left.unwrap_or(bytes) - first.len());
+                if !rest.is_empty() {
+                    if mode.wait_for(|mode| *mode != now).await.is_err() {
+                        return;
+                    }
+                    left = None;
+                }
+                part = rest;
+            }
             _ => left = None,
         }
-        if to.write_all(part).await.is_err() || left == Some(0) {
+        let is_cut = matches!(now, Mode::CutAfter(_)) && left == Some(0);
+        if to.write_all(part).await.is_err() || is_cut {
             return;
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use ci_tests::fixture::Fixture;
+use ci_tests::port::Port;
 use ci_tests::program::Desk;
 
 use super::{checkout, read};
@@ -40,27 +41,21 @@ fn steps() -> Vec<String> {
         .collect()
 }
 
-/// A port that was free a moment ago.
-fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").to_string()
-}
-
-/// A folder in which the steps mean the test's server, this program and this checkout.
-fn newcomer(fixture: &Fixture) -> Desk {
+/// A folder in which the steps mean the test's server, this program and this checkout; the service listens on a port.
+fn newcomer(fixture: &Fixture, port: &Port) -> Desk {
     let (_, place) = fixture.address().split_once("://").expect("an address");
     let (user, place) = place.split_once('@').expect("a user");
     let (host, rest) = place.split_once(':').expect("a port");
-    let (port, _) = rest.split_once('/').expect("a name");
+    let (theirs, _) = rest.split_once('/').expect("a name");
     let mut desk = Desk::new(env!("CARGO_BIN_EXE_ci-cache-tested"));
     if let Some(promtool) = std::env::var_os("CI_CACHE_TEST_PROMTOOL") {
         std::os::unix::fs::symlink(promtool, desk.path("bin/promtool")).expect("a link");
     }
     for (name, value) in [
         ("PGHOST", host),
-        ("PGPORT", port),
+        ("PGPORT", theirs),
         ("PGUSER", user),
-        ("LISTEN", &free_address()),
+        ("LISTEN", &format!("127.0.0.1:{}", port.number())),
         ("CHECKOUT", &checkout().display().to_string()),
     ] {
         desk.set(name, value);
@@ -75,7 +70,8 @@ async fn the_steps_of_the_documentation_lead_to_a_running_service() {
     // Left by a run that was ended in the middle.
     fixture.execute(away).await;
     fixture.execute("DROP ROLE IF EXISTS ci_cache").await;
-    let desk = newcomer(&fixture);
+    let port = Port::take();
+    let desk = newcomer(&fixture, &port);
     let steps = steps();
     assert_eq!(steps.len(), SAID.len());
     let mut script =

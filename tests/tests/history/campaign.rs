@@ -1,6 +1,6 @@
 //! A campaign: rounds of readers, writers and faults, each checked when it is over.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -128,7 +128,7 @@ pub(crate) async fn run(plan: &Plan, address: &str, server: Option<Arc<Server>>)
         line,
         ..
     } = campaign;
-    report.runner(&scene.runner);
+    report.runner(&scene);
     report.errors = scene.errors.load(SeqCst);
     report.seconds = began.elapsed().as_secs_f64();
     report.recorded = line.len();
@@ -156,7 +156,7 @@ impl Campaign<'_> {
             sometimes: self.report.sometimes.clone(),
             ..Report::default()
         };
-        so_far.runner(&self.scene.runner);
+        so_far.runner(&self.scene);
         self.report.checked < 3 * self.plan.reads && !so_far.missing(self.plan.wanted).is_empty()
     }
 
@@ -195,11 +195,12 @@ impl Campaign<'_> {
                 writer.await.unwrap();
             }
             hindering.await.unwrap();
-            (reads, torn, looking.await.unwrap())
+            looking.await.unwrap();
+            (reads, torn)
         };
         let ended = async { tokio::join!(ended, saboteur) };
         let ended = tokio::time::timeout(ROUND, ended).await;
-        let ((reads, torn, states), caused) = ended.unwrap_or_else(|_| {
+        let ((reads, torn), caused) = ended.unwrap_or_else(|_| {
             panic!(
                 "seed {}, round {number}: not over; feed: {:?}",
                 plan.seed,
@@ -212,9 +213,6 @@ impl Campaign<'_> {
         // What was caused comes again after all others.
         self.faults.rotate_left(caused.len());
         self.report.faults(caused);
-        for (state, count) in states {
-            *self.report.sometimes.entry(state).or_default() += count;
-        }
         let ledger = std::mem::take(&mut *scene.ledger.lock().unwrap());
         self.record().await;
         let checking = Instant::now();
@@ -258,20 +256,10 @@ impl Campaign<'_> {
     }
 }
 
-/// Notes what anybody can see, and how the feed does, every few milliseconds.
-async fn look(scene: Arc<Scene>) -> BTreeMap<String, u64> {
+/// Notes what anybody can see, every few milliseconds.
+async fn look(scene: Arc<Scene>) {
     let mut connection: Option<Raw> = None;
-    let mut states: BTreeMap<String, u64> = BTreeMap::new();
-    let mut trouble = None;
     while !scene.is_over() {
-        let feed = scene.runner.feed();
-        *states.entry(format!("feed {:?}", feed.state)).or_default() += 1;
-        if feed.trouble != trouble {
-            *states
-                .entry(feed.trouble.clone().unwrap_or_default())
-                .or_default() += 1;
-            trouble = feed.trouble;
-        }
         match &mut connection {
             Some(raw) => match raw.place().await {
                 Ok(place) => scene.note_floor(place),
@@ -281,5 +269,4 @@ async fn look(scene: Arc<Scene>) -> BTreeMap<String, u64> {
         }
         scene.pause(LOOK).await;
     }
-    states
 }

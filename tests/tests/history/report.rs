@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ci_runner::{Level, Runner, Source, Why};
+use ci_runner::{Level, Source, Why};
 
 use super::fault::Fault;
 use super::pool::Pool;
 use super::record::Read;
+use super::scene::Scene;
+
+/// What the feed says while triggers are away.
+const BLIND: &str = "changes are not recorded";
 
 /// Counts of a campaign.
 #[derive(Debug, Default)]
@@ -74,9 +78,11 @@ impl Report {
         wanted.iter().copied().filter(|name| !seen(name)).collect()
     }
 
-    /// What the runner counted.
-    pub(crate) fn runner(&mut self, runner: &Runner) {
+    /// What the runner and its feed counted: all of it, however short a while it lasted.
+    pub(crate) fn runner(&mut self, scene: &Scene) {
+        let (runner, told) = (&scene.runner, scene.meddling.told());
         let (stats, feed, reasons) = (runner.stats(), runner.feed(), runner.drop_reasons());
+        let blind = told.iter().filter(|(words, _)| words.starts_with(BLIND));
         let (coherence, engine) = (&stats.coherence, &stats.cache.engine);
         let counted = [
             ("hit", engine.hits),
@@ -100,9 +106,16 @@ impl Report {
             ("looked up again", stats.again),
             ("poll failed", feed.failures),
             ("new epoch or gap", feed.epochs),
+            // Each poll ends in a state.
+            ("feed Live", feed.polls.saturating_sub(feed.epochs)),
+            ("feed CatchingUp", feed.failures),
+            ("feed Stopped", blind.map(|(_, count)| count).sum()),
         ];
         for (name, count) in counted {
             *self.sometimes.entry(name.to_owned()).or_default() += count;
+        }
+        for (words, count) in told {
+            *self.sometimes.entry(words).or_default() += count;
         }
         for (outcome, count) in stats.replica.iter().flat_map(|replica| &replica.loads) {
             let name = format!("replica: {}", outcome.as_str());

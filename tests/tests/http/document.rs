@@ -1,17 +1,19 @@
 //! The OpenAPI document is the service: the same routes, the same parameters, the same statuses.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Method;
+use ci_cache_core::ManualClock;
 use ci_server::access::Role;
-use ci_server::http::{Exporter, ServerOptions, TenantLimits};
+use ci_server::http::{AppState, Exporter, ServerOptions, TenantLimits, router};
 use ci_tests::fixture::Fixture;
 use serde_json::{Value, json};
 
 use crate::access::Guarded;
-use crate::broken::{self, Fault};
+use crate::broken::{self, Broken, Fault};
 use crate::changes::crowded;
 use crate::problems::{all_statuses, stalled};
 use crate::service::{DOCUMENT, Seen, Service, template};
@@ -205,8 +207,13 @@ async fn every_documented_status_occurs() {
 /// Every operation, asked more often than a tenant may.
 async fn too_many() -> BTreeSet<Seen> {
     let one = std::num::NonZeroU32::MIN;
-    let limits = TenantLimits::none().rate(one, one);
-    let service = Service::broken(broken::down(), ServerOptions::default().tenant_limits(limits));
+    let options = ServerOptions::default().tenant_limits(TenantLimits::none().rate(one, one));
+    // By a clock that stands still: by one that goes on, the second request might come after its second.
+    let runner = ci_tests::fixture::patient(Arc::new(Broken(broken::down())))
+        .clock(Arc::new(ManualClock::new()))
+        .build()
+        .expect("a runner");
+    let service = Service::of(router(AppState::new(runner, options)));
     for (method, route, _) in operations() {
         for _ in 0..2 {
             let method = method.parse().expect("a method");

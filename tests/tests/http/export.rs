@@ -95,7 +95,8 @@ async fn an_export_that_is_not_read_is_cut_off_and_says_so() {
     let fixture = Fixture::sqlite();
     let store = fixture.open().await;
     fill(&*store, "acme", Estate::new(1, 5_000)).await;
-    // Far longer than it takes to ask for what there is no place for.
+    // Longer than it takes to ask for what there is no place for. Where a machine stalls for as long, places come back meanwhile, and it is
+    // asked for more.
     let options = ServerOptions::default().body_timeout(Duration::from_secs(2));
     let service = Service::over(store, options);
     let ask = async || {
@@ -114,7 +115,7 @@ async fn an_export_that_is_not_read_is_cut_off_and_says_so() {
             break;
         }
         unread.push(response);
-        assert!(unread.len() < 100, "exports have no bound");
+        assert!(unread.len() < 1_000, "exports have no bound");
     }
     // Until one of them is given up, there is no place for another.
     while ask().await.status() != 200 {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -86,14 +87,14 @@ impl Service {
 
     /// A service over an empty database.
     pub(crate) async fn empty(fixture: &Fixture) -> Self {
-        Self::over(fixture.open().await, ServerOptions::default())
+        Self::over(fixture.open().await, unhurried())
     }
 
     /// A service over a small estate of tenant `acme`.
     pub(crate) async fn estate(fixture: &Fixture) -> Self {
         let store = fixture.open().await;
         fill(&*store, "acme", Estate::new(1, 120)).await;
-        Self::over(store, ServerOptions::default())
+        Self::over(store, unhurried())
     }
 
     pub(crate) fn broken(fault: Fault, options: ServerOptions) -> Self {
@@ -230,6 +231,11 @@ impl Service {
         let seen = (method.to_string(), route.to_owned(), reply.status);
         self.seen.lock().expect("not poisoned").insert(seen);
     }
+}
+
+/// Default options, but for a bound on the feed's lag: on a machine that stalls for some seconds, who follows changes would be refused.
+fn unhurried() -> ServerOptions {
+    ServerOptions::default().ready_lag(Duration::from_secs(3_600))
 }
 
 fn with_headers(method: Method, uri: &str, headers: &[(&str, &str)], body: Body) -> Request<Body> {

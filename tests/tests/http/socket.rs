@@ -10,6 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
+/// Longer than any test.
+const HOUR: Duration = Duration::from_secs(3_600);
+
 pub(crate) async fn ask(address: SocketAddr, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
@@ -35,8 +38,8 @@ async fn a_request_at_work_is_answered_before_the_service_stops() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let (stop, stopped) = oneshot::channel::<()>();
-    let state = AppState::new(runner, ServerOptions::default());
-    let server = tokio::spawn(serve(listener, state, async move {
+    let options = ServerOptions::default().drain_timeout(HOUR);
+    let server = tokio::spawn(serve(listener, AppState::new(runner, options), async move {
         let _ = stopped.await;
     }));
 
@@ -127,8 +130,7 @@ async fn a_head_that_stalls_does_not_hold_up_the_end() {
         .expect("a runner");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let hour = Duration::from_secs(3_600);
-    let options = ServerOptions::default().drain_timeout(hour).head_timeout(hour);
+    let options = ServerOptions::default().drain_timeout(HOUR).head_timeout(HOUR);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(serve(listener, AppState::new(runner, options), async move {
         let _ = stopped.await;

@@ -36,12 +36,12 @@ fn impatient(stage: &Stage, rules: ReplicaRules) -> (Runner, Arc<ManualClock>) {
     (runner.build().unwrap(), clock)
 }
 
-fn count(runner: &Runner, outcome: ReplicaOutcome) -> u64 {
+pub(crate) fn count(runner: &Runner, outcome: ReplicaOutcome) -> u64 {
     runner.stats().replica.unwrap().loads_of(outcome)
 }
 
 /// Asks, as often as it takes, something that is not in memory, until the standby has answered.
-async fn used(runner: &Runner, clock: &ManualClock) {
+pub(crate) async fn used(runner: &Runner, clock: &ManualClock) {
     let before = count(runner, ReplicaOutcome::Used);
     until(async || {
         clock.advance(PAUSE);
@@ -56,13 +56,13 @@ async fn used(runner: &Runner, clock: &ManualClock) {
     assert!(runner.catch_up(LONG).await);
 }
 
-async fn name(runner: &Runner, level: Level) -> Option<String> {
+pub(crate) async fn name(runner: &Runner, level: Level) -> Option<String> {
     let get = Get::new(CiCode::new("c-1").unwrap());
     let answer = runner.tenant(acme()).at(level).get(&get).await.unwrap();
     answer.value.map(|ci| ci.summary.ci_name.clone())
 }
 
-async fn rename(runner: &Runner, name: &str) -> Token {
+pub(crate) async fn rename(runner: &Runner, name: &str) -> Token {
     let record = CiDraft::new("c-1", name, "SW").check(&acme()).unwrap();
     let store = runner.store();
     store

@@ -4,6 +4,12 @@
 #[path = "../feeding/mod.rs"]
 mod feeding;
 mod loads;
+#[allow(dead_code, reason = "the fleet's campaign uses the rest")]
+#[path = "../chaos/proxy.rs"]
+mod proxy;
 mod service;
+mod silent;
 mod stage;
 mod states;
+
+use stage::pause;

@@ -94,8 +94,13 @@ pub(crate) async fn replayed(server: &Server, standby: &Server) {
 /// Waits for a state, however long it takes: a test that waits in vain is ended from outside.
 pub(crate) async fn until(mut reached: impl AsyncFnMut() -> bool) {
     while !reached().await {
-        let _over = tokio::time::timeout(LOOK, std::future::pending::<()>()).await;
+        pause(LOOK).await;
     }
+}
+
+/// Lets time pass.
+pub(crate) async fn pause(time: Duration) {
+    let _over = tokio::time::timeout(time, std::future::pending::<()>()).await;
 }
 
 /// Asks again while which state it is cannot be told, or whom the standby follows, because it connects again.
@@ -105,7 +110,7 @@ pub(crate) async fn told<T>(mut ask: impl AsyncFnMut() -> Result<T, Unused>) -> 
             Err(Unused::Blurred | Unused::Unproven) => {}
             told => return told,
         }
-        let _over = tokio::time::timeout(LOOK, std::future::pending::<()>()).await;
+        pause(LOOK).await;
     }
 }
 

@@ -274,7 +274,7 @@ async fn a_lease_holds_nobody_up_for_long() {
     for _ in 0..3 {
         let build = builder(&fixture, &tier)
             .await
-            .tier(tier.clone(), options().wait(Duration::from_millis(5)));
+            .tier(tier.clone(), options().wait(Duration::from_millis(200)));
         runners.push(build.build().unwrap());
     }
     acme(&runners[0])

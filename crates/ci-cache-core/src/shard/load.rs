@@ -38,6 +38,15 @@ pub(crate) enum Landing {
     Detached,
 }
 
+impl From<Stored> for Landing {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::Kept => Self::Kept,
+            Stored::Refused => Self::Refused,
+        }
+    }
+}
+
 /// How a flight ended that left nothing to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -318,10 +327,7 @@ impl<K, V, E> Shard<K, V, E> {
                     stamp,
                     ..options.clone()
                 };
-                match self.insert(hash, slot.key, value, &options, config, out) {
-                    Stored::Kept => Landing::Kept,
-                    Stored::Refused => Landing::Refused,
-                }
+                self.insert(hash, slot.key, value, &options, config, out).into()
             }
             slot => self.refuse_flight(slot, value, out),
         }
@@ -355,10 +361,7 @@ impl<K, V, E> Shard<K, V, E> {
         // Flights of the key that have not landed stay: each may bring a newer value yet.
         out.push_values(slot.given.into_iter().collect());
         let (key, value, life) = Self::life(hash, slot.key, value, options, config, out);
-        match self.store(hash, key, value, life, config, out) {
-            Stored::Kept => Landing::Kept,
-            Stored::Refused => Landing::Refused,
-        }
+        self.store(hash, key, value, life, config, out).into()
     }
 
     fn refuse_flight(

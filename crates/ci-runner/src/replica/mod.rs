@@ -92,6 +92,22 @@ pub(crate) enum Answered {
     Traversal(Traversed),
 }
 
+impl Answered {
+    pub(crate) fn all(self) -> Option<Vec<Found>> {
+        match self {
+            Self::All(found) => Some(found),
+            Self::Traversal(_) => None,
+        }
+    }
+
+    pub(crate) fn traversal(self) -> Option<Traversed> {
+        match self {
+            Self::Traversal(found) => Some(found),
+            Self::All(_) => None,
+        }
+    }
+}
+
 /// An answer of a replica.
 #[derive(Debug)]
 struct Taken {

@@ -51,8 +51,18 @@ fn judge(url: &str, refresh: Duration) -> Jwt {
     Jwt::new(JwtOptions::by(JwtKeys::Url { url, refresh }, ISSUER, "ci-cache")).unwrap()
 }
 
+/// Fetches the keys, again where a machine that stalls took longer than it may.
+async fn fetch(jwt: &Jwt) -> Result<(), KeysError> {
+    loop {
+        match jwt.fetch().await {
+            Err(late) if late.reason.contains("get an answer within") => {}
+            fetched => return fetched,
+        }
+    }
+}
+
 const HOUR: Duration = Duration::from_secs(3_600);
-const AT_MOST: Duration = Duration::from_secs(20);
+const AT_MOST: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn what_is_no_set_of_keys_changes_nothing() {
@@ -80,27 +90,27 @@ async fn what_is_no_set_of_keys_changes_nothing() {
     for is_first in [true, false] {
         for (status, body, told) in &bad {
             sends.set(*status, body);
-            let error = jwt.fetch().await.unwrap_err().to_string();
+            let error = fetch(&jwt).await.unwrap_err().to_string();
             assert!(error.contains(told) && !error.contains("4711"), "{error}");
             assert_eq!(jwt.lacks_keys(), is_first, "{told}");
             assert_eq!(jwt.grant(&token).is_some(), !is_first, "{told}");
         }
         sends.set(200, &good);
-        jwt.fetch().await.unwrap();
+        fetch(&jwt).await.unwrap();
         assert!(!jwt.lacks_keys() && jwt.grant(&token).is_some());
     }
     // Exactly as much as it may be.
     sends.set(200, format!("{good}{}", " ".repeat((256 << 10) - good.len())));
-    jwt.fetch().await.unwrap();
+    fetch(&jwt).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_does_not_answer_is_given_up() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let addresses = [&silent, &gone].map(|listener| listener.local_addr().unwrap());
-    drop(gone);
-    for address in addresses {
+    // Nobody listens there, and nobody else can.
+    let gone = tokio::net::TcpSocket::new_v4().unwrap();
+    gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    for address in [silent.local_addr().unwrap(), gone.local_addr().unwrap()] {
         let jwt = judge(&format!("http://{address}/keys"), HOUR);
         let error = tokio::time::timeout(HOUR, jwt.fetch())
             .await
@@ -119,7 +129,7 @@ async fn keys_change_with_the_provider_and_outlive_its_failures() {
     let sends = Sends::default();
     sends.keys(&[one.jwk()]);
     let jwt = Arc::new(judge(&sends.listen().await, Duration::from_millis(10)));
-    jwt.fetch().await.unwrap();
+    fetch(&jwt).await.unwrap();
     let watched = Arc::clone(&jwt);
     let watch = tokio::spawn(async move { watched.watch().await });
     let granted = async |signer: &Signer| {

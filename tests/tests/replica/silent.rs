@@ -1,0 +1,101 @@
+//! A standby that takes connections and says nothing, or not all: it costs the time that it may take, a few times, and no answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ci_cache_core::ManualClock;
+use ci_model::Get;
+use ci_runner::replica::{ReplicaOptions, ReplicaOutcome, ReplicaRules};
+use ci_runner::{Level, Runner};
+use ci_tests::fixture::patient;
+
+use super::feeding::{acme, id};
+use super::loads::{count, name, rename, used};
+use super::proxy::{Mode, Proxy};
+use super::stage::{DATABASE, Stage, replica, until};
+
+/// How long the standby may take. It is waited for in full, so it is short; where a machine stalls for longer, the standby is asked again.
+const TIMEOUT: Duration = Duration::from_millis(300);
+/// After so many failures in a row it is left alone.
+const FAILURES: u64 = 3;
+/// Within the first message of any answer, and of what is said when somebody connects.
+const IN_THE_MIDDLE: usize = 7;
+
+/// A runner whose standby is behind a proxy, and which waits for nothing else.
+async fn behind_a_proxy(stage: &Stage) -> (Runner, Arc<ManualClock>, Proxy) {
+    let proxy = Proxy::start(stage.standby.place()).await;
+    let url = format!("postgres://postgres@127.0.0.1:{}/{DATABASE}", proxy.port());
+    let clock = Arc::new(ManualClock::new());
+    let options = ReplicaOptions::new().wait(Duration::ZERO).timeout(TIMEOUT);
+    let runner = patient(Arc::clone(&stage.store))
+        .clock(clock.clone())
+        .replica(replica(&stage.store, &url), options)
+        .replica_rules(ReplicaRules::Kept);
+    (runner.build().unwrap(), clock, proxy)
+}
+
+async fn costs_time_and_no_answer(mode: Mode) {
+    let stage = Stage::new().await;
+    let (runner, clock, proxy) = behind_a_proxy(&stage).await;
+    rename(&runner, "before").await;
+    used(&runner, &clock).await;
+    let [timed_out, skipped] =
+        [ReplicaOutcome::TimedOut, ReplicaOutcome::Skipped].map(|outcome| count(&runner, outcome));
+    let failed = count(&runner, ReplicaOutcome::Failed);
+    proxy.set(mode);
+    let mut asked = 0;
+    until(async || {
+        // One that is not in memory, and not there.
+        asked += 1;
+        let none = runner.tenant(acme()).get(&Get::new(id(1_000 + asked))).await;
+        assert!(none.unwrap().value.is_none());
+        count(&runner, ReplicaOutcome::Skipped) > skipped
+    })
+    .await;
+    let stats = runner.stats().replica.unwrap();
+    assert_eq!(
+        stats.loads_of(ReplicaOutcome::TimedOut) - timed_out,
+        FAILURES,
+        "{stats:?}"
+    );
+    assert_eq!(stats.loads_of(ReplicaOutcome::Failed), failed, "{stats:?}");
+    assert!(stats.is_open && stats.trouble.is_some(), "{stats:?}");
+    assert_eq!(asked, FAILURES + 1, "each load asked it once: {stats:?}");
+
+    // What is written meanwhile is answered, and nobody waits for the standby.
+    rename(&runner, "after").await;
+    for level in [
+        Level::Cached {
+            max_lag: Duration::from_secs(60),
+        },
+        Level::Strong,
+    ] {
+        runner.clear();
+        assert_eq!(name(&runner, level).await.as_deref(), Some("after"));
+    }
+    let stats = runner.stats().replica.unwrap();
+    assert_eq!(
+        stats.loads_of(ReplicaOutcome::TimedOut) - timed_out,
+        FAILURES,
+        "{stats:?}"
+    );
+
+    proxy.set(Mode::Pass);
+    used(&runner, &clock).await;
+    assert!(!runner.stats().replica.unwrap().is_open);
+    stage.replayed().await;
+    runner.clear();
+    used(&runner, &clock).await;
+    assert_eq!(name(&runner, Level::Strong).await.as_deref(), Some("after"));
+    runner.close().await;
+}
+
+#[tokio::test]
+async fn a_standby_that_never_answers_costs_time_and_no_answer() {
+    costs_time_and_no_answer(Mode::Hole).await;
+}
+
+#[tokio::test]
+async fn a_standby_that_stops_in_the_middle_of_an_answer_costs_time_and_no_answer() {
+    costs_time_and_no_answer(Mode::StopAfter(IN_THE_MIDDLE)).await;
+}
