@@ -22,18 +22,15 @@ struct Cluster(Vec<PrivateRedis>);
 
 impl Cluster {
     async fn start() -> Self {
-        let arguments = [
-            ["--cluster-enabled", "yes"],
-            ["--cluster-port", "{bus}"],
-            // On a machine that is busy no node takes another one for lost.
-            ["--cluster-node-timeout", "30000"],
-            // What is lost costs nobody else anything.
-            ["--cluster-require-full-coverage", "no"],
-        ]
-        .concat();
+        // On a machine that is busy no node takes another one for lost.
+        Self::start_with("30000").await
+    }
+
+    /// With nodes that take one for lost after so many milliseconds.
+    async fn start_with(lost_after_ms: &str) -> Self {
         let mut nodes = Vec::new();
         for _ in 0..3 {
-            nodes.push(PrivateRedis::start_with(&arguments).await);
+            nodes.push(Self::node(lost_after_ms).await);
         }
         for (which, node) in nodes.iter().enumerate() {
             let (): () = order(node, &format!("CLUSTER SET-CONFIG-EPOCH {}", which + 1)).unwrap();
@@ -45,17 +42,7 @@ impl Cluster {
             .unwrap();
         }
         for node in &nodes[1..] {
-            let bus: String = order(node, "CLUSTER NODES").unwrap();
-            let bus = bus
-                .split('@')
-                .nth(1)
-                .unwrap()
-                .split([' ', ','])
-                .next()
-                .unwrap()
-                .to_owned();
-            let meet = format!("CLUSTER MEET 127.0.0.1 {} {bus}", node.port());
-            let (): () = order(&nodes[0], &meet).unwrap();
+            meet(&nodes[0], node);
         }
         let cluster = Self(nodes);
         until("all nodes know who has what", async || {
@@ -70,6 +57,17 @@ impl Cluster {
         })
         .await;
         cluster
+    }
+
+    async fn node(lost_after_ms: &str) -> PrivateRedis {
+        let arguments = [
+            ["--cluster-enabled", "yes"],
+            ["--cluster-port", "{bus}"],
+            ["--cluster-node-timeout", lost_after_ms],
+            // What is lost costs nobody else anything.
+            ["--cluster-require-full-coverage", "no"],
+        ];
+        PrivateRedis::start_with(&arguments.concat()).await
     }
 
     /// The slots of a node.
@@ -116,6 +114,14 @@ impl Cluster {
         };
         self.0.iter().map(of).sum()
     }
+}
+
+/// Tells a node of another one.
+fn meet(node: &PrivateRedis, other: &PrivateRedis) {
+    let told: String = order(other, "CLUSTER NODES").unwrap();
+    let bus = told.split('@').nth(1).unwrap().split([' ', ',']).next().unwrap();
+    let meet = format!("CLUSTER MEET 127.0.0.1 {} {bus}", other.port());
+    let (): () = order(node, &meet).unwrap();
 }
 
 /// The slot of a text without braces, as the specification of Redis Cluster has it.
@@ -284,6 +290,56 @@ async fn a_node_that_is_paused_holds_nobody_up_and_is_connected_to_anew() {
         connections() - before >= 2,
         "beside this question's own there was a new one"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_promoted_is_found_while_the_node_that_was_hangs() {
+    let cluster = Cluster::start_with("2000").await;
+    let replica = Cluster::node("2000").await;
+    meet(&cluster.0[0], &replica);
+    until("the replica knows the others", async || {
+        order::<()>(&replica, &format!("CLUSTER REPLICATE {}", cluster.id(0))).is_ok()
+    })
+    .await;
+    let address = cluster.address(&[0, 1, 2]);
+    let patience = options().connect_timeout(Duration::from_secs(4));
+    let tier = RedisTier::new(&address, patience).unwrap();
+    let name = Cluster::named(0);
+    until("it is written", async || {
+        put(&tier, &name, "before").await.is_ok()
+    })
+    .await;
+    until("the replica has it, and all know the replica", async || {
+        let has: u64 = order(&replica, "DBSIZE").unwrap();
+        let known = cluster.0.iter().all(|node| {
+            let told: String = order(node, "CLUSTER NODES").unwrap();
+            told.contains("slave")
+        });
+        has == 1 && known
+    })
+    .await;
+    signal(&cluster.0[0], Signal::STOP);
+    until("the replica is written", async || {
+        let written = tokio::time::timeout(Duration::from_millis(250), put(&tier, &name, "after")).await;
+        written.is_ok_and(|written| written.is_ok())
+    })
+    .await;
+    let stored: Option<String> = order(&replica, &format!("GET cmdb:f:{name}")).unwrap();
+    assert_eq!(stored.as_deref(), Some("after"));
+    signal(&cluster.0[0], Signal::CONT);
+    until("the node that was repeats it", async || {
+        let role: Vec<Value> = order(&cluster.0[0], "ROLE").unwrap();
+        role[0] == Value::BulkString(b"slave".to_vec())
+    })
+    .await;
+    until("it is written and read", async || {
+        let written = put(&tier, &name, "last").await;
+        written.is_ok()
+            && get(&tier, &name)
+                .await
+                .is_ok_and(|found| found.as_deref() == Some("last"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
