@@ -13,7 +13,7 @@ use ci_tier_redis::RedisTier;
 use redis::Value;
 use rustix::process::Signal;
 
-use crate::{LONG, clocked, found, get, key, options, order, put, shares, signal, tier, write};
+use crate::{LONG, clocked, found, get, key, options, order, put, rings, shares, signal, tier, write};
 
 const SLOTS: u16 = 16_384;
 
@@ -155,6 +155,7 @@ async fn names_of_all_slots_are_read_written_and_forgotten_in_order() {
     // One node, and nobody beside it, leads to all.
     let tier = tier(&cluster.address(&[1]));
     tier.ping().await.unwrap();
+    rings(&cluster.address(&[2])).await;
     let names = names_of_all_slots();
     let value = |name: &String, life| TierValue::new(key(name), format!("of {name}").into_bytes(), life);
     let all: Vec<_> = names

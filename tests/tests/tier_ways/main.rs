@@ -57,6 +57,22 @@ fn order<T: redis::FromRedisValue>(server: &PrivateRedis, command: &str) -> redi
     order.query(&mut connection)
 }
 
+/// Two tiers over the same target hear each other, and themselves.
+async fn rings(target: &str) {
+    let [one, other] = [tier(target), tier(target)];
+    let mut bells = Vec::new();
+    for tier in [&one, &other] {
+        bells.push(tier.listen().await.unwrap().unwrap());
+    }
+    for ringing in [&one, &other] {
+        ringing.ring().await.unwrap();
+        for bell in &mut bells {
+            let rung = tokio::time::timeout(LONG, bell.rung()).await;
+            rung.expect("everybody hears it").unwrap();
+        }
+    }
+}
+
 fn signal(server: &PrivateRedis, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap();
     kill_process(pid, signal).unwrap();

@@ -14,7 +14,7 @@ use ci_tier_redis::{RedisOptions, RedisTier};
 use redis::Value;
 use rustix::process::Signal;
 
-use crate::{LONG, clocked, found, get, key, options, order, put, shares, signal, tier, write};
+use crate::{LONG, clocked, found, get, key, options, order, put, rings, shares, signal, tier, write};
 
 /// When a server is taken for lost: soon, on a machine that is busy maybe one that is not; or in no test.
 const SOON: u32 = 1_000;
@@ -98,6 +98,7 @@ async fn the_next_server_is_found_when_one_is_killed() {
         Value::BulkString(b"master".to_vec()),
         "it is the other one now"
     );
+    rings(&watched.address()).await;
     // Nothing but the sentinels led there.
     put(&tier, "a", "after").await.unwrap();
     let stored: Option<String> = order(&watched.servers[1], "GET cmdb:f:a").unwrap();
