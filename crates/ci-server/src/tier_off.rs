@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use ci_runner::tier::Tier;
 
+use crate::tier_looked::Looked;
+
 const WITHOUT: &str = "this program was built without the feature `redis`";
 
 pub(crate) fn open(_address: &str, _prefix: &str) -> Result<Arc<dyn Tier>, String> {
@@ -11,6 +13,6 @@ pub(crate) fn open(_address: &str, _prefix: &str) -> Result<Arc<dyn Tier>, Strin
 }
 
 #[expect(clippy::unused_async, reason = "the form of its twin")]
-pub(crate) async fn ping(_address: &str, _prefix: &str) -> Result<(), String> {
-    Err(WITHOUT.into())
+pub(crate) async fn look(_address: &str, _prefix: &str, _doorbell: bool) -> Looked {
+    Looked::Away(WITHOUT.into())
 }

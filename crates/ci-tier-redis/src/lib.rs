@@ -11,7 +11,7 @@
 //! `PREFIX:f:bell`, on which nodes publish after they have written.
 //!
 //! Limits: Redis from 6.0 or Valkey, one server at a time (its failover by a name or an address that moves with it). Use an account of its own
-//! that may do `GET MGET SET DEL` on the prefix; give the server a memory limit and an eviction policy (`allkeys-lfu` or `volatile-ttl`).
+//! that may do `PING GET MGET SET DEL` on the prefix (with the doorbell `PUBLISH SUBSCRIBE` on its channel); give the server a memory limit and an eviction policy (`allkeys-lfu` or `volatile-ttl`).
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -29,8 +29,10 @@
 
 mod bell;
 mod link;
+mod memory;
 mod options;
 mod tier;
 
+pub use memory::Memory;
 pub use options::{Error, RedisOptions};
 pub use tier::RedisTier;

@@ -14,7 +14,7 @@ use crate::{Error, RedisOptions};
 
 /// A shared tier over Redis or Valkey.
 pub struct RedisTier {
-    link: Link,
+    pub(crate) link: Link,
     prefix: String,
 }
 
