@@ -73,6 +73,11 @@ impl Breaker {
         self.state.lock().until.is_some()
     }
 
+    /// Tells whether a call now would be skipped, and lets nobody try: what is shown to people. One that nobody asks any more is not left alone.
+    pub(crate) fn skips(&self, now: Tick) -> bool {
+        self.state.lock().until.is_some_and(|until| now < until)
+    }
+
     /// A call has ended.
     pub(crate) fn ended(&self, well: bool, now: Tick) {
         let mut state = self.state.lock();
@@ -114,8 +119,15 @@ mod tests {
         assert!(breaker.allows(at(1)) && !breaker.is_open());
         breaker.ended(false, at(1));
         assert!(breaker.is_open() && !breaker.allows(at(1_000)));
+        assert!(
+            breaker.skips(at(1_000)) && !breaker.skips(at(1_001)),
+            "nobody has to ask for that"
+        );
         assert!(breaker.allows(at(1_001)), "one may try");
-        assert!(!breaker.allows(at(1_001)), "and no other");
+        assert!(
+            !breaker.allows(at(1_001)) && breaker.skips(at(1_001)),
+            "and no other"
+        );
         breaker.ended(true, at(1_002));
         assert!(breaker.allows(at(1_002)) && breaker.allows(at(1_002)));
     }

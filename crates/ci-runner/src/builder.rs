@@ -387,9 +387,9 @@ impl RunnerBuilder {
         let (feed, own) = (self.store.feed(), Arc::new(OwnHistory::default()));
         let follow = Arc::new(Follow::new(self.pace, feed.is_some(), self.recent_changes));
         let rules = self.tier_rules;
-        let shared = self
-            .tier
-            .map(|(tier, options)| Shared::new(tier, options, rules, Arc::clone(&clock)));
+        let shared = self.tier.map(|(tier, options)| {
+            Shared::new(tier, options, rules, (Arc::clone(&clock), Arc::clone(&self.name)))
+        });
         let (shared, jobs) = shared.map_or((None, None), |(shared, jobs)| {
             (Some(Arc::new(shared)), Some(jobs))
         });

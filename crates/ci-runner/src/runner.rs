@@ -223,7 +223,11 @@ impl Runner {
             through: self.inner.through.count(),
             again: self.inner.again.load(Ordering::Relaxed),
             tier: self.inner.tier.as_ref().map(|shared| shared.stats()),
-            replica: self.inner.replica.as_ref().map(Copy::stats),
+            replica: self
+                .inner
+                .replica
+                .as_ref()
+                .map(|replica| replica.stats(self.inner.cache.now())),
         }
     }
 

@@ -35,6 +35,7 @@ mod tier;
 #[cfg(not(feature = "redis"))]
 #[path = "tier_off.rs"]
 mod tier;
+mod tier_looked;
 #[cfg(feature = "otel")]
 mod traces;
 #[cfg(not(feature = "otel"))]

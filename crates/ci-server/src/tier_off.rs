@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ci_runner::tier::Tier;
 
 use crate::config::{TierCertificates, TierFault};
+use crate::tier_looked::Looked;
 
 const WITHOUT: &str = "this program was built without the feature `redis`";
 
@@ -17,10 +18,11 @@ pub(crate) fn open(
 }
 
 #[expect(clippy::unused_async, reason = "the form of its twin")]
-pub(crate) async fn ping(
+pub(crate) async fn look(
     _address: &str,
     _prefix: &str,
     _certificates: TierCertificates,
-) -> Result<(), String> {
-    Err(WITHOUT.into())
+    _doorbell: bool,
+) -> Looked {
+    Looked::Away(WITHOUT.into())
 }

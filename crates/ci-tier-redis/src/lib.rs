@@ -43,6 +43,7 @@ mod address;
 mod bell;
 mod cluster;
 mod link;
+mod memory;
 mod options;
 mod server;
 mod slots;
@@ -54,5 +55,6 @@ mod tls;
 #[path = "tls_off.rs"]
 mod tls;
 
+pub use memory::Memory;
 pub use options::{Error, RedisOptions};
 pub use tier::RedisTier;

@@ -14,7 +14,7 @@ use crate::{Error, RedisOptions};
 /// A shared tier over Redis or Valkey.
 pub struct RedisTier {
     /// For what somebody waits for.
-    target: Target,
+    pub(crate) target: Target,
     /// For what is written in the background: a read behind some megabytes on one connection would be late.
     writes: Target,
     prefix: String,

@@ -9,8 +9,8 @@ use ci_tests::history::{Raw, audit};
 use ci_tests::store_contract::world::{below, seeded};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
-use serde_json::Value;
 
+use super::audits::Audits;
 use super::check::Wrong;
 use super::client;
 use super::fault::{self, Cluster, Fault, Of};
@@ -79,7 +79,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<Report, Wrong> {
         report: Report::new(plan),
         faults: Vec::new(),
         seen: BTreeMap::new(),
-        audited: vec![0; plan.nodes],
+        audits: Audits::default(),
         asked: Asked::default(),
     };
     let all = |seen: &BTreeMap<Fault, u64>| plan.faults.iter().all(|fault| seen.contains_key(fault));
@@ -118,8 +118,8 @@ pub(super) struct Campaign<'a> {
     /// Those to come.
     faults: Vec<Fault>,
     seen: BTreeMap<Fault, u64>,
-    /// What each node said last of its audits.
-    audited: Vec<u64>,
+    /// What the nodes' own auditors have found.
+    audits: Audits,
     /// And of what they asked the tier for.
     asked: Asked,
 }
@@ -165,7 +165,9 @@ impl Campaign<'_> {
         for other in others {
             other.await.map_err(|panic| Wrong(panic.to_string()))?;
         }
-        self.audits().await?;
+        let audited = self.audits.look(&self.stage.nodes).await;
+        self.report.audited += audited?;
+        self.report.violations = self.audits.violations;
         self.asked.add(&self.stage.nodes, &mut self.report.shared).await;
         let checking = Instant::now();
         let checked = self.verify(reads).await;
@@ -263,27 +265,6 @@ impl Campaign<'_> {
             }
         }
         Ok(began.elapsed())
-    }
-
-    /// What the nodes' own auditors have found.
-    async fn audits(&mut self) -> Result<(), Wrong> {
-        for (number, node) in self.stage.nodes.iter().enumerate() {
-            let Some(address) = node.address() else { continue };
-            let path = Request::get("/v1/cache/audit");
-            let asked = tokio::time::timeout(ANSWER, Client::default().ask(&address, path)).await;
-            let Ok(Ok(reply)) = asked else { continue };
-            let found: Value = serde_json::from_str(&reply.body).unwrap();
-            if found["violations"] != 0 {
-                return Err(Wrong(format!(
-                    "the auditor of node {number} found a violation: {found}"
-                )));
-            }
-            let checked = found["checked"].as_u64().unwrap_or(0);
-            let before = std::mem::replace(&mut self.audited[number], checked);
-            // Since it was started, which may have been since the last round.
-            self.report.audited += checked.checked_sub(before).unwrap_or(checked);
-        }
-        Ok(())
     }
 }
 

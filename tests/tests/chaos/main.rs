@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 #![allow(clippy::print_stdout, reason = "the counts are what the test is for")]
 
+mod audits;
 mod campaign;
 #[allow(dead_code, reason = "the history checker uses the rest")]
 #[path = "../history/check.rs"]
@@ -101,6 +102,13 @@ async fn a_fleet_answers_truly_while_everything_fails() {
         "memory answered"
     );
     assert!(report.sources.contains_key("l2"), "the shared tier answered");
+    assert!(report.audited > 0, "the nodes audited themselves");
+    assert_eq!(report.violations, 0, "and found nothing");
+    assert_eq!(
+        report.unproven(),
+        0,
+        "every answer was checked, or left out for a reason"
+    );
     assert!(
         report.unplaced < report.checked / 50,
         "most answers can be checked"

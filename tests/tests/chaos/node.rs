@@ -59,6 +59,11 @@ impl Node {
         self.address.lock().unwrap().clone()
     }
 
+    /// What all its lives have logged.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.join(format!("node-{}.log", self.number))
+    }
+
     /// Starts it, again and again while its database is away.
     pub(crate) async fn start(&self) {
         loop {
@@ -86,10 +91,7 @@ impl Node {
         for name in ours.filter(|name| name.to_string_lossy().starts_with("CI_CACHE_")) {
             command.env_remove(name);
         }
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.folder.join(format!("node-{}.log", self.number)));
+        let log = File::options().create(true).append(true).open(self.log());
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--drain-timeout", "1s"])
             // Three nodes in a debug build that poll every 3 ms would leave two cores nothing else to do.

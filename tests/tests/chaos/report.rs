@@ -19,6 +19,9 @@ pub(crate) struct Report {
     readers: u64,
     set: Vec<String>,
     pub(crate) rounds: u64,
+    /// Answers that came.
+    pub(crate) received: u64,
+    /// Those that were checked and found true.
     pub(crate) checked: u64,
     /// Answers of an epoch that nobody noticed, in a round with several eras.
     pub(crate) unplaced: u64,
@@ -27,6 +30,8 @@ pub(crate) struct Report {
     pub(crate) worked_out: u64,
     /// Audits of the nodes, as they told at the end of each round since they were started.
     pub(crate) audited: u64,
+    /// What those found, by the logs of the nodes, those that were killed included.
+    pub(crate) violations: u64,
     pub(crate) writes: u64,
     pub(crate) commits: u64,
     pub(crate) errors: u64,
@@ -55,8 +60,14 @@ impl Report {
         }
     }
 
+    /// Answers that were neither found true nor left out because nobody can tell their history: the first wrong one ends a campaign.
+    pub(crate) fn unproven(&self) -> u64 {
+        self.received - self.checked - self.unplaced
+    }
+
     pub(crate) fn count<'a>(&mut self, pool: &Pool, reads: impl Iterator<Item = &'a Read>) {
         for read in reads {
+            self.received += 1;
             let level = match &read.level {
                 Level::Cached { .. } => "cached",
                 Level::AtLeast(_) => "at least",
@@ -84,10 +95,11 @@ impl fmt::Display for Report {
         };
         writeln!(
             f,
-            "{} nodes: {} checked reads, 0 wrong; seed {}; {} rounds, {:.0} s, of which {:.0} s checking; {} answers worked out; \
-             {} questions ended in an error; {} answers in rounds with several eras, {} answers of unnoticed epochs left out; {} audits by the nodes, 0 violations",
+            "{} nodes: {} checked reads, {} wrong; seed {}; {} rounds, {:.0} s, of which {:.0} s checking; {} answers worked out; \
+             {} questions ended in an error; {} answers in rounds with several eras, {} answers of unnoticed epochs left out; {} audits by the nodes, {} violations",
             self.nodes,
             self.checked,
+            self.unproven(),
             self.seed,
             self.rounds,
             self.seconds,
@@ -96,7 +108,8 @@ impl fmt::Display for Report {
             self.errors,
             self.across,
             self.unplaced,
-            self.audited
+            self.audited,
+            self.violations
         )?;
         let seconds = Duration::from_secs_f64(self.seconds).as_secs().max(1);
         let build = if cfg!(debug_assertions) {

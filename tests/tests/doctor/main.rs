@@ -1,6 +1,7 @@
 //! The doctor finds every fault that is planted, and what it says mends it.
 
 mod postgres;
+mod shared;
 mod sqlite;
 
 use ci_tests::program::Desk;

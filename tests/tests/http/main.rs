@@ -10,6 +10,7 @@ mod conditional;
 mod control;
 mod document;
 mod export;
+mod fleet;
 mod levels;
 mod limits;
 mod mcp;

@@ -388,7 +388,7 @@ async fn those_who_watch_are_bounded_and_end_with_the_service() {
     let event = String::from_utf8(event.to_vec()).expect("text");
     let event: serde_json::Value =
         serde_json::from_str(event.trim().strip_prefix("data:").expect("data")).expect("JSON");
-    assert_eq!(event["panels"].as_array().map(Vec::len), Some(9));
+    assert_eq!(event["panels"].as_array().map(Vec::len), Some(10));
     assert_eq!(event["point"].as_array().map(Vec::len), Some(3));
     // One that goes makes room for another.
     watched.pop();

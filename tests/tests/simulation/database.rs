@@ -53,6 +53,7 @@ pub(crate) struct Found {
     pub(crate) epoch: u64,
     pub(crate) version: Version,
     pub(crate) table: Table,
+    pub(crate) read_at: u64,
 }
 
 /// Where a node's feed is.
@@ -62,6 +63,13 @@ pub(crate) struct Feed {
     position: Version,
     /// The greatest number seen, for the broken rule that goes by it.
     last: u64,
+}
+
+impl Feed {
+    /// The history that it follows, and up to where.
+    pub(crate) fn position(&self) -> (u64, Version) {
+        (self.epoch, self.position.clone())
+    }
 }
 
 /// How a transaction tells its writes.
@@ -197,11 +205,12 @@ impl Database {
     }
 
     /// Takes a snapshot and reads.
-    pub(crate) fn read(&self) -> Found {
+    pub(crate) fn read(&self, now: u64) -> Found {
         Found {
             epoch: self.epoch(),
             version: self.version(),
             table: self.table,
+            read_at: now,
         }
     }
 

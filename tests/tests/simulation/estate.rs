@@ -74,7 +74,11 @@ impl Table {
 
 /// An answer as caches and the tier hold it.
 #[derive(Debug, Clone)]
-pub(crate) struct Shown(pub(crate) Arc<Answer>);
+pub(crate) struct Shown {
+    pub(crate) answer: Arc<Answer>,
+    /// When the database was read for it, in truth: no node knows this, the judge does.
+    pub(crate) loaded_at: u64,
+}
 
 impl Rows for Shown {
     fn rows(&self) -> usize {

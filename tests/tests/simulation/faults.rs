@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     PauseNode,
     /// An entry leaves a node's memory.
     Evict,
+    /// Somebody has a node forget everything.
+    ForgetByHand,
     FlushTier,
     SaveTier,
     RollBackTier,
@@ -31,7 +33,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Crash,
         Self::LoseCommits,
         Self::Restore,
@@ -41,6 +43,7 @@ impl Fault {
         Self::KillNode,
         Self::PauseNode,
         Self::Evict,
+        Self::ForgetByHand,
         Self::FlushTier,
         Self::SaveTier,
         Self::RollBackTier,
@@ -61,6 +64,7 @@ impl Fault {
             Self::KillNode => "fault: node killed",
             Self::PauseNode => "fault: node paused",
             Self::Evict => "fault: entry evicted",
+            Self::ForgetByHand => "fault: forgotten by hand",
             Self::FlushTier => "fault: tier flushed",
             Self::SaveTier => "fault: tier copied",
             Self::RollBackTier => "fault: tier rolled back",
@@ -93,7 +97,12 @@ pub(crate) struct Rates {
     pub(crate) long_transaction: usize,
     pub(crate) abort: usize,
     pub(crate) coarse: usize,
-    pub(crate) refresh: usize,
+    /// Mean time between two times that a node confirms what it wrote; 0 for never.
+    pub(crate) confirm: u64,
+    /// Nodes leave bookmarks in the tier, and join by them.
+    pub(crate) has_bookmarks: bool,
+    /// Steps of a node between which much happens, such as polls.
+    pub(crate) slow_steps: usize,
     pub(crate) offset: u64,
     /// Mean time between two writes, and between two questions.
     pub(crate) writes: u64,
@@ -126,12 +135,14 @@ impl Rates {
             long_transaction: chance(2, 300),
             abort: chance(2, 200),
             coarse: chance(3, 150),
-            refresh: chance(2, 600),
+            slow_steps: chance(2, 300),
+            has_bookmarks: chance(2, 2) == 0,
             has_tier: chance(5, 2) == 0,
             nodes: 1 + below(dice, 4),
             slots: [2, 5, queries, queries][below(dice, 4)],
             log: [3, 12, 60, 1_000][below(dice, 4)],
             bulk: if below(dice, 4) == 0 { 3 } else { 1_000 },
+            confirm: [0, 4_000, 15_000][below(dice, 3)],
             offset: below(dice, 1_000_000) as u64,
             writes: 1_500 + below(dice, 12_000) as u64,
             reads: 500 + below(dice, 2_500) as u64,

@@ -36,7 +36,7 @@ impl Fleet<'_> {
 
     pub(crate) fn begin_poll(&mut self, number: usize) {
         let node = &mut self.nodes[number];
-        if node.polling || !node.alive {
+        if node.polling || !node.alive || node.joining {
             return;
         }
         node.polling = true;
@@ -353,6 +353,10 @@ impl Fleet<'_> {
             Fault::Evict => self.nodes[number]
                 .cache
                 .invalidate(&self.estate.queries[query].key),
+            Fault::ForgetByHand => {
+                self.nodes[number].forget(self.now, self.law);
+                true
+            }
             Fault::FlushTier => {
                 self.tier.flush();
                 true
@@ -413,8 +417,7 @@ impl Fleet<'_> {
             Fault::Blind if !self.database.records => self.database.record_again(self.now),
             Fault::KillNode if !self.nodes[number].alive => {
                 self.nodes[number].alive = true;
-                let life = self.nodes[number].life;
-                self.after(1, Event::PollDue(number, life, 0));
+                self.join(number);
             }
             Fault::SplitTier => self.tier.join(number % 2),
             Fault::TierDown => self.tier.up = true,

@@ -17,7 +17,8 @@ use super::estate::Estate;
 use super::faults::{Fault, Rates};
 use super::laws::Law;
 use super::node::{Node, Read, Session, Task, options};
-use super::tier::{Stored, Tier};
+use super::sharing::Confirming;
+use super::tier::{Put, Stored, Tier};
 
 /// How long faults come, in microseconds of virtual time.
 const ROUGH: u64 = 250_000;
@@ -47,8 +48,18 @@ pub(crate) enum Event {
     PollAsked(usize, u64, u64, Tick),
     PollAnswered(usize, u64, u64, Tick, Option<Feed>, Brought),
     TierAnswered(u64, Option<Stored>, u64),
-    TierPut(usize, Stored, Option<u64>),
+    /// What the tier gave is held against the log, and published: two steps more, between which polls may come.
+    TierCheck(u64),
+    TierPublish(u64),
+    TierPut(usize, u64, Stored, Put),
     TierDelete(usize, usize),
+    /// A node confirms what it wrote to the tier: it reads the mark, then its entries.
+    Confirm(usize, u64),
+    ConfirmEntries(usize, u64, Confirming),
+    /// A node leaves a bookmark of its feed in the tier.
+    Bookmark(usize, u64),
+    /// The tier has told a node that joins where to go on.
+    Joined(usize, u64, Option<Feed>),
     Read(u64),
     Rows(u64),
     Fault(Fault, u64),
@@ -109,6 +120,15 @@ impl<'a> Fleet<'a> {
             // The tier asks the same rules; here those of a node's own loads are under test.
             rates.has_tier = false;
         }
+        if law == Law::ConfirmsWhatItHad {
+            // Several things have to meet; so that they often do.
+            rates.has_tier = true;
+            rates.confirm = 4_000;
+            rates.slots = estate.queries.len();
+            rates
+                .faults
+                .extend([(Fault::ForgetByHand, 20_000), (Fault::Evict, 5_000)]);
+        }
         let mut fleet = Self {
             estate,
             law,
@@ -130,7 +150,7 @@ impl<'a> Fleet<'a> {
         for number in 0..fleet.rates.nodes {
             let node = fleet.make(number, 1);
             fleet.nodes.push(node);
-            fleet.after(1, Event::PollDue(number, 1, 0));
+            fleet.begin_life(number);
         }
         fleet.after(1, Event::Ask);
         fleet.after(1, Event::Write);
@@ -194,6 +214,12 @@ impl<'a> Fleet<'a> {
         1 + self.below(if slow { 80_000 } else { 300 })
     }
 
+    /// How long a node takes between two steps of its own.
+    pub(crate) fn step(&mut self) -> u64 {
+        let slow = self.chance(self.rates.slow_steps);
+        1 + self.below(if slow { 8_000 } else { 20 })
+    }
+
     fn run(&mut self) {
         self.advance(ROUGH);
         self.heal();
@@ -225,10 +251,17 @@ impl<'a> Fleet<'a> {
     /// When a node that has to act on an event is awake again; none if it is.
     fn paused(&self, event: &Event) -> Option<u64> {
         let node = match event {
-            Event::PollDue(node, ..) | Event::PollAnswered(node, ..) => Some(*node),
-            Event::Acknowledged(task) | Event::TierAnswered(task, ..) | Event::Rows(task) => {
-                self.tasks.get(task).map(Task::node)
-            }
+            Event::PollDue(node, ..)
+            | Event::PollAnswered(node, ..)
+            | Event::Confirm(node, ..)
+            | Event::ConfirmEntries(node, ..)
+            | Event::Bookmark(node, ..)
+            | Event::Joined(node, ..) => Some(*node),
+            Event::Acknowledged(task)
+            | Event::TierAnswered(task, ..)
+            | Event::TierCheck(task)
+            | Event::TierPublish(task)
+            | Event::Rows(task) => self.tasks.get(task).map(Task::node),
             _ => None,
         };
         let until = self.nodes[node?].paused_until;
@@ -264,7 +297,13 @@ impl<'a> Fleet<'a> {
                 }
             }
             Event::TierAnswered(task, stored, generation) => self.tier_answered(task, stored, generation),
-            Event::TierPut(node, stored, lease) => self.put(node, stored, lease),
+            Event::TierCheck(task) => self.tier_check(task),
+            Event::TierPublish(task) => self.tier_publish(task),
+            Event::TierPut(node, life, stored, put) => self.put((node, life), stored, put),
+            Event::Confirm(node, life) => self.confirm(node, life),
+            Event::ConfirmEntries(node, life, found) => self.confirm_entries(node, life, found),
+            Event::Bookmark(node, life) => self.leave_bookmark(node, life),
+            Event::Joined(node, life, bookmark) => self.joined(node, life, bookmark),
             Event::TierDelete(node, query) => {
                 if self.tier.up {
                     self.tier.delete(node, query);
@@ -372,6 +411,7 @@ impl<'a> Fleet<'a> {
             waiter: None,
             begun: 0,
             found: None,
+            proving: None,
             lease: None,
             must_hit,
         };

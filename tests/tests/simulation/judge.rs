@@ -21,6 +21,10 @@ pub(crate) struct Answered<'a> {
     pub(crate) lag: u64,
     pub(crate) acknowledged: &'a [Acknowledged],
     pub(crate) session: Option<&'a Token>,
+    /// When the database was read for it.
+    pub(crate) loaded_at: u64,
+    /// When its node forgot by hand last; at 0, never.
+    pub(crate) forgotten_at: u64,
 }
 
 /// The truth, to hold answers against.
@@ -35,7 +39,7 @@ impl Judge<'_> {
     /// # Errors
     /// Says which promise is broken.
     pub(crate) fn check(&self, answer: &Answered<'_>) -> Result<(), String> {
-        let promises: [(&str, bool); 5] = [
+        let promises: [(&str, bool); 6] = [
             ("untrue at its own state", self.is_true(answer)),
             ("older than its level allows", self.keeps_level(answer)),
             (
@@ -44,6 +48,7 @@ impl Judge<'_> {
             ),
             ("older than the session has seen", Self::keeps_session(answer)),
             ("older than a write that returned here", self.keeps_writes(answer)),
+            ("what was forgotten by hand", Self::is_not_forgotten(answer)),
         ];
         match promises.iter().find(|(_, kept)| !kept) {
             None => Ok(()),
@@ -105,6 +110,11 @@ impl Judge<'_> {
                 answer.epoch > token.epoch.0
             }
         })
+    }
+
+    /// Who asks after it was forgotten gets nothing that was read before.
+    fn is_not_forgotten(answer: &Answered<'_>) -> bool {
+        answer.asked_at <= answer.forgotten_at || answer.loaded_at >= answer.forgotten_at
     }
 
     fn keeps_writes(&self, answer: &Answered<'_>) -> bool {

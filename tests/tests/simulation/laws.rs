@@ -31,6 +31,18 @@ pub(crate) enum Law {
     IgnoresTierKey,
     /// A value of another history is taken for one of this.
     IgnoresTierEpoch,
+    /// The mark that a value of the tier is published at is read after the check, not before.
+    MarksAfterCheck,
+    /// What is confirmed is said to be true at a mark that was read after the entries, not before.
+    ConfirmsAtLaterMark,
+    /// What a node had from the tier it confirms as if it had loaded it.
+    ConfirmsWhatItHad,
+    /// What was forgotten by hand comes back from the tier.
+    IgnoresForgotten,
+    /// What was loaded ahead of the mark at which something was forgotten by hand comes back.
+    ForgetsUpToMark,
+    /// A node that joins by a bookmark answers before a poll has proven it.
+    TrustsBookmarks,
     /// A token of another history counts as covered.
     CoversForeignTokens,
     /// What is waited for is a poll that is under way, instead of one that begins after.
@@ -39,7 +51,7 @@ pub(crate) enum Law {
 
 impl Law {
     /// Every broken one.
-    pub(crate) const BROKEN: [Self; 14] = [
+    pub(crate) const BROKEN: [Self; 20] = [
         Self::StoresAlways,
         Self::LeasesInMemory,
         Self::ComparesLogPositions,
@@ -52,6 +64,12 @@ impl Law {
         Self::StampsWhenStored,
         Self::IgnoresTierKey,
         Self::IgnoresTierEpoch,
+        Self::MarksAfterCheck,
+        Self::ConfirmsAtLaterMark,
+        Self::ConfirmsWhatItHad,
+        Self::IgnoresForgotten,
+        Self::ForgetsUpToMark,
+        Self::TrustsBookmarks,
         Self::CoversForeignTokens,
         Self::JoinsOlderPolls,
     ];

@@ -8,7 +8,8 @@
 //!
 //! What is the product's own code: the engine with its log, index, marks and publications (`CoherentCiCache`), versions, predicates,
 //! dependencies and keys (`ci-model`), and the accept rule of the tier (`CoherentCiCache::check`). The steps of a node between them (when it
-//! polls, what it waits for) are written again here after `ci-runner`, whose tasks need a runtime and a real store.
+//! polls, what it waits for, in which order it reads from the tier, confirms, forgets and joins) are written again here after `ci-runner`,
+//! whose tasks need a runtime and a real store.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod database;
@@ -20,6 +21,7 @@ mod judge;
 mod laws;
 mod node;
 mod reads;
+mod sharing;
 mod tier;
 
 use std::collections::BTreeMap;
@@ -55,14 +57,21 @@ const OUTCOMES: &[&str] = &[
     "published: refused, older than the log",
     "published: refused, overtaken",
     "rolled back",
+    "tier: bookmark left",
     "tier: delete lost",
     "tier: hit",
+    "tier: joined by a bookmark",
+    "tier: joined without one",
     "tier: nothing",
     "tier: refused, damaged",
+    "tier: refused, forgotten by hand",
+    "tier: refused, nothing known",
     "tier: refused, older than the log",
     "tier: refused, other epoch",
     "tier: refused, other key",
     "tier: refused, overtaken",
+    "tier: too old for its reader",
+    "tier: used, not kept",
     "tier: validity renewed",
     "tier: write lost",
     "waited in vain",

@@ -1,5 +1,6 @@
 //! A node: the cache as it ships, its clock, and where its feed is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ci_cache_core::ci::{CiCacheConfig, CiShared, CoherentCiCache, CoherentCiLeader};
@@ -11,6 +12,7 @@ use ci_runner::Level;
 use super::database::{Feed, Found};
 use super::estate::Shown;
 use super::laws::Law;
+use super::tier::Stored;
 
 pub(crate) type Cache = CoherentCiCache<Shown, ()>;
 pub(crate) type Lead = CoherentCiLeader<Shown, ()>;
@@ -46,6 +48,25 @@ pub(crate) struct Node {
     pub(crate) acknowledged: Vec<Acknowledged>,
     /// The last mark that was seen.
     pub(crate) mark: Option<(u64, Version)>,
+    /// It waits for a bookmark of the tier, and does not follow yet.
+    pub(crate) joining: bool,
+    /// What it loaded and wrote to the tier, with the state at which it was loaded.
+    pub(crate) written: BTreeMap<usize, Version>,
+    pub(crate) forgotten: Forgotten,
+    /// When it forgot by hand last, in truth.
+    pub(crate) forgotten_at: u64,
+}
+
+/// The state up to which answers were forgotten by hand.
+#[derive(Debug, Default)]
+pub(crate) enum Forgotten {
+    /// None ever were.
+    #[default]
+    Never,
+    /// At this moment: what includes all that was seen by then is known by the first poll that begins later.
+    Since(Tick),
+    /// What was loaded at this state of this history or before.
+    At(u64, Version),
 }
 
 /// How many changes a node's log holds.
@@ -75,6 +96,32 @@ impl Node {
             told: 0,
             acknowledged: Vec::new(),
             mark: None,
+            joining: false,
+            written: BTreeMap::new(),
+            forgotten: Forgotten::Never,
+            forgotten_at: 0,
+        }
+    }
+
+    /// Forgets everything by hand.
+    pub(crate) fn forget(&mut self, now: u64, law: Law) {
+        self.forgotten = match self.cache.mark() {
+            Some(mark) if law == Law::ForgetsUpToMark => Forgotten::At(mark.epoch(), mark.version().clone()),
+            _ => Forgotten::Since(self.tick(now)),
+        };
+        self.cache.clear();
+        self.forgotten_at = now;
+    }
+
+    /// Tells whether what was loaded at a state of the mark's history was forgotten by hand.
+    pub(crate) fn is_forgotten(&mut self, loaded: &Version, mark: &Mark<Version>) -> bool {
+        if matches!(self.forgotten, Forgotten::Since(at) if mark.polled_at() > at) {
+            self.forgotten = Forgotten::At(mark.epoch(), mark.version().clone());
+        }
+        match &self.forgotten {
+            Forgotten::Never => false,
+            Forgotten::Since(_) => true,
+            Forgotten::At(epoch, at) => *epoch == mark.epoch() && (loaded == at || !loaded.includes(at)),
         }
     }
 
@@ -114,10 +161,19 @@ pub(crate) struct Read {
     /// When its own load began.
     pub(crate) begun: u64,
     pub(crate) found: Option<Found>,
+    /// What the tier had, while it is proven.
+    pub(crate) proving: Option<Proving>,
     /// The tier's generation at the miss.
     pub(crate) lease: Option<u64>,
     /// After the fleet was healed: the answer has to come from memory.
     pub(crate) must_hit: bool,
+}
+
+/// A value of the tier between the steps of its proof.
+pub(crate) struct Proving {
+    pub(crate) stored: Stored,
+    /// Read before the check.
+    pub(crate) mark: Mark<Version>,
 }
 
 /// A write under way on a node, committed and told to it.

@@ -10,15 +10,14 @@ use ci_cache_core::coherence::{Loaded, Published};
 use ci_cache_core::{Lookup, Outcome};
 use ci_model::{Epoch, Token, Version};
 use ci_runner::Level;
-use ci_tests::matching::{self, Answer};
+use ci_tests::matching::Answer;
 use ci_tests::store_contract::world::tenant;
 
 use super::estate::Shown;
 use super::fleet::{Event, Fleet};
 use super::judge::{Answered, Judge};
-use super::laws::Law;
 use super::node::{Read, Source, Task};
-use super::tier::Stored;
+use super::tier::{Put, Stored};
 
 /// A waiter whose answer turned out too old looks up again so often.
 const TRIES: u32 = 4;
@@ -44,7 +43,7 @@ fn name_of(ending: Published<Reason>) -> &'static str {
 
 impl Fleet<'_> {
     /// Takes a question out to go on with it.
-    fn taken(&mut self, task: u64) -> Option<Box<Read>> {
+    pub(crate) fn taken(&mut self, task: u64) -> Option<Box<Read>> {
         if !matches!(self.tasks.get(&task)?, Task::Read(_)) {
             return None;
         }
@@ -88,7 +87,7 @@ impl Fleet<'_> {
         }
     }
 
-    fn look_up(&mut self, task: u64, mut read: Box<Read>) {
+    pub(crate) fn look_up(&mut self, task: u64, mut read: Box<Read>) {
         read.tries += 1;
         if read.tries > TRIES {
             return self.load(task, read);
@@ -123,88 +122,8 @@ impl Fleet<'_> {
         self.load(task, read);
     }
 
-    /// What the tier has is taken only if it is true now; else it is a miss, with a reason.
-    pub(crate) fn tier_answered(&mut self, task: u64, stored: Option<Stored>, generation: u64) {
-        let Some(mut read) = self.taken(task) else {
-            return;
-        };
-        read.lease = (self.law == Law::LeasesInTier).then_some(generation);
-        let Some(stored) = stored else {
-            self.saw("tier: nothing");
-            return self.load(task, read);
-        };
-        let loaded = match self.admitted(&read, &stored) {
-            Ok(loaded) => loaded,
-            Err(why) => {
-                self.saw(why);
-                return self.load(task, read);
-            }
-        };
-        let (node, query) = (read.node, &self.estate.queries[read.query]);
-        let question = Arc::clone(&query.question);
-        let Some(leader) = read.leader.take() else {
-            return self.load(task, read);
-        };
-        self.say(|| {
-            format!(
-                "node {node} takes {} of the tier, true at {:?}",
-                read.query, stored.validated
-            )
-        });
-        let dependency = self.estate.dependency(read.query, &stored.answer);
-        let shown = Shown(Arc::clone(&stored.answer));
-        let published = self.nodes[node]
-            .cache
-            .publish(leader, &question, shown, loaded, dependency);
-        if published.ending == Published::Kept {
-            self.saw("tier: hit");
-            self.hit(&read, &published.entry, Source::Tier);
-        } else {
-            // Its flight was detached meanwhile.
-            self.load(task, read);
-        }
-        self.settle(node);
-    }
-
-    /// Tells at which state a value of the tier is true, if it may be taken.
-    fn admitted(&self, read: &Read, stored: &Stored) -> Result<Loaded<Version>, &'static str> {
-        let cache = &self.nodes[read.node].cache;
-        if stored.damaged {
-            return Err("tier: refused, damaged");
-        }
-        if stored.query != read.query && self.law != Law::IgnoresTierKey {
-            return Err("tier: refused, other key");
-        }
-        let question = &self.estate.queries[read.query].question;
-        let Some(dependency) = matching::dependency(question, &stored.answer, None) else {
-            return Err("tier: refused, other kind");
-        };
-        if self.law.trusts_tier() {
-            let mark = cache.mark().ok_or("tier: refused, nothing known")?;
-            return Ok(Loaded {
-                epoch: mark.epoch(),
-                version: mark.version().clone(),
-            });
-        }
-        let epoch = match cache.epoch() {
-            Some(epoch) if self.law == Law::IgnoresTierEpoch => epoch,
-            _ => stored.epoch,
-        };
-        let loaded = Loaded {
-            epoch,
-            version: stored.validated.clone(),
-        };
-        match cache.check(&loaded, dependency) {
-            Ok(()) => Ok(loaded),
-            Err(Published::Epoch) => Err("tier: refused, other epoch"),
-            Err(Published::Floor) => Err("tier: refused, older than the log"),
-            Err(Published::Overtaken(_)) => Err("tier: refused, overtaken"),
-            Err(_) => Err("tier: refused otherwise"),
-        }
-    }
-
     /// Asks the database, for all who wait or for this caller alone.
-    fn load(&mut self, task: u64, mut read: Box<Read>) {
+    pub(crate) fn load(&mut self, task: u64, mut read: Box<Read>) {
         read.begun = self.now;
         self.tasks.insert(task, Task::Read(read));
         let delay = self.database_delay();
@@ -213,7 +132,7 @@ impl Fleet<'_> {
 
     /// The database takes its snapshot and reads.
     pub(crate) fn read(&mut self, task: u64) {
-        let found = self.database.up.then(|| self.database.read());
+        let found = self.database.up.then(|| self.database.read(self.now));
         if let Some(Task::Read(read)) = self.tasks.get_mut(&task) {
             read.found = found;
             let delay = self.database_delay();
@@ -248,7 +167,7 @@ impl Fleet<'_> {
             lag: self.now - read.begun,
             source,
         };
-        self.answered(&read, &answer, &as_of);
+        self.answered(&read, &answer, &as_of, found.read_at);
         self.settle(node);
     }
 
@@ -265,7 +184,10 @@ impl Fleet<'_> {
         };
         let dependency = self.estate.dependency(read.query, answer);
         let question = &self.estate.queries[read.query].question;
-        let shown = Shown(Arc::clone(answer));
+        let shown = Shown {
+            answer: Arc::clone(answer),
+            loaded_at: found.read_at,
+        };
         let cache = &self.nodes[read.node].cache;
         let ending = cache.publish(leader, question, shown, loaded, dependency).ending;
         self.saw(name_of(ending));
@@ -280,46 +202,14 @@ impl Fleet<'_> {
             let stored = Stored {
                 epoch: found.epoch,
                 query: read.query,
+                loaded: found.version.clone(),
                 validated: found.version.clone(),
                 answer: Arc::clone(answer),
+                loaded_at: found.read_at,
                 damaged: false,
             };
-            self.send(read.node, stored, read.lease);
+            self.send(read.node, stored, Put::Loaded(read.lease));
         }
-    }
-
-    /// Sends a value to the tier; it may come late or never.
-    fn send(&mut self, node: usize, stored: Stored, lease: Option<u64>) {
-        if !self.rates.has_tier {
-            return;
-        }
-        if self.chance(self.rates.lose_put) {
-            return self.saw("tier: write lost");
-        }
-        let delay = self.tier_delay();
-        self.after(delay, Event::TierPut(node, stored, lease));
-    }
-
-    /// The tier stores a value.
-    pub(crate) fn put(&mut self, node: usize, mut stored: Stored, lease: Option<u64>) {
-        if !self.tier.up {
-            return;
-        }
-        if self.law == Law::StampsWhenStored
-            && let Some(mark) = self.nodes[node]
-                .cache
-                .mark()
-                .filter(|mark| mark.epoch() == stored.epoch)
-        {
-            stored.validated = mark.version().clone();
-        }
-        self.say(|| {
-            format!(
-                "the tier stores {} of node {node}, true at {}",
-                stored.query, stored.validated
-            )
-        });
-        self.tier.put(node, stored, lease);
     }
 
     /// Ends the waits on a node whose flights have ended.
@@ -360,7 +250,7 @@ impl Fleet<'_> {
     }
 
     /// An answer that was found after the mark was read.
-    fn hit(&mut self, read: &Read, entry: &CiShared<Shown>, source: Source) {
+    pub(crate) fn hit(&mut self, read: &Read, entry: &CiShared<Shown>, source: Source) {
         let Some(mark) = &read.mark else {
             return;
         };
@@ -371,22 +261,11 @@ impl Fleet<'_> {
             lag: self.nodes[read.node].lag(mark, self.now),
             source,
         };
-        let answer = &entry.value().answer().0;
-        self.answered(read, answer, &as_of);
-        if source == Source::Memory && self.law != Law::LeasesInTier && self.chance(self.rates.refresh) {
-            self.saw("tier: validity renewed");
-            let stored = Stored {
-                epoch,
-                query: read.query,
-                validated: version.clone(),
-                answer: Arc::clone(answer),
-                damaged: false,
-            };
-            self.send(read.node, stored, None);
-        }
+        let shown = entry.value().answer();
+        self.answered(read, &shown.answer, &as_of, shown.loaded_at);
     }
 
-    fn answered(&mut self, read: &Read, value: &Answer, as_of: &AsOf<'_>) {
+    fn answered(&mut self, read: &Read, value: &Answer, as_of: &AsOf<'_>, loaded_at: u64) {
         self.saw("answers");
         let session = match (&read.level, read.session) {
             (Level::AtLeast(token), Some(_)) => Some(token),
@@ -404,6 +283,8 @@ impl Fleet<'_> {
             lag: as_of.lag,
             acknowledged: &self.nodes[read.node].acknowledged,
             session,
+            loaded_at,
+            forgotten_at: self.nodes[read.node].forgotten_at,
         };
         let judge = Judge {
             database: &self.database,

@@ -1,4 +1,5 @@
 //! The simulated shared tier: two copies that may part, writes and deletes that come late or never, and older states that come back.
+//! It has values and the bookmarks of feeds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,18 +7,38 @@ use std::sync::Arc;
 use ci_model::Version;
 use ci_tests::matching::Answer;
 
+use super::database::Feed;
+
 /// A value as the tier holds it, header first.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) epoch: u64,
     /// Which question it answers: the full key.
     pub(crate) query: usize,
+    /// The state at which it was loaded.
+    pub(crate) loaded: Version,
     /// True up to here, at least.
     pub(crate) validated: Version,
     pub(crate) answer: Arc<Answer>,
+    /// When the database was read for it, in truth; not in the value.
+    pub(crate) loaded_at: u64,
     /// The checksum does not fit any more.
     pub(crate) damaged: bool,
 }
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// It was loaded; with a lease, only if nothing was deleted since that was taken.
+    Loaded(Option<u64>),
+    /// It was confirmed: it takes the place of what is there, and of nothing else.
+    Confirmed,
+}
+
+/// Between two bookmarks, in microseconds: each has the number of its stretch of time.
+const STEP: u64 = 20_000;
+/// So many bookmarks back a node that joins looks.
+const REACH: u64 = 6;
 
 /// One copy.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +46,8 @@ struct Copy {
     values: BTreeMap<usize, Stored>,
     /// Counts deletes by slot, for the broken rule that goes by them.
     generations: BTreeMap<usize, u64>,
+    /// Where the feeds of nodes were, by stretch of time.
+    bookmarks: BTreeMap<u64, Feed>,
 }
 
 #[derive(Debug)]
@@ -61,16 +84,31 @@ impl Tier {
         (copy.values.get(&slot).cloned(), generation)
     }
 
-    /// Stores a value, with a lease only if nothing was deleted since.
-    pub(crate) fn put(&mut self, node: usize, stored: Stored, lease: Option<u64>) -> bool {
+    /// Stores a value; says whether it did.
+    pub(crate) fn put(&mut self, node: usize, stored: Stored, put: Put) -> bool {
         let slot = stored.query % self.slots;
         let copy = self.copy(node);
         let generation = copy.generations.get(&slot).copied().unwrap_or_default();
-        if lease.is_some_and(|lease| lease != generation) {
-            return false;
+        let may = match put {
+            Put::Loaded(lease) => lease.is_none_or(|lease| lease == generation),
+            Put::Confirmed => copy.values.contains_key(&slot),
+        };
+        if may {
+            copy.values.insert(slot, stored);
         }
-        copy.values.insert(slot, stored);
-        true
+        may
+    }
+
+    /// Keeps where a node's feed is.
+    pub(crate) fn leave(&mut self, node: usize, feed: Feed, now: u64) {
+        self.copy(node).bookmarks.insert(now / STEP, feed);
+    }
+
+    /// The oldest bookmark within reach.
+    pub(crate) fn bookmark(&mut self, node: usize, now: u64) -> Option<Feed> {
+        let from = (now / STEP).saturating_sub(REACH);
+        let mut reached = self.copy(node).bookmarks.range(from..);
+        reached.next().map(|(_, feed)| feed.clone())
     }
 
     pub(crate) fn delete(&mut self, node: usize, query: usize) {

@@ -13,10 +13,12 @@ const RUNS: &str = "docs/runs";
 /// Where a figure comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Origin {
-    /// A line of a page, which has to be there.
-    Page(&'static str, &'static str),
+    /// Numbers of a page, each in a piece of its text that is there once: `{}` stands for the number.
+    Page(&'static str, Vec<&'static str>),
     /// A figure of the run file, by the beginning of its line.
     Run(&'static str),
+    /// What the code does; where is told.
+    Code(&'static str),
     /// Measured once by hand; how is told.
     Probe(&'static str),
     /// Nobody measured it.
@@ -48,12 +50,17 @@ pub(crate) struct Figures {
     pub(crate) touched: Figure,
     pub(crate) tier_value: Figure,
     pub(crate) tier_stored: Figure,
+    pub(crate) tier_beside: Figure,
+    pub(crate) tier_load: Figure,
+    pub(crate) tier_confirmed: Figure,
     pub(crate) tier_gets: Figure,
     pub(crate) pace: Figure,
     pub(crate) doorbell_pace: Figure,
     pub(crate) long_pace: Figure,
     pub(crate) retention: Figure,
     pub(crate) ttl: Figure,
+    pub(crate) tier_ttl: Figure,
+    pub(crate) log: Figure,
     pub(crate) reads: Figure,
     pub(crate) changes_per_ci: Figure,
     pub(crate) questions_per_ci: Figure,
@@ -78,12 +85,7 @@ impl Figures {
         let entry = Origin::Run(
             r#""section":"memory","workload":"searches of ten rows","database":"","arm":"runner","at":"4000 entries","metric":"an entry""#,
         );
-        let json = Origin::Run(
-            r#""section":"memory","workload":"searches of ten rows","database":"","arm":"runner","at":"4000 entries","metric":"its rows as JSON""#,
-        );
         let of_entry = of_run(root, &entry)?;
-        let of_json = of_run(root, &json)?;
-        let page = |line| Origin::Page(MEASUREMENTS, line);
         let figure = |name, value, unit, origin| Figure {
             name,
             unit,
@@ -91,52 +93,65 @@ impl Figures {
             origin,
         };
         let assumed = |name, value, unit, why| figure(name, value, unit, Origin::Assumed(why));
-        let polls = "| a poll that finds one upsert | 0.28 ms | 0.59 ms |";
-        let figures = Self {
-            empty_poll: figure(
+        let text = fs::read_to_string(root.join(MEASUREMENTS))
+            .with_context(|| format!("cannot read {MEASUREMENTS}"))?;
+        // A figure that the page has, so many times.
+        let on_page = |name, times: f64, unit, piece| -> anyhow::Result<Figure> {
+            let origin = Origin::Page(MEASUREMENTS, vec![piece]);
+            Ok(figure(name, number(&text, piece)? * times, unit, origin))
+        };
+        let hits_a_second = "| a search of ten | 2,801 | {} | 96,100 |";
+        let [dropped, cis, answers, writes] = TOUCHED;
+        let touched =
+            number(&text, dropped)? / number(&text, writes)? / number(&text, answers)? * number(&text, cis)?;
+        Ok(Self {
+            empty_poll: on_page(
                 "a poll that finds nothing",
-                330.0,
+                1e3,
                 "us",
-                page("| a poll that finds nothing | 0.075 ms | 0.33 ms |"),
-            ),
-            poll_with_one: figure("a poll that finds one upsert", 590.0, "us", page(polls)),
+                "| a poll that finds nothing | 0.075 ms | {} ms |",
+            )?,
+            poll_with_one: on_page(
+                "a poll that finds one upsert",
+                1e3,
+                "us",
+                "| a poll that finds one upsert | 0.28 ms | {} ms |",
+            )?,
             polled_change: figure(
                 "each further change of a poll",
                 CHANGE_US,
                 "us",
                 Origin::Probe(PROBED_POLL),
             ),
-            load: figure(
+            load: on_page(
                 "a load: a search through the runner with nothing cached",
-                1_551.0,
+                1.0,
                 "us",
-                page("| search | 489, 569 us (+80 us, 16 %) | 1,467, 1,551 us (+83 us, 5.7 %) |"),
-            ),
-            write: figure(
+                "| search | 489, 569 us (+80 us, 16 %) | 1,467, {} us (+",
+            )?,
+            write: on_page(
                 "one upsert, with its triggers",
-                2_270.0,
+                1e3,
                 "us",
-                page(
-                    "| one upsert of a CI with tags and attributes (both change) | 0.80 ms (0.76-0.84) | 0.74 ms (0.72-0.76) | 2.27 ms (2.15-2.41) |",
-                ),
-            ),
-            match_10k: figure(
+                "| one upsert of a CI with tags and attributes (both change) | 0.80 ms (0.76-0.84) | 0.74 ms (0.72-0.76) | {} ms (",
+            )?,
+            match_10k: on_page(
                 "matching a change against 10,000 searches",
-                8.1,
+                1.0,
                 "us",
-                page("| 10,000 | 8.1 us | 990 us | 13.7 | 6.1 |"),
-            ),
-            match_100k: figure(
+                "| 10,000 | {} us | 990 us |",
+            )?,
+            match_100k: on_page(
                 "matching a change against 100,000 searches",
-                31.0,
+                1.0,
                 "us",
-                page("| 100,000 | 31 us | 21.4 ms | 48.7 | 32 |"),
-            ),
+                "| 100,000 | {} us | 21.4 ms |",
+            )?,
             hit: figure(
                 "a hit over HTTP: a search of ten, one of 62,200 a second on two cores",
-                2e6 / 62_200.0,
+                2e6 / number(&text, hits_a_second)?,
                 "us of a core",
-                page("| a search of ten | 2,801 | 62,200 | 96,100 | 0.65 |"),
+                Origin::Page(MEASUREMENTS, vec![hits_a_second]),
             ),
             entry: figure(
                 "an entry in memory, a search of ten rows",
@@ -152,17 +167,40 @@ impl Figures {
             ),
             touched: figure(
                 "changed CIs after which a cached answer is another: 107 drops of 3,000 answers in 600 writes to 63,665 CIs",
-                107.0 / 600.0 / 3_000.0 * 63_665.0,
+                touched,
                 "of all CIs",
-                page("| PostgreSQL | by what a change matters to | 107 | 107 | 100.0 % | 99.6 % |"),
+                Origin::Page(MEASUREMENTS, TOUCHED.to_vec()),
             ),
-            tier_value: figure("an answer as JSON, a search of ten rows", of_json, "bytes", json),
-            tier_stored: figure(
-                "a value of 2,600 bytes in Redis 7.0, key and all",
-                3_162.0,
+            tier_value: on_page(
+                "an answer in the tier, a search of ten rows: binary, and compressed from 1 KiB on",
+                1.0,
                 "bytes",
-                Origin::Probe(
-                    "`DEBUG POPULATE 100000`, growth of `used_memory` by value: 730, 1,626 and 3,162 bytes for 600, 1,300 and 2,600",
+                "A search of ten rows is a value of {} bytes",
+            )?,
+            tier_stored: on_page(
+                "the same in Redis 7.0, with its name and its time to live",
+                1.0,
+                "bytes",
+                "in Redis 7.0 it takes {} bytes",
+            )?,
+            tier_beside: assumed(
+                "each operation of the tier besides values",
+                150.0,
+                "bytes",
+                "a name of some 50 bytes, the command and the answer; headers of the network come on top",
+            ),
+            tier_load: figure(
+                "operations of the tier for a load: get, take the lease, set, give the lease back",
+                4.0,
+                "",
+                Origin::Code("`once.rs` and `write.rs` in [`tier`](../crates/ci-runner/src/tier/mod.rs)"),
+            ),
+            tier_confirmed: figure(
+                "values that one node of the fleet confirms",
+                1_000.0 / 60.0,
+                "a second",
+                Origin::Code(
+                    "the defaults of `tier_refresh_every` and of what is confirmed at a time, 1,000, if its node wrote so many",
                 ),
             ),
             tier_gets: figure(
@@ -197,6 +235,18 @@ impl Figures {
                 300.0,
                 "s",
                 "the default time to live of a search with filters",
+            ),
+            tier_ttl: assumed(
+                "an answer lives in the tier at most",
+                3_600.0,
+                "s",
+                "the default of `tier_ttl`; what is not confirmed is of use only while the readers' change logs reach back to it",
+            ),
+            log: assumed(
+                "changes that a node's log holds",
+                65_536.0,
+                "",
+                "the default of `log_changes`",
             ),
             reads: assumed(
                 "questions a node is asked",
@@ -255,9 +305,7 @@ impl Figures {
                 "each node serves, polls and caches one group",
             ),
             replicas: assumed("standbys that loads are sent to", 4.0, "", ""),
-        };
-        figures.all().iter().try_for_each(|figure| check(root, figure))?;
-        Ok(figures)
+        })
     }
 
     /// The same with so many times as many changes.
@@ -268,7 +316,7 @@ impl Figures {
     }
 
     /// Every figure, in the order of the page.
-    pub(crate) fn all(&self) -> [&Figure; 31] {
+    pub(crate) fn all(&self) -> [&Figure; 36] {
         [
             &self.empty_poll,
             &self.poll_with_one,
@@ -283,12 +331,17 @@ impl Figures {
             &self.touched,
             &self.tier_value,
             &self.tier_stored,
+            &self.tier_beside,
+            &self.tier_load,
+            &self.tier_confirmed,
             &self.tier_gets,
             &self.pace,
             &self.long_pace,
             &self.doorbell_pace,
             &self.retention,
             &self.ttl,
+            &self.tier_ttl,
+            &self.log,
             &self.reads,
             &self.changes_per_ci,
             &self.questions_per_ci,
@@ -313,17 +366,35 @@ const PROBED_ROW: &str = "5,000 generated CIs with documents, new, made 10,000 r
 const CHANGE_US: f64 = 130.0;
 const PROBED_POLL: &str = "polls of 1,000 changes on PostgreSQL by a build without optimisation beside other work: median of 15 130 ms, least 114; an upper bound";
 
-/// Looks a figure up where it says it comes from.
-fn check(root: &Path, figure: &Figure) -> anyhow::Result<()> {
-    if let Origin::Page(page, line) = figure.origin {
-        let text = fs::read_to_string(root.join(page)).with_context(|| format!("cannot read {page}"))?;
-        ensure!(
-            text.contains(line),
-            "{page} does not say {line:?} any more, where {:?} was taken from: take it anew in xtask/src/scale/figures.rs",
-            figure.name
-        );
-    }
-    Ok(())
+/// How many of how many answers were dropped by how many writes to how many CIs.
+const TOUCHED: [&str; 4] = [
+    "| PostgreSQL | by what a change matters to | {} | 107 |",
+    "the real graph ({} CIs, 294,016 relations), 3,000 zipf",
+    "relations), {} zipf-distributed searches",
+    "gets and expansions, {} writes (a minute",
+];
+
+/// Reads the number that stands for `{}` in a piece of a text.
+///
+/// # Errors
+/// When the piece is not there, or more than once: then the figure has to be looked at again.
+fn number(text: &str, piece: &str) -> anyhow::Result<f64> {
+    let (before, after) = piece.split_once("{}").context("a piece has a number")?;
+    let mut found = text.match_indices(before).filter_map(|(at, _)| {
+        let rest = &text[at + before.len()..];
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != ',' && c != '.')?;
+        let digits = rest[..end].replace(',', "");
+        rest[end..].starts_with(after).then_some(digits)
+    });
+    let first = found.next();
+    ensure!(
+        found.next().is_none(),
+        "{MEASUREMENTS} says {piece:?} more than once"
+    );
+    let number = first.and_then(|digits| digits.parse().ok());
+    number.with_context(|| {
+        format!("{MEASUREMENTS} does not say {piece:?} any more: say in xtask/src/scale/figures.rs where the figure is now")
+    })
 }
 
 /// Reads a figure of the run file.
@@ -345,4 +416,25 @@ fn of_run(root: &Path, origin: &Origin) -> anyhow::Result<f64> {
         rest.split([',', '}']).next()?.parse().ok()
     });
     value.with_context(|| format!("no figure of {RUNS} begins with {start}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_read_where_it_stands() {
+        let text = "| a | 1,234.5 us | 7 |\n| b | 1 us | 8 |\n| b | 2 ms | 8 |\n";
+        assert_eq!(number(text, "| a | {} us |").ok(), Some(1_234.5));
+        assert_eq!(number(text, "| b | {} ms |").ok(), Some(2.0));
+        for (piece, why) in [
+            ("| c | {} us |", "any more"),
+            ("| a | {} ms |", "any more"),
+            (" | {} |", "more than once"),
+            ("| a |", "a piece has"),
+        ] {
+            let error = number(text, piece).expect_err(piece).to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
 }

@@ -122,6 +122,8 @@ impl Fleet {
         let shared = Demand {
             rate: demand.rate * self.nodes / parts,
             capacity: machines * value(&figures.tier_memory) / value(&figures.tier_stored) / parts,
+            // Of what nobody confirms a reader needs every change since.
+            ttl: value(&figures.tier_ttl).min(value(&figures.log) / heard.max(1e-9)),
             ..demand
         };
         let of_all = shared.supply();
@@ -131,11 +133,16 @@ impl Fleet {
             misses
         };
         let dropped = self.nodes * own.entries * demand.touched;
-        let tier_operations = if has_tier { misses + loads + dropped } else { 0.0 };
-        let tier_traffic = if has_tier {
-            misses * value(&figures.tier_value)
+        let (tier_operations, tier_traffic) = if has_tier {
+            // Every miss is a get; a load is three operations more.
+            let confirmed = value(&figures.tier_confirmed).min(of_all.entries * parts);
+            let operations = misses + loads * (value(&figures.tier_load) - 1.0) + dropped + confirmed;
+            // Values go to whoever finds them, and come from whoever loads or confirms them.
+            let values = (misses - loads) + loads + confirmed;
+            let bytes = values * value(&figures.tier_value) + operations * value(&figures.tier_beside);
+            (operations, bytes)
         } else {
-            0.0
+            (0.0, 0.0)
         };
         let tier_memory = if has_tier {
             of_all.entries * parts * value(&figures.tier_stored)

@@ -73,6 +73,7 @@ fn origins(figures: &Figures) -> String {
                 let name = page.trim_start_matches("docs/");
                 format!("measured: [{name}]({name})")
             }
+            Origin::Code(place) => format!("by the code: {place}"),
             Origin::Run(_) => "measured: the run of [performance.md](performance.md)".to_owned(),
             Origin::Probe(how) => format!("measured for this page: {how}"),
             Origin::Assumed("") => "assumed".to_owned(),
@@ -125,10 +126,11 @@ fn costs(figures: &Figures) -> String {
         (
             "read",
             format!(
-                "a hit {} us of a node; a miss {} us of the database (and of whoever waits); a miss that the tier answers one get of some {}",
+                "a hit {} us of a node; a miss {} us of the database (and of whoever waits); a miss that the tier answers one get of some {}, a load with a tier {} operations of it",
                 number(value(&figures.hit)),
                 number(value(&figures.load)),
-                bytes(value(&figures.tier_value))
+                bytes(value(&figures.tier_value)),
+                number(value(&figures.tier_load))
             ),
         ),
     ];

@@ -126,6 +126,51 @@ fn goals_are_judged_both_ways() {
 }
 
 #[test]
+fn a_tier_is_compared_with_none() {
+    let mut run = run();
+    for (at, hits, misses) in [
+        ("no tier", 5.6, 1_000.0),
+        ("well", 13.1, 1_400.0),
+        ("down", 6.6, 1_150.0),
+        ("slow", 13.0, 30_000.0),
+    ] {
+        let name = |metric| {
+            [
+                "fleet",
+                "the tier in trouble",
+                "postgres",
+                names::RUNNER,
+                at,
+                metric,
+            ]
+        };
+        for (metric, value) in [
+            ("p50, hits", 3.0),
+            ("p99, hits", hits),
+            ("p50, misses", misses / 2.0),
+            ("p99, misses", misses),
+        ] {
+            run.figures.push(figure(name(metric), "us", value));
+        }
+    }
+    let goals = Page(&run).goals();
+    for (wanted, verdict) in [
+        ("well: the p50 of hits", "reached"),
+        ("well: the p99 of hits", "**not reached**"),
+        ("well: a miss", "reached"),
+        ("down: the p99 of hits", "reached"),
+        ("down: the p99 of misses", "reached"),
+        // As slow as one that is well, which is no measure.
+        ("slow: the p99 of hits", "**not reached**"),
+        ("slow: the p99 of misses", "**not reached**"),
+    ] {
+        let line = goals.lines().find(|line| line.contains(wanted)).expect(wanted);
+        assert!(line.ends_with(&format!("| {verdict} |")), "{line}");
+        assert!(line.contains("without a tier"), "{line}");
+    }
+}
+
+#[test]
 fn the_readme_keeps_what_is_around_its_table() {
     let readme = format!("before\n{BEGIN}old\n{END}after\n");
     let text = with_table(&readme, &run()).expect("marks");

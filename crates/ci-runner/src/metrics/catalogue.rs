@@ -132,8 +132,14 @@ catalogue! {
         "Values asked of the shared tier by how that ended: hit, absent, failed, timed_out, skipped, corrupt, format, key, epoch, floor, overtaken, forgotten, no_mark, unfiled.";
     TIER_WRITES = "ci_cache_tier_writes_total", Counter, Count, ["result"],
         "Answers for the shared tier by what became of them: written, refreshed, deleted, dropped, over_budget, failed.";
+    TIER_SECONDS = "ci_cache_tier_call_seconds", Histogram, Seconds, ["result"],
+        "How long calls of the shared tier took, those in the background included; result: ok, failed, timed_out.";
+    TIER_WAITING = "ci_cache_tier_waiting", Gauge, Count, [],
+        "What waits to be done in the shared tier, mostly answers to be written.";
+    TIER_WAITING_BYTES = "ci_cache_tier_waiting_bytes", Gauge, Bytes, [],
+        "Memory of the answers among that.";
     TIER_LEFT_ALONE = "ci_cache_tier_left_alone", Gauge, Count, [],
-        "1 while the shared tier is not asked because it failed.";
+        "1 while a call of the shared tier would be skipped because it failed.";
     TIER_RINGS = "ci_cache_tier_rings_total", Counter, Count, ["result"],
         "Rings of the fleet's doorbell: sent after a write, failed to be sent, heard (own ones too).";
     TIER_LISTENING = "ci_cache_tier_listening", Gauge, Count, [],
@@ -141,7 +147,7 @@ catalogue! {
     REPLICA_LOADS = "ci_cache_replica_loads_total", Counter, Count, ["outcome"],
         "Loads that a replica might answer by how that ended: used, or answered by the primary: behind, ahead, blurred, history, promoted, unproven, failed, timed_out, skipped, no_mark.";
     REPLICA_LEFT_ALONE = "ci_cache_replica_left_alone", Gauge, Count, [],
-        "1 while the replica is not asked because it failed.";
+        "1 while the replica would not be asked because it failed or was late.";
     AUDITED = "ci_cache_audited_total", Counter, Count, ["result"],
         "Cached answers that were loaded again: same, changed (a recorded change explains it), violation (the answer was wrong), unsettled.";
     AUDITED_DROPS = "ci_cache_audited_drops_total", Counter, Count, ["result"],

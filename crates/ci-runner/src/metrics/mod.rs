@@ -1,7 +1,7 @@
 //! Metrics through the `metrics` facade: install any recorder, and call [`Runner::publish_metrics`] when it is read.
 //!
-//! What the runner counts anyway is published then, at the cost of the reading; a request pays nothing for it. Only the time of a load
-//! is recorded when the load ends, because a histogram cannot be told afterwards.
+//! What the runner counts anyway is published then, at the cost of the reading; a request pays nothing for it. Only the time of a load,
+//! and of a call of the shared tier, is recorded when it ends, because a histogram cannot be told afterwards.
 //!
 //! [`CATALOGUE`] lists every name; the page `docs/metrics.md` is its table.
 
@@ -33,6 +33,16 @@ pub(crate) fn loaded(runner: &Arc<str>, operation: &'static str, result: &'stati
         catalogue::LOAD_SECONDS,
         "runner" => Arc::clone(runner),
         "operation" => operation,
+        "result" => result
+    )
+    .record(took);
+}
+
+/// Records the time of a call of the shared tier.
+pub(crate) fn tier_called(runner: &Arc<str>, result: &'static str, took: Duration) {
+    ::metrics::histogram!(
+        catalogue::TIER_SECONDS,
+        "runner" => Arc::clone(runner),
         "result" => result
     )
     .record(took);

@@ -201,7 +201,9 @@ fn tier(runner: &Runner, series: &Series) {
     ] {
         series.counter_of(name::TIER_RINGS, "result", result, count);
     }
-    series.gauge(name::TIER_LEFT_ALONE, tier.is_open.into());
+    series.gauge(name::TIER_WAITING, tier.waiting as u64);
+    series.gauge(name::TIER_WAITING_BYTES, tier.waiting_bytes as u64);
+    series.gauge(name::TIER_LEFT_ALONE, tier.is_skipped.into());
     series.gauge(name::TIER_LISTENING, tier.is_listening.into());
 }
 
@@ -213,7 +215,7 @@ fn replica(runner: &Runner, series: &Series) {
     for (outcome, count) in replica.loads {
         series.counter_of(name::REPLICA_LOADS, "outcome", outcome.as_str(), count);
     }
-    series.gauge(name::REPLICA_LEFT_ALONE, replica.is_open.into());
+    series.gauge(name::REPLICA_LEFT_ALONE, replica.is_skipped.into());
 }
 
 fn audits(runner: &Runner, series: &Series) {

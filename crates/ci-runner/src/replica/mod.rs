@@ -152,10 +152,11 @@ impl Copy {
         self.forgotten.store(now.as_micros() + 1, Ordering::SeqCst);
     }
 
-    pub(crate) fn stats(&self) -> ReplicaStats {
+    pub(crate) fn stats(&self, now: Tick) -> ReplicaStats {
         ReplicaStats {
             loads: self.counts.all(),
             is_open: self.down.is_open() || self.late.is_open(),
+            is_skipped: self.down.skips(now) || self.late.skips(now),
             trouble: self.trouble.lock().clone(),
         }
     }

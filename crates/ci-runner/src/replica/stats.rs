@@ -91,8 +91,10 @@ impl From<&Unused> for ReplicaOutcome {
 pub struct ReplicaStats {
     /// Loads by how they ended, in the order of [`ReplicaOutcome::ALL`].
     pub loads: Vec<(ReplicaOutcome, u64)>,
-    /// Whether the replica is left alone now, because it failed.
+    /// Whether the replica failed or was late, and nobody has found since that it is well.
     pub is_open: bool,
+    /// Whether it would not be asked now for that; after a pause the next load asks it again.
+    pub is_skipped: bool,
     /// Why it was not used last, in words for people.
     pub trouble: Option<String>,
 }

@@ -22,6 +22,9 @@ const STEP: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Bookmarks that are asked for at most.
 const MOST: u64 = 120;
+/// What is said of a start that cannot use what the tier has from before.
+const WITHOUT: &str =
+    "the changes of the last minutes are not replayed, and what the fleet shared before is loaded again";
 /// Why there is no mark while the changes are replayed.
 const REPLAYING: &str = "the changes of the last minutes are not read yet";
 
@@ -77,10 +80,13 @@ pub(crate) async fn resume(inner: &Inner, feed: &mut dyn Feed) -> bool {
     // The oldest first.
     let names: Vec<TierKey> = (now.saturating_sub(back)..=now).map(name).collect();
     let Ok(found) = shared.call(PATIENCE, shared.tier.get(&names)).await else {
+        tracing::warn!("{WITHOUT}: the shared tier did not answer");
         return false;
     };
     let mut bookmarks = found.iter().flatten().filter_map(|bytes| unseal(bytes));
     let Some(start) = bookmarks.find_map(|bookmark| feed.resume(bookmark)) else {
+        // So it is for the first node of a fleet, and after a flush of the tier.
+        tracing::info!("{WITHOUT}: no other node of this version left one in the shared tier lately");
         return false;
     };
     tracing::info!("changes are replayed from a bookmark of the shared tier");

@@ -18,6 +18,7 @@ use super::write::{Job, Known};
 use super::{Tier, TierError, TierKey, TierOptions, TierRules, TierStats};
 use crate::breaker::Breaker;
 use crate::encoding::PROGRAM;
+use crate::metrics;
 use crate::runner::{Entry, Inner};
 
 /// The tier, and what holds for asking it.
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(super) options: TierOptions,
     pub(super) rules: TierRules,
     pub(super) counts: Counts,
+    /// The runner's, for what is measured.
+    name: Arc<str>,
     clock: Arc<dyn Clock>,
     breaker: Breaker,
     trouble: Mutex<Option<String>>,
@@ -87,7 +90,7 @@ impl Shared {
         tier: Arc<dyn Tier>,
         options: TierOptions,
         rules: TierRules,
-        clock: Arc<dyn Clock>,
+        (clock, name): (Arc<dyn Clock>, Arc<str>),
     ) -> (Self, mpsc::Receiver<Job>) {
         let (jobs, to_do) = mpsc::channel(options.queue);
         let shared = Self {
@@ -95,6 +98,7 @@ impl Shared {
             options,
             rules,
             counts: Counts::default(),
+            name,
             clock,
             breaker: Breaker::default(),
             trouble: Mutex::default(),
@@ -130,6 +134,12 @@ impl Shared {
         let began = Instant::now();
         let answered = tokio::time::timeout(within, call).await;
         let well = matches!(answered, Ok(Ok(_)));
+        let result = match &answered {
+            Ok(Ok(_)) => "ok",
+            Ok(Err(_)) => "failed",
+            Err(_) => "timed_out",
+        };
+        metrics::tier_called(&self.name, result, began.elapsed());
         if !well || began.elapsed() <= self.options.timeout {
             self.breaker.ended(well, self.clock.now());
         }
@@ -239,6 +249,9 @@ impl Shared {
             rings_heard: load(&counts.rings_heard),
             is_listening: self.doorbell.is_listening(),
             is_open: self.breaker.is_open(),
+            is_skipped: self.breaker.skips(self.clock.now()),
+            waiting: self.jobs.max_capacity() - self.jobs.capacity(),
+            waiting_bytes: self.queued.load(Ordering::Relaxed),
             trouble: self.trouble.lock().clone(),
         }
     }
@@ -311,7 +324,7 @@ mod tests {
             Arc::new(NoTier),
             options,
             TierRules::Kept,
-            Arc::clone(&clock) as Arc<dyn Clock>,
+            (Arc::clone(&clock) as Arc<dyn Clock>, "main".into()),
         );
         for _ in 0..3 {
             assert!(shared.call(wait, after(wait * 2)).await.is_err());

@@ -107,8 +107,14 @@ pub struct TierStats {
     pub rings_heard: u64,
     /// Whether it can be woken now; no without the [doorbell](crate::tier::TierOptions::doorbell).
     pub is_listening: bool,
-    /// Whether the tier is left alone now, because it failed.
+    /// What waits to be done in the background: mostly answers to be written.
+    pub waiting: usize,
+    /// Bytes of the answers among that.
+    pub waiting_bytes: usize,
+    /// Whether the tier failed, and nobody has found since that it works.
     pub is_open: bool,
+    /// Whether a call now would be skipped for that; after a pause the next is made again.
+    pub is_skipped: bool,
     /// The last failure, in words for people.
     pub trouble: Option<String>,
 }

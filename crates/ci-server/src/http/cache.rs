@@ -84,7 +84,7 @@ pub(crate) struct ReplicaBody {
     /// Loads that it might answer by how that ended: `used`, or why the primary was asked: `behind`, `ahead`, `blurred`, `history`, `promoted`,
     /// `unproven`, `failed`, `timed_out`, `skipped`, `no_mark`.
     loads: BTreeMap<&'static str, u64>,
-    /// Whether it is left alone now because it failed.
+    /// Whether it would not be asked now because it failed.
     left_alone: bool,
     /// Why it was not used last, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,7 +96,7 @@ impl From<ReplicaStats> for ReplicaBody {
         let loads = stats.loads.iter();
         Self {
             loads: loads.map(|(outcome, count)| (outcome.as_str(), *count)).collect(),
-            left_alone: stats.is_open,
+            left_alone: stats.is_skipped,
             trouble: stats.trouble,
         }
     }
@@ -126,7 +126,7 @@ pub(crate) struct TierBody {
     rings_heard: u64,
     /// Whether it can be woken now; false without `tier_doorbell`.
     listening: bool,
-    /// Whether it is left alone now because it failed.
+    /// Whether it would not be asked now because it failed.
     left_alone: bool,
     /// The last trouble, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,7 +147,7 @@ impl From<TierStats> for TierBody {
             rings_failed: stats.rings_failed,
             rings_heard: stats.rings_heard,
             listening: stats.is_listening,
-            left_alone: stats.is_open,
+            left_alone: stats.is_skipped,
             trouble: stats.trouble,
         }
     }

@@ -13,6 +13,7 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("requests", "Requests by outcome", "wider"),
     ("feed", "Change feed", ""),
     ("latency", "How long answers take", ""),
+    ("fleet", "Fleet: shared tier and standby", ""),
     ("reasons", "Invalidations by reason", ""),
     ("tenants", "Tenants", "wide"),
     ("hottest", "Hottest keys", "wide"),

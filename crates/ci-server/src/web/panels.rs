@@ -21,6 +21,7 @@ pub(crate) fn all(app: &AppState) -> Vec<(&'static str, Markup)> {
         ("requests", requests(&savings)),
         ("latency", latency(app)),
         ("feed", feed(app)),
+        ("fleet", fleet(app)),
         ("reasons", reasons(app)),
         ("hottest", hottest(app)),
         ("slowest", slowest(app)),
@@ -148,6 +149,72 @@ fn feed(app: &AppState) -> Markup {
             }
         }
         @if let Some(trouble) = &feed.trouble { p class="bad" { (trouble) } }
+    }
+}
+
+/// The shared tier and the standby, where there are any.
+fn fleet(app: &AppState) -> Markup {
+    let stats = app.runner().stats();
+    if stats.tier.is_none() && stats.replica.is_none() {
+        return html! { p class="none" { "This service shares nothing and loads from no standby." } };
+    }
+    let outcomes = |name: &str, all: Vec<(&'static str, u64)>| {
+        html! {
+            @for (outcome, number) in all.into_iter().filter(|(_, number)| *number > 0) {
+                tr { th scope="row" { (name) " " code { (outcome) } } td { (count(number)) } }
+            }
+        }
+    };
+    let state = |name: &str, is_skipped: bool| {
+        html! {
+            tr {
+                th scope="row" { (name) }
+                td class=(if is_skipped { "bad" } else { "good" }) { (if is_skipped { "left alone: it failed" } else { "is asked" }) }
+            }
+        }
+    };
+    let tier = stats.tier.as_ref().map(|tier| {
+        let reads = tier.reads.iter().map(|(outcome, number)| (outcome.as_str(), *number));
+        html! {
+            (state("Shared tier", tier.is_skipped))
+            (outcomes("Reads", reads.collect()))
+            tr { th scope="row" { "Written, confirmed" } td { (count(tier.written)) ", " (count(tier.refreshed)) } }
+            tr { th scope="row" { "Not written" } td { (count(tier.dropped + tier.over_budget + tier.unwritten)) } }
+            tr { th scope="row" { "Waiting to be written" } td { (size(tier.waiting)) } }
+            @if tier.is_listening || tier.rings_sent + tier.rings_failed + tier.rings_heard > 0 {
+                tr {
+                    th scope="row" { "Doorbell" }
+                    td class=(if tier.is_listening { "good" } else { "bad" }) { (if tier.is_listening { "is heard" } else { "cannot be heard" }) }
+                }
+                tr { th scope="row" { "Rings sent, heard" } td { (count(tier.rings_sent)) ", " (count(tier.rings_heard)) } }
+            }
+        }
+    });
+    let replica = stats.replica.as_ref().map(|replica| {
+        let loads = replica
+            .loads
+            .iter()
+            .map(|(outcome, number)| (outcome.as_str(), *number));
+        html! { (state("Standby", replica.is_skipped)) (outcomes("Loads", loads.collect())) }
+    });
+    let troubles = [
+        (
+            "Shared tier",
+            stats.tier.as_ref().and_then(|tier| tier.trouble.as_ref()),
+        ),
+        (
+            "Standby",
+            stats
+                .replica
+                .as_ref()
+                .and_then(|replica| replica.trouble.as_ref()),
+        ),
+    ];
+    html! {
+        table { tbody { @if let Some(tier) = tier { (tier) } @if let Some(replica) = replica { (replica) } } }
+        @for (name, trouble) in troubles {
+            @if let Some(trouble) = trouble { p class="note" { (name) ", last trouble: " (trouble) } }
+        }
     }
 }
 

@@ -37,30 +37,43 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Whether a password in the file can be read by others.
+/// Whether a password of one of the addresses can be read by others.
 fn secrecy(given: &Given, config: &Config, settings: &Settings) -> Option<Finding> {
     const CHECK: &str = "secrets";
-    let has_password = redacted(&settings.database) != settings.database;
-    if !has_password {
+    let addresses = [
+        ("database", Some(&settings.database)),
+        ("replica_url", settings.replica_url.as_ref()),
+        ("tier_url", settings.tier_url.as_ref()),
+    ];
+    let with_password: Vec<&str> = addresses
+        .into_iter()
+        .filter(|(_, address)| address.is_some_and(|address| redacted(address) != *address))
+        .map(|(key, _)| key)
+        .collect();
+    let from = |origin| {
+        let of = with_password
+            .iter()
+            .filter(|key| config.origin(key) == Some(origin));
+        let named: Vec<String> = of.map(|key| format!("`{key}`")).collect();
+        (!named.is_empty()).then(|| named.join(", "))
+    };
+    if let Some(named) = from(Origin::Flag) {
+        let advice = "give the address in the configuration file (mode 0600) or in the environment (CI_CACHE_DATABASE, CI_CACHE_REPLICA_URL, CI_CACHE_TIER_URL), \
+            or PostgreSQL's password in PGPASSFILE";
+        let what =
+            format!("the password of {named} is in a flag, which every process of this machine can read");
+        return Some(Finding::warning(CHECK, what, Remedy::Advice(advice.into())));
+    }
+    let (Some(named), Some(path)) = (from(Origin::File), &given.file) else {
         return None;
-    }
-    match (config.origin("database"), &given.file) {
-        (Some(Origin::Flag), _) => {
-            let advice = "give the address in the configuration file (mode 0600) or in CI_CACHE_DATABASE, or the password in PGPASSFILE";
-            let what = "the database's password is in a flag, which every process of this machine can read";
-            Some(Finding::warning(CHECK, what, Remedy::Advice(advice.into())))
-        }
-        (Some(Origin::File), Some(path)) => Some(if is_private(path) {
-            Finding::ok(
-                CHECK,
-                "the file with the database's password is its owner's alone",
-            )
-        } else {
-            let what = "others may read the file with the database's password";
-            Finding::warning(CHECK, what, Remedy::command(["chmod", "600", &shown(path)]))
-        }),
-        _ => None,
-    }
+    };
+    Some(if is_private(path) {
+        let what = format!("the file with the password of {named} is its owner's alone");
+        Finding::ok(CHECK, what)
+    } else {
+        let what = format!("others may read the file with the password of {named}");
+        Finding::warning(CHECK, what, Remedy::command(["chmod", "600", &shown(path)]))
+    })
 }
 
 /// Who is let in, and whether the file that says so is good.

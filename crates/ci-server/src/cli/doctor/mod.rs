@@ -1,6 +1,7 @@
 //! `ci-cache doctor`: what a service needs, looked at one by one, with what mends each.
 
 mod local;
+mod shared;
 
 use ci_store::{Finding, Remedy, Verdict};
 use serde::Serialize;
@@ -11,7 +12,6 @@ use super::output::Output;
 use super::shell;
 use crate::access::Access;
 use crate::config::{Config, Given, Origin, Plan, redacted};
-use crate::tier;
 
 pub(crate) async fn doctor(arguments: &Doctor, output: &mut Output) -> Result<(), Failure> {
     let given = &arguments.settings.0;
@@ -90,7 +90,7 @@ async fn look(given: &Given) -> (Vec<Finding>, Vec<String>) {
     let mut findings = vec![Finding::ok(CHECK, what)];
     findings.extend(local::findings(given, &config, &plan));
     findings.extend(keys(&plan).await);
-    findings.extend(tier(&plan).await);
+    findings.extend(shared::tier(&plan).await);
     let settings = &plan.settings;
     findings.extend(ci_store::examine(&settings.database, &plan.store_options(), settings.retention).await);
     if let Some(replica) = &settings.replica_url {
@@ -113,26 +113,6 @@ async fn keys(plan: &Plan) -> Option<Finding> {
             let advice = "give `jwks_uri` of ISSUER/.well-known/openid-configuration, let this machine reach it, and trust its certificate (SSL_CERT_FILE names a file of authorities); \
                 or put the set into a file and name it with `jwt_keys`";
             Finding::failure(CHECK, format!("failed to {error}"), Remedy::Advice(advice.into()))
-        }
-    })
-}
-
-/// Whether the shared tier answers.
-async fn tier(plan: &Plan) -> Option<Finding> {
-    const CHECK: &str = "shared tier";
-    let settings = &plan.settings;
-    let address = settings.tier_url.as_ref()?;
-    let pinged = match plan.tier_certificates() {
-        Ok(certificates) => tier::ping(address, &settings.tier_prefix, certificates).await,
-        Err(fault) => Err(fault.to_string()),
-    };
-    Some(match pinged {
-        Ok(()) => Finding::ok(CHECK, "it answers"),
-        Err(why) => {
-            let advice = "start the server, let this machine reach it, and give the account that `tier_url` names the commands PING, GET, MGET, \
-                SET and DEL on the names that begin with `tier_prefix` (with sentinels ROLE, and their account SENTINEL GET-MASTER-ADDR-BY-NAME; in a cluster CLUSTER SLOTS \
-                and ASKING), and, for TLS, a certificate by `tier_ca`; until then the service works without it";
-            Finding::warning(CHECK, why, Remedy::Advice(advice.into()))
         }
     })
 }
