@@ -165,7 +165,7 @@ fn fleet(app: &AppState) -> Markup {
             }
         }
     };
-    let state = |name: &str, is_skipped: bool| {
+    let asked = |name: &str, is_skipped: bool| {
         html! {
             tr {
                 th scope="row" { (name) }
@@ -176,7 +176,7 @@ fn fleet(app: &AppState) -> Markup {
     let tier = stats.tier.as_ref().map(|tier| {
         let reads = tier.reads.iter().map(|(outcome, number)| (outcome.as_str(), *number));
         html! {
-            (state("Shared tier", tier.is_skipped))
+            (asked("Shared tier", tier.is_skipped))
             (outcomes("Reads", reads.collect()))
             tr { th scope="row" { "Written, confirmed" } td { (count(tier.written)) ", " (count(tier.refreshed)) } }
             tr { th scope="row" { "Not written" } td { (count(tier.dropped + tier.over_budget + tier.unwritten)) } }
@@ -195,7 +195,7 @@ fn fleet(app: &AppState) -> Markup {
             .loads
             .iter()
             .map(|(outcome, number)| (outcome.as_str(), *number));
-        html! { (state("Standby", replica.is_skipped)) (outcomes("Loads", loads.collect())) }
+        html! { (asked("Standby", replica.is_skipped)) (outcomes("Loads", loads.collect())) }
     });
     let troubles = [
         (
