@@ -20,7 +20,7 @@ use super::pool::BULK;
 use super::questions::Web;
 use super::report::Report;
 use super::stage::Stage;
-use super::tier::{self, Asked, Servers};
+use super::tier::{self, Asked, Servers, Told};
 use super::{pause, sql};
 
 /// After a fault was mended every node is ready and answers from memory again within this, without anybody's help.
@@ -81,6 +81,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<Report, Wrong> {
         seen: BTreeMap::new(),
         audits: Audits::default(),
         asked: Asked::default(),
+        copied: Asked::default(),
     };
     let all = |seen: &BTreeMap<Fault, u64>| plan.faults.iter().all(|fault| seen.contains_key(fault));
     let unshared = |report: &Report| plan.shares() && !report.sources.contains_key("l2");
@@ -122,6 +123,8 @@ pub(super) struct Campaign<'a> {
     audits: Audits,
     /// And of what they asked the tier for.
     asked: Asked,
+    /// And the standby.
+    copied: Asked,
 }
 
 impl Campaign<'_> {
@@ -129,7 +132,7 @@ impl Campaign<'_> {
         self.report.rounds += 1;
         let seed = self.plan.seed.wrapping_mul(1_000_003) ^ (self.report.rounds << 16);
         if self.plan.faults.contains(&Fault::FailedOver) {
-            self.cluster.complete().await;
+            self.cluster.complete(&self.stage).await;
         }
         self.cluster.keep_dump();
         self.servers.keep();
@@ -168,7 +171,9 @@ impl Campaign<'_> {
         let audited = self.audits.look(&self.stage.nodes).await;
         self.report.audited += audited?;
         self.report.violations = self.audits.violations;
-        self.asked.add(&self.stage.nodes, &mut self.report.shared).await;
+        let (nodes, report) = (&self.stage.nodes, &mut self.report);
+        self.asked.add(nodes, Told::Tier, &mut report.shared).await;
+        self.copied.add(nodes, Told::Standby, &mut report.copied).await;
         let checking = Instant::now();
         let checked = self.verify(reads).await;
         self.report.checking += checking.elapsed().as_secs_f64();

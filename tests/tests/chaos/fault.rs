@@ -159,16 +159,20 @@ impl Cluster {
 
     /// Host and port of the server.
     pub(crate) fn upstream(&self) -> String {
-        let address = self.address();
-        let (_, place) = address.split_once('@').unwrap();
-        place.split('/').next().unwrap().to_owned()
+        place(&self.address())
     }
 
-    /// Gives it a standby if it has none.
-    pub(crate) async fn complete(&mut self) {
-        if self.standby.is_none() {
-            self.standby = Some(self.primary.standby().await);
+    /// Gives it a standby if it has none, from which nodes load.
+    pub(crate) async fn complete(&mut self, stage: &Stage) {
+        if self.standby.is_some() {
+            return;
         }
+        let standby = self.primary.standby().await;
+        for node in &stage.nodes {
+            // Until now it led to the one before, which is a primary today.
+            node.replica.redirect(place(&standby.url("ci")));
+        }
+        self.standby = Some(standby);
     }
 
     /// Keeps the present state of the database for [`Fault::Restored`].
@@ -179,37 +183,49 @@ impl Cluster {
     }
 }
 
-/// Causes a fault at a node and mends it.
+/// Host and port of an address.
+fn place(address: &str) -> String {
+    let (_, place) = address.split_once('@').unwrap();
+    place.split('/').next().unwrap().to_owned()
+}
+
+/// Causes a fault at a node and mends it. What is done to its way to the database is, half of the time, done to its way to the standby as well.
 pub(crate) async fn at_node(fault: Fault, stage: &Stage, at: usize, random: &mut ChaCha8Rng) {
     let node = &stage.nodes[at];
     let short = Duration::from_millis(200 + below(random, 800) as u64);
+    let ways = if below(random, 2) == 0 {
+        vec![&node.proxy]
+    } else {
+        vec![&node.proxy, &node.replica]
+    };
+    let all = |mode| ways.iter().for_each(|way| way.set(mode));
     match fault {
         Fault::ConnectionsCut => {
             for _ in 0..3 {
-                node.proxy.cut();
+                ways.iter().for_each(|way| way.cut());
                 pause(Duration::from_millis(60)).await;
             }
         }
         Fault::CutMidResult => {
             for _ in 0..4 {
-                node.proxy.set(Mode::CutAfter(1 + below(random, 6_000)));
+                all(Mode::CutAfter(1 + below(random, 6_000)));
                 pause(short / 4).await;
             }
         }
         Fault::Delayed => {
             let delay = Duration::from_millis(1 + below(random, 80) as u64);
-            node.proxy.set(Mode::Delay(delay));
+            all(Mode::Delay(delay));
             pause(short).await;
         }
         Fault::BlackHoled => {
-            node.proxy.set(Mode::Hole);
+            all(Mode::Hole);
             pause(short * 3).await;
             if below(random, 2) == 0 {
-                node.proxy.cut();
+                ways.iter().for_each(|way| way.cut());
             }
         }
         Fault::Refused => {
-            node.proxy.set(Mode::Refuse);
+            all(Mode::Refuse);
             pause(short).await;
         }
         Fault::NodeKilled => {
@@ -229,7 +245,7 @@ pub(crate) async fn at_node(fault: Fault, stage: &Stage, at: usize, random: &mut
         }
         _ => {}
     }
-    node.proxy.set(Mode::Pass);
+    all(Mode::Pass);
 }
 
 /// Causes a fault of the database and mends it.
@@ -329,7 +345,7 @@ async fn close_record(stage: &Stage, number: usize, address: &str) {
 /// standby:               promoted, takes its place
 /// ```
 async fn fail_over(stage: &Stage, cluster: &mut Cluster) {
-    cluster.complete().await;
+    cluster.complete(stage).await;
     let (old_era, _) = stage.now();
     stage.is_there.store(false, SeqCst);
     cluster.primary.stop(Ending::Crash).await;

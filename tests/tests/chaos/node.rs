@@ -21,6 +21,9 @@ pub(crate) struct Settings {
     pub(crate) defect: Option<Defect>,
 }
 
+/// Where nobody listens: there is no standby yet.
+const NOWHERE: &str = "127.0.0.1:9";
+
 /// One node. It may be down.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -29,6 +32,8 @@ pub(crate) struct Node {
     pub(crate) proxy: Proxy,
     /// Between it and the shared tier.
     pub(crate) tier: Proxy,
+    /// Between it and the standby that it loads from.
+    pub(crate) replica: Proxy,
     settings: Settings,
     folder: PathBuf,
     process: Mutex<Option<Child>>,
@@ -47,11 +52,17 @@ impl Node {
             number,
             proxy: Proxy::start(database).await,
             tier: Proxy::start(tier).await,
+            replica: Proxy::start(NOWHERE.into()).await,
             settings,
             folder,
             process: Mutex::new(None),
             address: Mutex::new(None),
         }
+    }
+
+    /// Whether it has a standby to load from: all but the first, whose loads are of the moment of their call or later.
+    pub(crate) fn loads_from_a_standby(&self) -> bool {
+        self.number > 0
     }
 
     /// Where it listens, if it runs.
@@ -114,6 +125,14 @@ impl Node {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log.unwrap());
+        if self.loads_from_a_standby() {
+            let port = self.replica.port();
+            command
+                .arg("--replica-url")
+                .arg(format!("postgres://postgres@127.0.0.1:{port}/ci"))
+                // A busy machine is no fault of the standby.
+                .args(["--replica-timeout", "1s"]);
+        }
         // The first has none, so that it replays the changes from a bookmark in the tier when it starts.
         if self.number > 0 {
             let file = self.folder.join(format!("node-{}.warm", self.number));

@@ -44,6 +44,8 @@ pub(crate) struct Report {
     pub(crate) shared_again: Duration,
     /// What the nodes said of values that they asked the tier for, as far as they told at the end of a round.
     pub(crate) shared: BTreeMap<String, u64>,
+    /// And of the loads that the standby might answer.
+    pub(crate) copied: BTreeMap<String, u64>,
     pub(crate) levels: BTreeMap<&'static str, u64>,
     pub(crate) sources: BTreeMap<&'static str, u64>,
     kinds: BTreeMap<&'static str, u64>,
@@ -144,12 +146,20 @@ impl fmt::Display for Report {
             "  faults, with the longest time until all nodes were ready and hit again: {}",
             faults.collect::<Vec<_>>().join(", ")
         )?;
-        let shared = self.shared.iter().map(|(name, count)| format!("{name} {count}"));
+        let listed = |counts: &BTreeMap<String, u64>| {
+            let each = counts.iter().map(|(name, count)| format!("{name} {count}"));
+            each.collect::<Vec<_>>().join(", ")
+        };
         write!(
             f,
             "\n  shared tier: used again by every node within {:.2} s of the end of each round's faults; what nodes asked it for: {}",
             self.shared_again.as_secs_f64(),
-            shared.collect::<Vec<_>>().join(", ")
+            listed(&self.shared)
+        )?;
+        write!(
+            f,
+            "\n  standby, which all nodes but the first load from: {}",
+            listed(&self.copied)
         )
     }
 }

@@ -109,7 +109,9 @@ pub(crate) async fn shared_again(nodes: &[Node]) -> Result<Duration, Wrong> {
         let mut before = None;
         loop {
             let told = told(node).await;
-            let hits = told.as_ref().and_then(|told| told["reads"]["hit"].as_u64());
+            let hits = told
+                .as_ref()
+                .and_then(|told| told["tier"]["reads"]["hit"].as_u64());
             if hits.is_some_and(|hits| hits > *before.get_or_insert(hits)) {
                 break;
             }
@@ -124,17 +126,21 @@ pub(crate) async fn shared_again(nodes: &[Node]) -> Result<Duration, Wrong> {
     Ok(began.elapsed())
 }
 
-/// What nodes have said of the values that they asked the tier for, and how often: it begins anew when they are started.
+/// What nodes have said of what they asked the tier or the standby for, and how often: it begins anew when they are started.
 #[derive(Debug, Default)]
 pub(crate) struct Asked(BTreeMap<(usize, String), u64>);
 
 impl Asked {
-    /// Adds what is new since the last time.
-    pub(crate) async fn add(&mut self, nodes: &[Node], to: &mut BTreeMap<String, u64>) {
+    /// Adds what is new since the last time of what they tell of one of both.
+    pub(crate) async fn add(&mut self, nodes: &[Node], of: Told, to: &mut BTreeMap<String, u64>) {
+        let (part, counts) = match of {
+            Told::Tier => ("tier", "reads"),
+            Told::Standby => ("replica", "loads"),
+        };
         for (number, node) in nodes.iter().enumerate() {
             let told = told(node).await;
-            let reads = told.as_ref().and_then(|told| told["reads"].as_object());
-            for (outcome, count) in reads.into_iter().flatten() {
+            let counts = told.as_ref().and_then(|told| told[part][counts].as_object());
+            for (outcome, count) in counts.into_iter().flatten() {
                 let count = count.as_u64().unwrap_or(0);
                 let before = self.0.insert((number, outcome.clone()), count).unwrap_or(0);
                 let new = count.checked_sub(before).unwrap_or(count);
@@ -146,7 +152,14 @@ impl Asked {
     }
 }
 
-/// What a node says of its tier.
+/// Of what nodes tell.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Told {
+    Tier,
+    Standby,
+}
+
+/// What a node says of what it asks.
 async fn told(node: &Node) -> Option<Value> {
     let address = node.address()?;
     let mut client = Client::default();
@@ -155,6 +168,5 @@ async fn told(node: &Node) -> Option<Value> {
         .await
         .ok()?
         .ok()?;
-    let mut body: Value = serde_json::from_str(&reply.body).ok()?;
-    Some(body["tier"].take())
+    serde_json::from_str(&reply.body).ok()
 }

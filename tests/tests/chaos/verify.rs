@@ -77,7 +77,7 @@ impl Campaign<'_> {
                 line: &era.line,
                 ledger: &ledger,
                 reads: &reads,
-                has_standby: false,
+                has_standby: self.stage.nodes[node].loads_from_a_standby(),
             };
             let worked_out = round
                 .check()
