@@ -140,8 +140,19 @@ impl PostgresFeed {
         start
     }
 
-    /// Gives the crash mark another name, where nothing else would tell two histories apart: not to the feeds of other programs either, nor to one that goes on
-    /// from an older bookmark.
+    /// Gives the crash mark another name, where nothing else may tell two histories apart: a snapshot that went back, and changes that were not recorded for a while.
+    /// After those the catalogue may be as it was, at once or some time later, and so would be the epoch's name:
+    ///
+    /// ```text
+    /// this feed            somebody                            another feed         its program
+    /// polls: epoch 1                                           polls: epoch 1
+    ///                      has a table inherit from `ci`
+    /// polls: blind                                                                  loads the rows of both, of epoch 1
+    ///                      has it inherit no more
+    /// polls: epoch 2 ...                                       polls: epoch 1 again
+    /// ```
+    ///
+    /// The feeds of other programs take it for a restart, and one that goes on from an older bookmark, too.
     async fn remark(&mut self) -> Result<Seen> {
         self.run(async |connection| {
             sqlx::query(feed_sql::REMARK).execute(&mut *connection).await?;
@@ -153,21 +164,6 @@ impl PostgresFeed {
     fn new_epoch(&mut self, why: EpochReason, seen: Seen) -> Polled {
         let Start { epoch, position } = self.begin(seen);
         Polled::NewEpoch { why, epoch, position }
-    }
-
-    /// Whether changes were not recorded for a while, and all is as it was before.
-    ///
-    /// ```text
-    /// this feed            somebody                            another feed         its program
-    /// polls: all is well                                       polls: all is well
-    ///                      has a table inherit from `ci`
-    /// polls: blind                                                                  loads the rows of both: "epoch 1"
-    ///                      has it inherit no more
-    /// polls: all is well, and the catalogue as in epoch 1      polls: all is well
-    /// ```
-    fn was_blind(&self, seen: &Seen) -> bool {
-        let same = |(identity, _): &(Identity, _)| identity.ended_by(&seen.identity).is_none();
-        self.blind && self.last.as_ref().is_none_or(same)
     }
 
     /// Why the history since the last position is not known; none when it is.
@@ -202,10 +198,7 @@ impl Feed for PostgresFeed {
                     .into(),
             ));
         }
-        if self.was_blind(&seen) {
-            let seen = self.remark().await?;
-            return Ok(self.begin(seen));
-        }
+        let seen = if self.blind { self.remark().await? } else { seen };
         Ok(self.begin(seen))
     }
 
@@ -245,8 +238,14 @@ impl Feed for PostgresFeed {
             });
         }
         match (self.broken(&seen), changes) {
-            (Some(why), _) if why == EpochReason::Rewound || self.was_blind(&seen) => {
+            (Some(why @ (EpochReason::Rewound | EpochReason::Schema)), _) => {
                 let seen = self.remark().await?;
+                if !seen.whole {
+                    self.blind = true;
+                    return Ok(Polled::Blind {
+                        why: BlindReason::Triggers,
+                    });
+                }
                 Ok(self.new_epoch(why, seen))
             }
             (Some(why), _) => Ok(self.new_epoch(why, seen)),
