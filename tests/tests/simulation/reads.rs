@@ -87,6 +87,12 @@ impl Fleet<'_> {
         }
     }
 
+    /// Begins anew, with another mark: the one that it has may be of a history that is over, in which its level's promise was kept.
+    pub(crate) fn again(&mut self, task: u64, read: Box<Read>) {
+        self.tasks.insert(task, Task::Read(read));
+        self.footing(task);
+    }
+
     pub(crate) fn look_up(&mut self, task: u64, mut read: Box<Read>) {
         read.tries += 1;
         if read.tries > TRIES {
@@ -243,7 +249,7 @@ impl Fleet<'_> {
                 Poll::Ready(Outcome::Failed(())) => self.saw("load failed"),
                 Poll::Ready(_) => {
                     self.saw("waited in vain");
-                    self.look_up(task, read);
+                    self.again(task, read);
                 }
             }
         }

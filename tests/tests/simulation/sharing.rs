@@ -165,7 +165,7 @@ impl Fleet<'_> {
         } else {
             // A new history has begun meanwhile.
             self.saw("tier: too old for its reader");
-            self.look_up(task, read);
+            self.again(task, read);
         }
         self.settle(node);
     }
