@@ -313,6 +313,23 @@ async fn clocked(fixture: &Fixture, tier: &Arc<RedisTier>, clock: &Arc<ManualClo
     runner
 }
 
+/// Readers beside the one who forgets do not keep the tier from being used again, and nobody else has to write anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_loaded_after_answers_were_forgotten_is_used_again() {
+    let (fixture, tier) = (Fixture::postgres().await, tier(redis(), "again"));
+    let clock = Arc::new(ManualClock::new());
+    let runner = clocked(&fixture, &tier, &clock).await;
+    write(&runner, "ERP").await;
+    for _ in 0..5 {
+        runner.clear();
+        let reading = (0..4).map(|_| found(&runner));
+        futures_util::future::join_all(reading).await;
+        recovers(&runner, &clock, "ERP").await;
+    }
+    runner.close().await;
+    fixture.finish().await;
+}
+
 /// Asks until the tier answers again; what is in memory is past its time whenever it is asked.
 async fn recovers(runner: &Runner, clock: &ManualClock, name: &str) {
     loop {

@@ -64,12 +64,13 @@ impl Runner {
             ..AskedAgain::default()
         };
         let mut in_a_row = 0;
+        // Once: what others load from now on is as new.
+        self.inner().forget_elsewhere();
         for (tenant, question) in questions {
             if in_a_row >= MOST_ERRORS {
                 break;
             }
             asked.left -= 1;
-            self.inner().forget_elsewhere();
             self.inner().cache.invalidate(&Key::new(&tenant, &question));
             match self.tenant(tenant).uncounted(&question).await {
                 Ok(_) => {

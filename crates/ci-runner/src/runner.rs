@@ -128,10 +128,12 @@ impl Inner {
 
     /// Somebody has answers forgotten by hand: what the shared tier or a replica has from before is not to come back.
     pub(crate) fn forget_elsewhere(self: &Arc<Self>) {
-        if let Some(shared) = &self.tier {
-            shared.forget(self.cache.now());
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(tier::settle_forgotten(Arc::clone(self)));
+        if let Some(shared) = &self.tier
+            && shared.forget(self.cache.now())
+        {
+            match tokio::runtime::Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn(tier::settle_forgotten(Arc::clone(self)))),
+                Err(_) => shared.leave_unsettled(),
             }
         }
         if let Some(replica) = &self.replica {

@@ -146,6 +146,42 @@ async fn what_came_from_the_tier_is_confirmed_too() {
     .await;
 }
 
+/// A node that has an answer from before does not put it over what another has loaded since, nor where somebody has taken it away.
+#[tokio::test]
+async fn what_another_has_put_there_stays() {
+    on_both(async |fixture| {
+        let tier = MemoryTier::new();
+        let (first, second) = (runner(fixture, &tier).await, runner(fixture, &tier).await);
+        let write = async |code: &str| {
+            let draft = named(code, &format!("web {code}"));
+            acme(&first).upsert_cis(vec![draft]).await.unwrap();
+            assert!(second.catch_up(LONG).await);
+        };
+        write("erp-1").await;
+        found(&acme(&first), "erp").await;
+        first.settle_tier(false).await;
+        assert_eq!(found(&acme(&second), "erp").await.1, Source::Tier);
+        // The first loads anew, at a later state, and puts that there.
+        write("other-1").await;
+        first.clear();
+        assert_eq!(found(&acme(&first), "erp").await.1, Source::Miss);
+        first.settle_tier(false).await;
+        let there = tier.dump();
+        write("other-2").await;
+        second.settle_tier(true).await;
+        assert_eq!(tier.dump(), there);
+        tier.flush();
+        write("other-3").await;
+        second.settle_tier(true).await;
+        assert_eq!(
+            (tier.dump().len(), second.stats().tier.unwrap().refreshed),
+            (0, 0)
+        );
+        close([first, second]).await;
+    })
+    .await;
+}
+
 /// More changes of a tenant than are told apart in a running node: one that starts reads each of them.
 #[tokio::test]
 async fn many_changes_do_not_spoil_a_start() {

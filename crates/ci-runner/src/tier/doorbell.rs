@@ -70,7 +70,7 @@ pub(crate) async fn answer_doorbell(shared: Arc<Shared>, follow: Arc<Follow>) {
 async fn ring(shared: &Shared) {
     loop {
         shared.doorbell.written.notified().await;
-        if shared.is_left_alone() {
+        if shared.is_skipped() {
             add(&shared.counts.rings_failed, 1);
             continue;
         }
@@ -122,11 +122,12 @@ async fn hear(
         return Ok(());
     };
     shared.doorbell.is_listening.store(true, Ordering::Relaxed);
-    *pause = PAUSE[0];
     // Whoever rang before we listened was not heard.
     follow.polls.ring();
     loop {
         bell.rung().await?;
+        // Not before: a server may let everybody in and drop them at once.
+        *pause = PAUSE[0];
         add(&shared.counts.rings_heard, 1);
         follow.polls.ring();
         tokio::time::sleep(GATHER).await;

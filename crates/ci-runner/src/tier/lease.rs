@@ -24,7 +24,7 @@ pub(crate) struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if Instant::now() < self.until {
-            let _too_much_to_do = self.jobs.try_send(Job::Release(self.lease.clone()));
+            let _too_much_to_do = self.jobs.try_send(Job::Release(self.lease.clone(), self.until));
         }
     }
 }

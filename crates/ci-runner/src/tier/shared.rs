@@ -1,7 +1,7 @@
 //! What a runner knows of its shared tier.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ci_cache_core::ci::Rows as _;
@@ -36,6 +36,9 @@ pub(crate) struct Shared {
     pub(super) doorbell: Doorbell,
     /// When answers were forgotten by hand last.
     forgotten: Mutex<Forgotten>,
+    /// Whether a later state of the database is to be made because of that, and whether somebody sees to it.
+    unsettled: AtomicBool,
+    is_settling: AtomicBool,
     /// What is to be written in the background. Ends with the last of these.
     pub(super) jobs: mpsc::Sender<Job>,
     /// Bytes of the answers in that queue, which live on in it when the cache has let go of them.
@@ -44,6 +47,10 @@ pub(crate) struct Shared {
 
 /// Most bytes of answers that wait to be written; one that is larger still may wait alone.
 const QUEUED: usize = 64 << 20;
+
+/// So often it is tried to make a later state after answers were forgotten by hand, and so long after one another.
+const TRIES: u32 = 30;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The state up to which answers were forgotten by hand.
 #[derive(Debug, Default)]
@@ -104,6 +111,8 @@ impl Shared {
             trouble: Mutex::default(),
             doorbell: Doorbell::default(),
             forgotten: Mutex::default(),
+            unsettled: AtomicBool::new(false),
+            is_settling: AtomicBool::new(false),
             jobs,
             queued: AtomicUsize::new(0),
         };
@@ -195,6 +204,11 @@ impl Shared {
         let _too_much_to_do = self.jobs.try_send(Job::Adopted(key, Known { kept, loaded }));
     }
 
+    /// Whether a call now would not be made.
+    pub(super) fn is_skipped(&self) -> bool {
+        self.breaker.skips(self.clock.now())
+    }
+
     /// Has what changes dropped deleted, if there is room for it in the queue.
     pub(crate) fn dropped(&self) {
         let _too_much_to_do = self.jobs.try_send(Job::Dropped);
@@ -207,23 +221,31 @@ impl Shared {
 
     /// Forgets what was loaded until this moment: it is not used any more on this node. What is loaded again at the very same state cannot be told from it
     /// and is not used either; [`settle_forgotten`] makes another one.
-    pub(crate) fn forget(&self, now: Tick) {
+    ///
+    /// Says whether nobody sees to that yet.
+    #[must_use]
+    pub(crate) fn forget(&self, now: Tick) -> bool {
         *self.forgotten.lock() = Forgotten::Since(now);
+        self.unsettled.store(true, Ordering::SeqCst);
+        !self.is_settling.swap(true, Ordering::SeqCst)
     }
 
-    /// Tells whether this is the first mark from after answers were forgotten by hand: what was loaded up to it is forgotten then.
-    fn settles(&self, mark: &Mark<Version>) -> bool {
+    /// Outside of a runtime nobody can see to it: the next commit of somebody does, or the next who forgets.
+    pub(crate) fn leave_unsettled(&self) {
+        self.is_settling.store(false, Ordering::SeqCst);
+    }
+
+    /// With the first mark from after answers were forgotten by hand: what was loaded up to it is forgotten then.
+    fn settle(&self, mark: &Mark<Version>) {
         let mut forgotten = self.forgotten.lock();
-        let is_first = matches!(*forgotten, Forgotten::Since(at) if mark.polled_at() > at);
-        if is_first {
+        if matches!(*forgotten, Forgotten::Since(at) if mark.polled_at() > at) {
             *forgotten = Forgotten::At(mark.epoch(), mark.version().clone());
         }
-        is_first
     }
 
     /// Tells whether an answer that was loaded at a state of the mark's history was forgotten by hand.
     pub(super) fn is_forgotten(&self, loaded: &Version, mark: &Mark<Version>) -> bool {
-        self.settles(mark);
+        self.settle(mark);
         match &*self.forgotten.lock() {
             Forgotten::Never => false,
             Forgotten::Since(_) => true,
@@ -249,7 +271,7 @@ impl Shared {
             rings_heard: load(&counts.rings_heard),
             is_listening: self.doorbell.is_listening(),
             is_open: self.breaker.is_open(),
-            is_skipped: self.breaker.skips(self.clock.now()),
+            is_skipped: self.is_skipped(),
             waiting: self.jobs.max_capacity() - self.jobs.capacity(),
             waiting_bytes: self.queued.load(Ordering::Relaxed),
             trouble: self.trouble.lock().clone(),
@@ -266,19 +288,43 @@ pub(super) fn delete_after(pause: Duration, jobs: mpsc::Sender<Job>, name: TierK
 }
 
 /// After something was forgotten by hand: finds the state up to which that is so, and has the database make a later one, lest all that is loaded while nobody writes
-/// count as forgotten. If it cannot be done now, the next commit of somebody does it.
+/// count as forgotten. If it cannot be done soon, the next commit of somebody does it. One task at a time, however much is forgotten meanwhile.
 ///
-/// In this order: with a state that was made before the poll, the poll's state would be that one.
+/// In this order: with a state that was made before the poll, the poll's state would be that one. A reader may find the state first; that one is not later.
 pub(crate) async fn settle_forgotten(inner: Arc<Inner>) {
     let Some(shared) = &inner.tier else { return };
-    if !inner.follow.polls.fresh(inner.follow.pace.patience).await {
-        return;
+    let mut tries = TRIES;
+    loop {
+        while shared.unsettled.swap(false, Ordering::SeqCst) {
+            if !settle_once(&inner, shared).await && tries > 0 && !inner.follow.polls.is_closed() {
+                tries -= 1;
+                shared.unsettled.store(true, Ordering::SeqCst);
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        shared.is_settling.store(false, Ordering::SeqCst);
+        // Whoever forgot between the two saw that somebody sees to it.
+        if !shared.unsettled.load(Ordering::SeqCst) || shared.is_settling.swap(true, Ordering::SeqCst) {
+            return;
+        }
     }
-    let Some(mark) = inner.cache.mark() else { return };
-    if shared.settles(&mark)
-        && let Err(error) = inner.store.advance().await
-    {
-        tracing::debug!(%error, "no later state was made after answers were forgotten");
+}
+
+/// Says whether it is done.
+async fn settle_once(inner: &Inner, shared: &Shared) -> bool {
+    if !inner.follow.polls.fresh(inner.follow.pace.patience).await {
+        return false;
+    }
+    let Some(mark) = inner.cache.mark() else {
+        return false;
+    };
+    shared.settle(&mark);
+    match inner.store.advance().await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::debug!(%error, "no later state was made after answers were forgotten");
+            false
+        }
     }
 }
 

@@ -40,8 +40,8 @@ pub(crate) enum Job {
     Dropped,
     /// A value is wrong, whatever the log says.
     Delete(TierKey),
-    /// A load has ended, and its lease is given back: after the answers that came before.
-    Release(TierKey),
+    /// A load has ended, and its lease is given back: after the answers that came before, and unless it has ended by itself.
+    Release(TierKey, Instant),
     /// Confirms now what is used most.
     Refresh,
     /// Tells when all before it is done.
@@ -132,7 +132,7 @@ impl Work {
                     }
                 }
                 Job::Adopted(key, known) => self.remember(key, known),
-                Job::Release(lease) => released.push(lease),
+                Job::Release(lease, until) => released.push((lease, until)),
                 Job::Refresh => self.refresh(inner, shared).await,
                 Job::Done(done) => {
                     self.put(inner, shared, std::mem::take(&mut puts)).await;
@@ -163,10 +163,11 @@ impl Work {
         });
         let written: Vec<(Key, Known)> = written.collect();
         let life = Life::For(shared.options.ttl);
-        let mut values = encoded(puts, life).await;
-        let offered = values.len();
-        let now = inner.cache.now();
-        values.retain(|value| self.budgets.take(value, &shared.options, now));
+        let values = encoded(puts, life).await;
+        let (offered, now) = (values.len(), inner.cache.now());
+        let with_known = values.into_iter().zip(written);
+        let within = with_known.filter(|(value, _)| self.budgets.take(value, &shared.options, now));
+        let (values, written): (Vec<TierValue>, Vec<(Key, Known)>) = within.unzip();
         add(&shared.counts.over_budget, offered - values.len());
         if send(shared, &values).await {
             add(&shared.counts.written, values.len());
@@ -223,7 +224,10 @@ impl Work {
         drop(mark);
         while !confirmed.is_empty() {
             let rest = confirmed.split_off(confirmed.len().min(BATCH));
-            let values = encoded(std::mem::replace(&mut confirmed, rest), Life::AsBefore).await;
+            let Some(still) = still_there(shared, std::mem::replace(&mut confirmed, rest)).await else {
+                return;
+            };
+            let values = encoded(still, Life::AsBefore).await;
             if !send(shared, &values).await {
                 return;
             }
@@ -252,8 +256,34 @@ impl Work {
     }
 }
 
+/// Those of which the tier still has the very load, confirmed at an earlier state; none when it does not answer. What another node has put in its place is newer, or
+/// is there because ours was found to be wrong; and its time to live is not that of our load.
+async fn still_there(shared: &Shared, confirmed: Vec<Offered>) -> Option<Vec<Offered>> {
+    let names = confirmed
+        .iter()
+        .map(|(tenant, key, ..)| Shared::name(tenant, key));
+    let names: Vec<TierKey> = names.collect();
+    let within = shared.options.timeout * PATIENCE;
+    let found = shared.call(within, shared.tier.get(&names)).await.ok()?;
+    let still = confirmed
+        .into_iter()
+        .zip(found)
+        .filter(|((.., states, _), found)| {
+            let there = found.as_deref().and_then(|bytes| value::open(bytes).ok());
+            there.is_some_and(|there| {
+                there.states.epoch == states.epoch
+                    && there.states.loaded == states.loaded
+                    && !there.states.valid.includes(&states.valid)
+            })
+        });
+    Some(still.map(|(offered, _)| offered).collect())
+}
+
 /// Gives leases back: whoever misses the same answer again soon need not wait for a load that is over.
-async fn release(shared: &Shared, leases: Vec<TierKey>) {
+async fn release(shared: &Shared, held: Vec<(TierKey, Instant)>) {
+    let now = Instant::now();
+    let held = held.into_iter().filter(|(_, until)| now < *until);
+    let leases: Vec<TierKey> = held.map(|(lease, _)| lease).collect();
     if !leases.is_empty() && !shared.is_left_alone() {
         let within = shared.options.timeout * PATIENCE;
         // They end by themselves, too.
