@@ -200,7 +200,7 @@ impl Figures {
                 1_000.0 / 60.0,
                 "a second",
                 Origin::Code(
-                    "the defaults of `tier_refresh_every` and of what is confirmed at a time, 1,000, if its node wrote so many",
+                    "the defaults of `tier_refresh_every` and of what is confirmed at a time, 1,000, if its node has so many",
                 ),
             ),
             tier_gets: figure(
