@@ -97,7 +97,7 @@ pub(crate) struct Rates {
     pub(crate) long_transaction: usize,
     pub(crate) abort: usize,
     pub(crate) coarse: usize,
-    /// Mean time between two times that a node confirms what it wrote; 0 for never.
+    /// Mean time between two times that a node confirms what it has of the tier; 0 for never.
     pub(crate) confirm: u64,
     /// Nodes leave bookmarks in the tier, and join by them.
     pub(crate) has_bookmarks: bool,

@@ -53,7 +53,7 @@ pub(crate) enum Event {
     TierPublish(u64),
     TierPut(usize, u64, Stored, Put),
     TierDelete(usize, usize),
-    /// A node confirms what it wrote to the tier: it reads the mark, then its entries.
+    /// A node confirms what it has of what the tier has: it reads the mark, then its entries.
     Confirm(usize, u64),
     ConfirmEntries(usize, u64, Confirming),
     /// A node leaves a bookmark of its feed in the tier.

@@ -35,7 +35,7 @@ pub(crate) enum Law {
     MarksAfterCheck,
     /// What is confirmed is said to be true at a mark that was read after the entries, not before.
     ConfirmsAtLaterMark,
-    /// What a node had from the tier it confirms as if it had loaded it.
+    /// What a node has it confirms as if it had loaded it, over whatever is there.
     ConfirmsWhatItHad,
     /// What was forgotten by hand comes back from the tier.
     IgnoresForgotten,

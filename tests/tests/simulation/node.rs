@@ -50,8 +50,8 @@ pub(crate) struct Node {
     pub(crate) mark: Option<(u64, Version)>,
     /// It waits for a bookmark of the tier, and does not follow yet.
     pub(crate) joining: bool,
-    /// What it loaded and wrote to the tier, with the state at which it was loaded.
-    pub(crate) written: BTreeMap<usize, Version>,
+    /// What it has of what the tier has: the states at which it keeps it, and at which it was loaded.
+    pub(crate) known: BTreeMap<usize, (Version, Version)>,
     pub(crate) forgotten: Forgotten,
     /// When it forgot by hand last, in truth.
     pub(crate) forgotten_at: u64,
@@ -97,7 +97,7 @@ impl Node {
             acknowledged: Vec::new(),
             mark: None,
             joining: false,
-            written: BTreeMap::new(),
+            known: BTreeMap::new(),
             forgotten: Forgotten::Never,
             forgotten_at: 0,
         }

@@ -152,9 +152,17 @@ impl Fleet<'_> {
         };
         let cache = &self.nodes[node].cache;
         let published = cache.publish(leader, &query.question, shown, loaded, dependency);
-        self.saw(match published.ending {
-            Published::Kept => "tier: hit",
-            _ => "tier: used, not kept",
+        let is_kept = matches!(published.ending, Published::Kept);
+        if is_kept {
+            let kept = published.entry.version().clone();
+            self.nodes[node]
+                .known
+                .insert(read.query, (kept, stored.loaded.clone()));
+        }
+        self.saw(if is_kept {
+            "tier: hit"
+        } else {
+            "tier: used, not kept"
         });
         let serves = read
             .mark
@@ -205,7 +213,7 @@ impl Fleet<'_> {
         let (query, loaded) = (stored.query, stored.loaded.clone());
         let is_there = self.tier.put(node, stored, put);
         if is_there && put != Put::Confirmed && self.nodes[node].life == life {
-            self.nodes[node].written.insert(query, loaded);
+            self.nodes[node].known.insert(query, (loaded.clone(), loaded));
         }
     }
 
@@ -259,16 +267,31 @@ impl Fleet<'_> {
             let Some(query) = self.estate.query_of(&key) else {
                 continue;
             };
-            let is_own = self.nodes[number].written.get(&query) == Some(entry.version());
+            let known = self.nodes[number].known.get(&query);
+            let known = known.filter(|(kept, _)| kept == entry.version());
+            let loaded = if self.law == Law::ConfirmsWhatItHad {
+                Some(entry.version().clone())
+            } else {
+                known.map(|(_, loaded)| loaded.clone())
+            };
             let (epoch, validated) = mark.as_of(&entry);
-            if entry.epoch() != epoch || !(is_own || self.law == Law::ConfirmsWhatItHad) {
+            let Some(loaded) = loaded.filter(|_| entry.epoch() == epoch) else {
+                continue;
+            };
+            let there = self.tier.get(number, query).0.filter(|_| self.tier.up);
+            let is_it = there.is_some_and(|there| {
+                let same = there.epoch == epoch && there.query == query && there.loaded == loaded;
+                same && !there.damaged && !there.validated.includes(validated)
+            });
+            if !is_it && self.law != Law::ConfirmsWhatItHad {
+                self.saw("tier: another load is there");
                 continue;
             }
             let shown = entry.value().answer();
             let stored = Stored {
                 epoch,
                 query,
-                loaded: entry.version().clone(),
+                loaded,
                 validated: validated.clone(),
                 answer: Arc::clone(&shown.answer),
                 loaded_at: shown.loaded_at,
