@@ -1,17 +1,34 @@
 //! Nodes that start, that confirm what they use, that miss the same at once, and a campaign of all of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ci_model::{Get, Question};
 use ci_runner::tier::{TierOutcome, TierRules};
-use ci_runner::{Level, Source};
+use ci_runner::{Level, Runner, Source};
 use ci_tests::fixture::{Fixture, on_both, patient};
-use ci_tests::observed::Observed;
+use ci_tests::observed::{Control, Observed};
 use ci_tests::tier::{Faults, MemoryTier};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::{LONG, acme, ask, builder, close, found, named, options, reads, reference, runner, search};
+
+/// Nodes that wait for each other's loads for as long as it takes, and what their stores do.
+async fn waiting(
+    fixture: &Fixture,
+    tier: &Arc<MemoryTier>,
+    count: usize,
+) -> (Vec<Runner>, Vec<Arc<Control>>) {
+    let (mut runners, mut controls) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (store, control) = Observed::around(fixture.open().await);
+        let build = patient(store).tier(tier.clone(), options().wait(Duration::from_secs(10)));
+        runners.push(build.tier_anywhere().build().unwrap());
+        controls.push(control);
+    }
+    (runners, controls)
+}
 
 /// Its log reaches back to a bookmark of another node, so it can prove what is in the tier.
 #[tokio::test]
@@ -258,15 +275,7 @@ async fn what_the_tier_has_waits_for_no_load() {
 async fn ten_runners_load_once() {
     on_both(async |fixture| {
         let tier = MemoryTier::new();
-        let (mut runners, mut controls) = (Vec::new(), Vec::new());
-        for _ in 0..10 {
-            let (store, control) = Observed::around(fixture.open().await);
-            let build = patient(store)
-                .tier(tier.clone(), options().wait(Duration::from_secs(10)))
-                .tier_anywhere();
-            runners.push(build.build().unwrap());
-            controls.push(control);
-        }
+        let (runners, controls) = waiting(fixture, &tier, 10).await;
         acme(&runners[0])
             .upsert_cis(vec![named("erp-1", "ERP")])
             .await
@@ -334,15 +343,7 @@ async fn a_lease_holds_nobody_up_for_long() {
 async fn a_load_that_fails_gives_its_lease_back() {
     on_both(async |fixture| {
         let tier = MemoryTier::new();
-        let (mut runners, mut controls) = (Vec::new(), Vec::new());
-        for _ in 0..2 {
-            let (store, control) = Observed::around(fixture.open().await);
-            let build = patient(store)
-                .tier(tier.clone(), options().wait(Duration::from_secs(10)))
-                .tier_anywhere();
-            runners.push(build.build().unwrap());
-            controls.push(control);
-        }
+        let (runners, controls) = waiting(fixture, &tier, 2).await;
         acme(&runners[0])
             .upsert_cis(vec![named("erp-1", "ERP")])
             .await
