@@ -219,6 +219,24 @@ impl Player<'_> {
         }
     }
 
+    /// Goes to what a snapshot includes, of one of several servers that show the same history in orders of their own (PostgreSQL with a standby); says whether
+    /// it had to begin anew for that.
+    ///
+    /// ```text
+    /// primary                         standby
+    ///                                 shows 8, whose end is first in the log
+    /// shows 7, whose end is seen first
+    /// ```
+    pub fn go_to_any(&mut self, version: &Version) -> bool {
+        if self.go_to_version(version).is_ok() {
+            return false;
+        }
+        *self = self.line.player();
+        let again = self.go_to_version(version);
+        debug_assert!(again.is_ok(), "nothing was included before");
+        true
+    }
+
     /// Goes to what a snapshot includes (PostgreSQL).
     ///
     /// # Errors

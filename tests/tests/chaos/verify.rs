@@ -78,6 +78,7 @@ impl Campaign<'_> {
                 ledger: &ledger,
                 reads: &reads,
                 has_standby: self.stage.nodes[node].loads_from_a_standby(),
+                shows_standby: true,
             };
             let worked_out = round
                 .check()

@@ -222,6 +222,7 @@ impl Campaign<'_> {
             ledger: &ledger,
             reads: &reads,
             has_standby: plan.standby.is_some(),
+            shows_standby: plan.standby.is_some(),
         };
         self.report.worked_out += round
             .check()

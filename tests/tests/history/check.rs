@@ -61,6 +61,8 @@ pub(crate) struct Round<'a> {
     pub(crate) reads: &'a [Read],
     /// Whether loads may come from a standby.
     pub(crate) has_standby: bool,
+    /// Whether answers may be of a standby's states, loaded from there or had from the tier: of two of them neither need include the other.
+    pub(crate) shows_standby: bool,
 }
 
 /// The expected answers and worlds where the line is now, as far as they were needed.
@@ -201,7 +203,12 @@ impl Round<'_> {
 
     /// Each answer is the truth at its version.
     fn check_values(&self, mut order: Vec<(Span, usize, usize)>) -> Result<u64, Wrong> {
-        order.sort_by_key(|(span, _, index)| (span.to, *index));
+        if self.shows_standby {
+            let version = |index: &usize| self.reads[*index].as_of.as_ref().map(ToString::to_string);
+            order.sort_by_cached_key(|(span, _, index)| (span.to, version(index), *index));
+        } else {
+            order.sort_by_key(|(span, _, index)| (span.to, *index));
+        }
         // Those whose version may be several states, beginning with the earliest of these.
         let (mut vague, exact): (Vec<_>, Vec<_>) =
             order.into_iter().partition(|(span, ..)| span.from < span.to);
@@ -225,11 +232,19 @@ impl Round<'_> {
             let Some(place) = next.into_iter().flatten().min() else {
                 break;
             };
-            match exact.peek().filter(|(span, ..)| span.to == place) {
-                Some((_, _, index)) => go_to(&mut player, place, &self.reads[*index])?,
+            let first = exact.peek().filter(|(span, ..)| span.to == place);
+            let first = first.map(|(_, _, index)| &self.reads[*index]);
+            match first {
+                Some(read) if self.shows_standby => go_to_any(&mut player, &mut truths, place, read),
+                Some(read) => go_to(&mut player, place, read)?,
                 None => player.go_to(place),
             }
-            while let Some((span, _, index)) = exact.next_if(|(span, ..)| span.to == place) {
+            // As many changes are no proof of the same ones. Those of another version come next, at the same place.
+            let is_there =
+                |read: &Read| !self.shows_standby || first.is_some_and(|first| first.as_of == read.as_of);
+            while let Some((span, _, index)) =
+                exact.next_if(|(span, _, index)| span.to == place && is_there(&self.reads[*index]))
+            {
                 let read = &self.reads[index];
                 let expected = truths.expected(read.asked, &player);
                 if !read.seen.is(expected) {
@@ -288,6 +303,19 @@ fn go_to(player: &mut Player<'_>, place: usize, read: &Read) -> Result<(), Wrong
     }
     player.go_to(place);
     Ok(())
+}
+
+/// The same where states are of several servers. What was worked out counts as long as nothing is taken back.
+fn go_to_any(player: &mut Player<'_>, truths: &mut Truths<'_>, place: usize, read: &Read) {
+    match read.as_of.as_ref().map(|token| &token.version) {
+        Some(version @ Version::Snapshot(_)) => {
+            if player.go_to_any(version) {
+                truths.worlds.clear();
+                truths.answers.clear();
+            }
+        }
+        _ => player.go_to(place),
+    }
 }
 
 /// Tokens' places, each worked out once.
