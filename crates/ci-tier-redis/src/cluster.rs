@@ -257,3 +257,58 @@ fn is_cut_off(error: &RedisError) -> bool {
         ErrorKind::Server(Kind::ClusterDown | Kind::MasterDown | Kind::ReadOnly)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::{self, Address};
+    use crate::options::Certificates;
+    use crate::tls::Encryption;
+
+    #[test]
+    fn redirections_to_anywhere_make_a_bounded_number_of_connections() {
+        let seeds: Vec<Place> = (1..4_u16)
+            .map(|port| Place {
+                host: "h".into(),
+                port,
+            })
+            .collect();
+        let Address::Cluster { account, .. } = address::parse("redis+cluster://h").unwrap().address else {
+            unreachable!("it is one")
+        };
+        let encryption = Encryption::of(&Certificates::default(), false).unwrap();
+        let manner = Manner::new(&account, 0, &encryption, false);
+        let cluster = Cluster::new(seeds, manner, Duration::from_secs(2));
+        for port in 1..1_000 {
+            let host = "elsewhere".into();
+            cluster.link(&Place { host, port }).unwrap();
+            assert!(cluster.0.links.lock().len() <= 6, "twice as many as are known");
+        }
+    }
+
+    #[test]
+    fn what_fails_is_told_from_what_is_refused() {
+        for (line, is_failure) in [
+            ("CLUSTERDOWN The cluster is down", true),
+            ("MASTERDOWN Link with MASTER is down", true),
+            ("READONLY You can't write against a read only replica.", true),
+            ("LOADING Redis is loading the dataset in memory", true),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", true),
+            ("MOVED 1 h:1", true),
+            ("NOPERM this user has no permissions", false),
+            ("OOM command not allowed when used memory > 'maxmemory'.", false),
+            ("ERR unknown command", false),
+        ] {
+            let answer = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
+            let error = answer.extract_error().unwrap_err();
+            let failed = matches!(Failed::of(&error), Failed::Away(_));
+            assert_eq!(failed, is_failure, "{line}");
+            let means_old = ["CLUSTERDOWN", "MASTERDOWN", "READONLY"]
+                .iter()
+                .any(|code| line.starts_with(code));
+            assert_eq!(is_cut_off(&error), means_old, "{line}");
+        }
+        let broken = RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        assert!(matches!(Failed::of(&broken), Failed::Away(_)));
+    }
+}

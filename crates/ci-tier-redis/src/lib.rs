@@ -16,7 +16,8 @@
 //! - One server. Its failover is by a name or an address that moves with it.
 //! - A service that sentinels watch: each connection begins with asking them which server takes writes.
 //! - A cluster: each name is asked of the node that has its slot, so a node that is down costs what it has: nothing is found there, and what is
-//!   written there is lost, without an error as long as other nodes go on. Calls follow a slot that moves.
+//!   written there is lost, without an error as long as other nodes go on. What is deleted there is deleted when the node, or who takes its
+//!   slots, answers again. Calls follow a slot that moves.
 //!
 //! Connections are encrypted (feature `tls`) with the system's authorities or with [others](RedisOptions::ca), and with a
 //! [certificate of the client](RedisOptions::client_certificate) where the server asks for one.
@@ -39,7 +40,7 @@
 //! # Ok(()) }
 //! ```
 
-// In reading order: `tier`, `target`, then `link` with `server` below it, or `cluster` with `learn` and `slots`.
+// In reading order: `tier`, `target`, then `link` with `server` below it, or `cluster` with `learn`, `slots` and `owed`.
 mod address;
 mod bell;
 mod cluster;
@@ -47,6 +48,7 @@ mod learn;
 mod link;
 mod memory;
 mod options;
+mod owed;
 mod server;
 mod slots;
 mod target;

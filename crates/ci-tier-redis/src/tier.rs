@@ -9,6 +9,7 @@ use redis::{Cmd, ExistenceCheck, SetExpiry, SetOptions, Value, cmd};
 
 use crate::bell::RedisBell;
 use crate::cluster::MaybeAnswer;
+use crate::owed::Owed;
 use crate::target::{Named, Target, one};
 use crate::{Error, RedisOptions};
 
@@ -18,6 +19,8 @@ pub struct RedisTier {
     pub(crate) target: Target,
     /// For what is written in the background: a read behind some megabytes on one connection would be late.
     writes: Target,
+    /// What nodes of a cluster that fail have still to delete.
+    owed: Owed,
     prefix: String,
     connect_timeout: Duration,
 }
@@ -39,6 +42,7 @@ impl RedisTier {
         Ok(Self {
             target: Target::new(address, &options)?,
             writes: Target::new(address, &options)?,
+            owed: Owed::default(),
             connect_timeout: options.connect_timeout,
             prefix: options.prefix,
         })
@@ -162,12 +166,7 @@ impl Tier for RedisTier {
         }
         let link = match &self.writes {
             Target::One(link) => link,
-            Target::Cluster(_) => {
-                let each = keys.iter().map(|key| self.named("DEL", key, |_| {}));
-                let answers = self.writes.each(each.collect()).await?;
-                answers.into_iter().collect::<Result<Vec<_>, _>>()?;
-                return Ok(());
-            }
+            Target::Cluster(cluster) => return self.owed.delete(cluster, self.names(keys)).await,
         };
         one(link, cmd("DEL").arg(self.names(keys))).await.map(drop)
     }

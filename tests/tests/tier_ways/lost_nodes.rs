@@ -12,7 +12,7 @@ use ci_tests::fixture::Fixture;
 use ci_tests::tier::{PrivateRedis, until};
 use rustix::process::Signal;
 
-use crate::cluster::{Cluster, stored};
+use crate::cluster::{Cluster, slot, stored};
 use crate::{LONG, acme, clocked, found, get, key, order, put, shares, signal, tier, write};
 
 /// As long as somebody who asks a runner waits for a tier when nothing is said.
@@ -197,6 +197,34 @@ async fn a_node_that_hangs_costs_what_it_has_and_after_some_silences_nobodys_tim
     signal(&cluster.0[0], Signal::CONT);
     until("it is asked again", async || {
         tier.get(&keys).await.unwrap() == [value(0), value(1), value(2)]
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_while_a_node_hangs_is_gone_when_it_is_back() {
+    let cluster = Cluster::start().await;
+    let tier = tier(&cluster.address(&[0, 1, 2]));
+    let names = [0, 1].map(Cluster::named);
+    for name in &names {
+        put(&tier, name, name).await.unwrap();
+    }
+    let keys = names.each_ref().map(|name| key(name));
+    // By other calls it is found that it hangs, so that it is never sent the deletes.
+    let mut others = (0..).map(|number| format!("o{number}"));
+    let is_of_it = |name: &String| Cluster::range(0).contains(&usize::from(slot(&format!("cmdb:f:{name}"))));
+    let other = others.find(is_of_it).unwrap();
+    signal(&cluster.0[0], Signal::STOP);
+    until("writing ends without it", async || {
+        let written = tokio::time::timeout(BUDGET, put(&tier, &other, "x")).await;
+        written.is_ok_and(|written| written.is_ok())
+    })
+    .await;
+    tier.delete(&keys).await.unwrap();
+    assert_eq!(stored(&cluster.0[1], &names[1]), None);
+    signal(&cluster.0[0], Signal::CONT);
+    until("it is deleted there, too", async || {
+        stored(&cluster.0[0], &names[0]).is_none()
     })
     .await;
 }
