@@ -101,8 +101,8 @@ pub(crate) fn parse(address: &str) -> Result<Parsed, Error> {
         return Err(Error::WithoutTls);
     }
     let parsed = match scheme {
-        "redis" | "rediss" | "valkey" | "valkeys" => one(address, rest)?,
-        "unix" | "redis+unix" | "valkey+unix" => Address::One(as_crate_reads(address, SOCKET)?),
+        "redis" | "rediss" | "valkey" | "valkeys" => one(address, rest, ONE)?,
+        "unix" | "redis+unix" | "valkey+unix" => one(address, rest, SOCKET)?,
         "redis+sentinel" | "rediss+sentinel" | "valkey+sentinel" | "valkeys+sentinel" => {
             Address::Sentinel(sentinel(rest)?)
         }
@@ -119,23 +119,25 @@ fn wrong(form: &'static str, wrong: &'static str) -> Error {
     Error::Address { form, wrong }
 }
 
-fn as_crate_reads(address: &str, form: &'static str) -> Result<ConnectionInfo, Error> {
-    let unread = |_| wrong(form, "it cannot be read");
-    address.into_connection_info().map_err(unread)
-}
-
-fn one(address: &str, rest: &str) -> Result<Address, Error> {
-    // Would skip the check of certificates where some other crate of the program has asked for the possibility.
+/// One server, by the name of its host or its socket, as the client library reads it.
+fn one(address: &str, rest: &str, form: &'static str) -> Result<Address, Error> {
+    // Would cut a password, or skip the check of certificates where some other crate of the program has asked for the possibility.
     if rest.contains('#') {
         return Err(wrong(
-            ONE,
+            form,
             "there is a `#`; write it as %23 if it is of a password",
         ));
     }
-    let info = as_crate_reads(address, ONE)?;
+    let unread = |_| wrong(form, "it cannot be read");
+    let info = address.into_connection_info().map_err(unread)?;
+    let settings = info.redis_settings();
+    if settings.username().is_some() && settings.password().is_none() {
+        // Nobody would say who asks.
+        return Err(wrong(form, "there is a user without a password"));
+    }
     match info.addr() {
         ConnectionAddr::Tcp(_, 0) | ConnectionAddr::TcpTls { port: 0, .. } => {
-            Err(wrong(ONE, "a port is not 1 to 65535"))
+            Err(wrong(form, "a port is not 1 to 65535"))
         }
         _ => Ok(Address::One(info)),
     }

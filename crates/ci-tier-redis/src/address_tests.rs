@@ -1,5 +1,7 @@
 //! What addresses are read as, and what is told of those that are not.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -124,7 +126,11 @@ fn what_is_empty_doubled_or_wrong_is_refused_with_the_form_and_nothing_else() {
         ("redis://h/hunter2", ONE),
         ("redis://h:0", ONE),
         ("redis://:hunter2@h/#insecure", ONE),
+        ("redis://hunter2@h", ONE),
+        ("redis://hunter2:@h", ONE),
         ("redis+unix://hunter2", SOCKET),
+        ("redis+unix:///run/s?user=u&pass=hunter2#x", SOCKET),
+        ("redis+unix:///run/s?user=hunter2", SOCKET),
         ("redis+sentinel://", SENTINEL),
         ("redis+sentinel://h", SENTINEL),
         ("redis+sentinel://h/", SENTINEL),
@@ -197,6 +203,22 @@ fn certificates_want_an_address_that_is_encrypted() {
         expected
     );
     assert_eq!(refused(RedisOptions::new().prefix("")), Error::Prefix);
+    for timeout in [
+        Duration::ZERO,
+        Duration::from_micros(999),
+        Duration::from_millis(60_001),
+        Duration::MAX,
+    ] {
+        let options = RedisOptions::new().connect_timeout(timeout);
+        assert_eq!(refused(options), Error::ConnectTimeout, "{timeout:?}");
+    }
+    for timeout in [Duration::from_millis(1), Duration::from_secs(60)] {
+        let options = RedisOptions::new().connect_timeout(timeout);
+        assert!(
+            RedisTier::new("redis+cluster://h", options).is_ok(),
+            "{timeout:?}"
+        );
+    }
 }
 
 /// As many `%XX` as bytes.

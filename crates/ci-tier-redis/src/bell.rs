@@ -7,6 +7,8 @@ use ci_runner::tier::{Bell, TierError};
 use futures_util::StreamExt as _;
 use redis::aio::PubSub;
 
+use crate::words;
+
 /// Without a ring for so long, the server is asked whether the connection still is one.
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -43,7 +45,7 @@ async fn within<T>(
     answer: impl Future<Output = redis::RedisResult<T>>,
 ) -> Result<T, TierError> {
     match tokio::time::timeout(timeout, answer).await {
-        Ok(answered) => answered.map_err(|error| TierError::new(error.category())),
+        Ok(answered) => answered.map_err(|error| words::told(&error)),
         Err(_) => Err(TierError::new("it did not answer in time")),
     }
 }

@@ -3,32 +3,31 @@
 //! A link for each node, and a command for each name, so that a node which is down, slow or paused costs what it has and nothing else:
 //! calls to the others go on, its silences are counted for it alone, and no answer can come to stand for another name.
 //!
-//! Who has what is asked in the background, of several nodes at a time. It is asked again after a trouble: a node said that a slot has
-//! moved, a connection was lost, or could not be made. Meanwhile what was known is used, and a call follows one redirection.
+//! Who has what is [asked](crate::learn) in the background. It is asked again after a trouble: a node said that a slot has moved or that the cluster
+//! is down, a connection was lost, or could not be made. Meanwhile what was known is used, and a call follows one redirection.
+//!
+//! Whoever calls leaves the whole tier alone after some failures. So what a node that fails has is no failure as long as others may answer: it is
+//! not there.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ci_runner::tier::TierError;
 use futures_util::future::join_all;
-use futures_util::{StreamExt as _, stream};
-use parking_lot::Mutex;
 use redis::aio::PubSub;
-use redis::{Cmd, RedisResult, Value, cmd};
-use tokio::sync::watch;
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 use tokio::time::{Instant, timeout};
 
 use crate::address::Place;
+use crate::learn::Known;
 use crate::link::Link;
-use crate::server::{Manner, Server, dial};
+use crate::server::{Manner, Server};
 use crate::slots::{Redirect, Slots};
+use crate::words;
 
-/// Nodes that are asked at a time who has what: two that hang hold nobody up.
-const ASKED: usize = 3;
-/// Shortest time between two such questions: a node that stays away is a trouble of every call.
-const PAUSE: Duration = Duration::from_millis(250);
+/// What a command was answered; none if its node fails and others may answer.
+pub(crate) type MaybeAnswer = Result<Option<Value>, TierError>;
 
 /// A command, and the slot of the name in it.
 pub(crate) struct Slotted {
@@ -38,63 +37,27 @@ pub(crate) struct Slotted {
 
 /// The nodes of a cluster.
 #[derive(Clone)]
-pub(crate) struct Cluster(Arc<Inner>);
-
-struct Inner {
-    /// The nodes that the address names: where to ask at first, and when none of the others answers.
-    seeds: Vec<Place>,
-    manner: Manner,
-    connect_timeout: Duration,
-    map: watch::Sender<Map>,
-    links: Mutex<HashMap<Place, Link>>,
-    /// Raised by links, and by redirections.
-    troubles: Arc<AtomicU64>,
-    /// Which node is asked first, in turn: one that is cut off from the others tells what was.
-    turn: AtomicUsize,
-}
-
-/// What is known of who has what.
-struct Map {
-    slots: Option<Arc<Slots>>,
-    is_asked: bool,
-    /// Why nothing is known.
-    why: &'static str,
-    /// The troubles there had been before it was asked.
-    troubles: u64,
-    /// When it was asked last.
-    at: Option<Instant>,
-}
+pub(crate) struct Cluster(Arc<Known>);
 
 impl Cluster {
     pub(crate) fn new(seeds: Vec<Place>, manner: Manner, connect_timeout: Duration) -> Self {
-        Self(Arc::new(Inner {
-            seeds,
-            manner,
-            connect_timeout,
-            map: watch::Sender::new(Map {
-                slots: None,
-                is_asked: false,
-                why: "not connected yet",
-                troubles: 0,
-                at: None,
-            }),
-            links: Mutex::default(),
-            troubles: Arc::default(),
-            turn: AtomicUsize::new(0),
-        }))
+        Self(Arc::new(Known::new(seeds, manner, connect_timeout)))
     }
 
     /// Sends each command to the node that has its slot, all before the first is answered. The answers come in the order of the commands.
     ///
     /// Cancel safe; being dropped counts as a silence for each node that has not answered.
-    pub(crate) async fn each(&self, asked: &[Slotted]) -> Result<Vec<Result<Value, TierError>>, TierError> {
-        let slots = self.slots().await?;
+    ///
+    /// # Errors
+    /// When nobody says who has what. For a command: when its node refuses it, or fails as all the others do.
+    pub(crate) async fn each(&self, asked: &[Slotted]) -> Result<Vec<MaybeAnswer>, TierError> {
+        let slots = self.0.slots().await?;
         let mut nodes = BTreeMap::<&Place, Vec<usize>>::new();
         let mut answers: Vec<Answer> = asked.iter().map(|_| Answer::nobody()).collect();
         for (which, Slotted { slot, .. }) in asked.iter().enumerate() {
             match slots.owner(*slot) {
                 Some(place) => nodes.entry(place).or_default().push(which),
-                None => self.trouble(),
+                None => self.0.trouble(),
             }
         }
         let calls = nodes.iter().map(|(place, which)| async move {
@@ -112,7 +75,21 @@ impl Cluster {
                 Answer::Elsewhere(redirect) => self.follow(redirect, &asked.command).await,
             }
         });
-        Ok(join_all(followed).await)
+        let answers = join_all(followed).await;
+        let may_others = self.may_answer(&slots);
+        let judged = answers.into_iter().map(|answer| match answer {
+            Ok(value) => Ok(Some(value)),
+            Err(Failed::Away(_)) if may_others => Ok(None),
+            Err(Failed::Away(error) | Failed::Refused(error)) => Err(error),
+        });
+        Ok(judged.collect())
+    }
+
+    /// Whether there is a node of which it is not known that it fails.
+    fn may_answer(&self, slots: &Slots) -> bool {
+        let is_away = |place: &Place| self.0.links.lock().get(place).is_some_and(Link::is_away);
+        let may = |place: &Place| !self.0.is_doubted(place) && !is_away(place);
+        !self.0.is_lost() && slots.places().into_iter().any(may)
     }
 
     /// Sends commands to one node; an answer to each, in their order.
@@ -122,40 +99,61 @@ impl Cluster {
             Err(error) => Err(error),
         };
         match answered {
-            Ok(answers) => answers
-                .into_iter()
-                .map(|answer| Answer::of(answer, place))
-                .collect(),
+            Ok(answers) => {
+                self.look_at(place, &answers);
+                answers
+                    .into_iter()
+                    .map(|answer| Answer::of(answer, place))
+                    .collect()
+            }
             Err(error) => commands
                 .iter()
-                .map(|_| Answer::Final(Err(error.clone())))
+                .map(|_| Answer::Final(Err(Failed::Away(error.clone()))))
                 .collect(),
         }
     }
 
+    /// Looks whether a node is one that the others have given up: who has its slots now is told by them alone.
+    fn look_at(&self, place: &Place, answers: &[RedisResult<Value>]) {
+        let is_cut_off = answers
+            .iter()
+            .any(|answer| answer.as_ref().is_err_and(is_cut_off));
+        if is_cut_off {
+            self.0.trouble();
+        }
+        let is_of_use = answers.iter().any(Result::is_ok);
+        if is_cut_off || is_of_use {
+            self.0.doubt(place, !is_of_use);
+        }
+    }
+
     /// Asks once more, where a node says that a name is.
-    async fn follow(&self, redirect: Redirect, command: &Cmd) -> Result<Value, TierError> {
-        let answer = match &redirect {
-            Redirect::Moved(place) => {
-                self.trouble();
-                let answers = self.link(place)?.each(&[command]).await?.pop();
-                answers.ok_or_else(|| TierError::new("there is no answer"))?
-            }
-            Redirect::Ask(place) => self.link(place)?.asking(command).await?,
+    async fn follow(&self, redirect: Redirect, command: &Cmd) -> Result<Value, Failed> {
+        let followed = async {
+            Ok(match &redirect {
+                Redirect::Moved(place) => {
+                    self.0.trouble();
+                    self.link(place)?.each(&[command]).await?.pop()
+                }
+                Redirect::Ask(place) => Some(self.link(place)?.asking(command).await?),
+            })
         };
-        answer.map_err(|error| TierError::new(error.category()))
+        match followed.await.map_err(Failed::Away)? {
+            Some(answer) => answer.map_err(|error| Failed::of(&error)),
+            None => Err(Failed::Away(TierError::new("there is no answer"))),
+        }
     }
 
     /// Asks every node for a sign of life.
     pub(crate) async fn ping(&self) -> Result<(), TierError> {
-        let slots = self.slots().await?;
+        let slots = self.0.slots().await?;
         let ping = cmd("PING");
         let pings = slots.places().into_iter().map(|place| {
             let (link, ping) = (self.link(place), &ping);
             async move {
                 let answers = link?.each(&[ping]).await?;
                 let failed = answers.into_iter().find_map(Result::err);
-                failed.map_or(Ok(()), |error| Err(TierError::new(error.category())))
+                failed.map_or(Ok(()), |error| Err(words::told(&error)))
             }
         });
         join_all(pings).await.into_iter().collect()
@@ -167,8 +165,7 @@ impl Cluster {
     /// When it cannot within the time that a connection may take.
     pub(crate) async fn pubsub(&self) -> Result<PubSub, TierError> {
         let end = Instant::now() + self.0.connect_timeout;
-        let known = self.0.map.borrow().slots.clone();
-        let places = self.0.places(known.as_deref());
+        let places = self.0.places();
         let ways = (1..=u32::try_from(places.len()).unwrap_or(u32::MAX)).rev();
         for (place, left) in places.iter().zip(ways) {
             let share = end.saturating_duration_since(Instant::now()) / left;
@@ -179,49 +176,32 @@ impl Cluster {
         Err(TierError::new("no node of the cluster can be connected to"))
     }
 
-    /// Who has what, as far as it is known; waits for the first word alone.
-    async fn slots(&self) -> Result<Arc<Slots>, TierError> {
-        let mut maps = self.0.map.subscribe();
-        let troubles = self.0.troubles.load(Ordering::Relaxed);
-        let begins = self.0.map.send_if_modified(|map| {
-            let is_rested = map.at.is_none_or(|at| at.elapsed() >= PAUSE);
-            let wanted = map.slots.is_none() || (map.troubles != troubles && is_rested);
-            let begins = wanted && !map.is_asked;
-            map.is_asked |= begins;
-            begins
-        });
-        if begins {
-            tokio::spawn(learn(Arc::clone(&self.0), troubles));
-        }
-        let settled = maps.wait_for(|map| map.slots.is_some() || !map.is_asked).await;
-        let settled = settled.map_err(|_| TierError::new("the cluster was given up"))?;
-        settled.slots.clone().ok_or_else(|| TierError::new(settled.why))
-    }
-
     fn link(&self, place: &Place) -> Result<Link, TierError> {
         let mut links = self.0.links.lock();
         if let Some(link) = links.get(place) {
             return Ok(link.clone());
         }
         let client = self.0.manner.client(place);
-        let client = client.map_err(|error| TierError::new(error.category()))?;
+        let client = client.map_err(|error| words::told(&error))?;
         let link = Link::new(
             Server::Named(client),
             self.0.connect_timeout,
             Arc::clone(&self.0.troubles),
         );
+        let told = self.0.told();
+        let places = told.as_deref().map(Slots::places).unwrap_or_default();
+        // Redirections may lead anywhere: whoever sends them does not decide how many connections there are. Calls under way have clones.
+        if links.len() >= 2 * places.len().max(self.0.seeds.len()) {
+            links.retain(|place, _| places.contains(place));
+        }
         links.insert(place.clone(), link.clone());
         Ok(link)
-    }
-
-    fn trouble(&self) {
-        self.0.troubles.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// What a command was answered at first.
 enum Answer {
-    Final(Result<Value, TierError>),
+    Final(Result<Value, Failed>),
     Elsewhere(Redirect),
 }
 
@@ -231,89 +211,104 @@ impl Answer {
             Ok(value) => Self::Final(Ok(value)),
             Err(error) => match Redirect::of(&error, told) {
                 Some(redirect) => Self::Elsewhere(redirect),
-                None => Self::Final(Err(TierError::new(error.category()))),
+                None => Self::Final(Err(Failed::of(&error))),
             },
         }
     }
 
     fn nobody() -> Self {
-        Self::Final(Err(TierError::new("no node of the cluster has the slot")))
+        Self::Final(Err(Failed::Away(TierError::new(
+            "no node of the cluster has the slot",
+        ))))
     }
 }
 
-/// Asks who has what. Should the task be lost, nobody waits for it for ever.
-async fn learn(inner: Arc<Inner>, troubles: u64) {
-    struct Attempt<'a>(&'a Inner, Result<Slots, &'static str>, u64);
-    impl Drop for Attempt<'_> {
-        fn drop(&mut self) {
-            let learned = std::mem::replace(&mut self.1, Err(""));
-            self.0.map.send_modify(|map| {
-                map.is_asked = false;
-                map.at = Some(Instant::now());
-                match learned {
-                    Ok(slots) => (map.slots, map.troubles) = (Some(Arc::new(slots)), self.2),
-                    Err(why) => map.why = why,
-                }
-            });
-        }
-    }
-    let known = inner.map.borrow().slots.clone();
-    let mut attempt = Attempt(
-        &inner,
-        Err("asking a cluster who has what takes too long"),
-        troubles,
-    );
-    let words = stream::iter(inner.places(known.as_deref()))
-        .map(|place| inner.ask(place))
-        .buffer_unordered(ASKED)
-        .filter_map(async |word| word);
-    let first = timeout(inner.connect_timeout, Box::pin(words).next()).await;
-    if let Ok(first) = first {
-        attempt.1 = first.ok_or("no node of the cluster tells who has what");
-    }
-    if let Ok(slots) = &attempt.1 {
-        // Calls under way have clones.
-        let places = slots.places();
-        inner.links.lock().retain(|place, _| places.contains(place));
-    }
+/// Why a command was not answered.
+enum Failed {
+    /// Its node cannot be reached, or does nothing for now: another one may have its slots before long.
+    Away(TierError),
+    /// Its node works, and does not do this.
+    Refused(TierError),
 }
 
-impl Inner {
-    /// All nodes that are known, beginning with another one each time, and the seeds behind them.
-    fn places(&self, known: Option<&Slots>) -> Vec<Place> {
-        let known: BTreeSet<&Place> = known.map(Slots::places).unwrap_or_default();
-        let seeds = self.seeds.iter().filter(|seed| !known.contains(seed));
-        let mut places: Vec<Place> = known.iter().copied().chain(seeds).cloned().collect();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let round = if known.is_empty() {
-            places.len()
+impl Failed {
+    fn of(error: &RedisError) -> Self {
+        use ServerErrorKind as Kind;
+        // Whoever is sent on a second time is in the middle of a move.
+        let is_passing = matches!(
+            error.kind(),
+            ErrorKind::Server(Kind::BusyLoading | Kind::TryAgain | Kind::Moved | Kind::Ask)
+        );
+        let is_broken = error.is_unrecoverable_error() || error.is_io_error();
+        let told = words::told(error);
+        if is_passing || is_broken || is_cut_off(error) {
+            Self::Away(told)
         } else {
-            known.len()
+            Self::Refused(told)
+        }
+    }
+}
+
+/// Whether an error says that its node does not belong to those any more that have slots, or does not know whether it does.
+fn is_cut_off(error: &RedisError) -> bool {
+    use ServerErrorKind as Kind;
+    matches!(
+        error.kind(),
+        ErrorKind::Server(Kind::ClusterDown | Kind::MasterDown | Kind::ReadOnly)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::{self, Address};
+    use crate::options::Certificates;
+    use crate::tls::Encryption;
+
+    #[test]
+    fn redirections_to_anywhere_make_a_bounded_number_of_connections() {
+        let seeds: Vec<Place> = (1..4_u16)
+            .map(|port| Place {
+                host: "h".into(),
+                port,
+            })
+            .collect();
+        let Address::Cluster { account, .. } = address::parse("redis+cluster://h").unwrap().address else {
+            unreachable!("it is one")
         };
-        places[..round].rotate_left(turn % round.max(1));
-        places
+        let encryption = Encryption::of(&Certificates::default(), false).unwrap();
+        let manner = Manner::new(&account, 0, &encryption, false);
+        let cluster = Cluster::new(seeds, manner, Duration::from_secs(2));
+        for port in 1..1_000 {
+            let host = "elsewhere".into();
+            cluster.link(&Place { host, port }).unwrap();
+            assert!(cluster.0.links.lock().len() <= 6, "twice as many as are known");
+        }
     }
 
-    /// Asks one node, within half of the time: three that hang leave time for three others.
-    async fn ask(&self, place: Place) -> Option<Slots> {
-        let share = self.connect_timeout / 2;
-        let asked = async {
-            let mut connection = dial(&self.manner.client(&place)?, share).await?;
-            cmd("CLUSTER")
-                .arg("SLOTS")
-                .query_async::<Value>(&mut connection)
-                .await
-        };
-        match timeout(share, asked).await {
-            Ok(Ok(answer)) => Slots::read(answer, &place),
-            Ok(Err(error)) => {
-                tracing::debug!(category = error.category(), "cannot ask a node of the cluster");
-                None
-            }
-            Err(_) => {
-                tracing::debug!("a node of the cluster takes too long");
-                None
-            }
+    #[test]
+    fn what_fails_is_told_from_what_is_refused() {
+        for (line, is_failure) in [
+            ("CLUSTERDOWN The cluster is down", true),
+            ("MASTERDOWN Link with MASTER is down", true),
+            ("READONLY You can't write against a read only replica.", true),
+            ("LOADING Redis is loading the dataset in memory", true),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", true),
+            ("MOVED 1 h:1", true),
+            ("NOPERM this user has no permissions", false),
+            ("OOM command not allowed when used memory > 'maxmemory'.", false),
+            ("ERR unknown command", false),
+        ] {
+            let answer = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
+            let error = answer.extract_error().unwrap_err();
+            let failed = matches!(Failed::of(&error), Failed::Away(_));
+            assert_eq!(failed, is_failure, "{line}");
+            let means_old = ["CLUSTERDOWN", "MASTERDOWN", "READONLY"]
+                .iter()
+                .any(|code| line.starts_with(code));
+            assert_eq!(is_cut_off(&error), means_old, "{line}");
         }
+        let broken = RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        assert!(matches!(Failed::of(&broken), Failed::Away(_)));
     }
 }

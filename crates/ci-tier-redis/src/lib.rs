@@ -15,13 +15,15 @@
 //!
 //! - One server. Its failover is by a name or an address that moves with it.
 //! - A service that sentinels watch: each connection begins with asking them which server takes writes.
-//! - A cluster: each name is asked of the node that has its slot, so a node that is down costs what it has. Calls follow a slot that moves.
+//! - A cluster: each name is asked of the node that has its slot, so a node that is down costs what it has: nothing is found there, and what is
+//!   written there is lost, without an error as long as other nodes go on. What is deleted there is deleted when the node, or who takes its
+//!   slots, answers again. Calls follow a slot that moves.
 //!
 //! Connections are encrypted (feature `tls`) with the system's authorities or with [others](RedisOptions::ca), and with a
 //! [certificate of the client](RedisOptions::client_certificate) where the server asks for one.
 //!
 //! Limits: replicas are asked for nothing. Replication is asynchronous, so a failover loses the last writes and brings back what was
-//! deleted: that costs loads, and no answer is wrong. Use an account of its own that may do `PING GET MGET SET DEL` on the prefix (for the
+//! deleted: that costs loads, and no answer is wrong. Use an account of its own that may do `PING MGET SET DEL` on the prefix (`SELECT` for another database than 0, for the
 //! doorbell `PUBLISH SUBSCRIBE` on channels of the prefix, with sentinels `ROLE`, in a cluster `CLUSTER SLOTS` and `ASKING` as well); give servers a memory limit and an eviction policy (`allkeys-lfu` or `volatile-ttl`).
 //!
 //! ```no_run
@@ -38,13 +40,15 @@
 //! # Ok(()) }
 //! ```
 
-// In reading order: `tier`, `target`, then `link` with `server` below it, or `cluster` with `slots`.
+// In reading order: `tier`, `target`, then `link` with `server` below it, or `cluster` with `learn`, `slots` and `owed`.
 mod address;
 mod bell;
 mod cluster;
+mod learn;
 mod link;
 mod memory;
 mod options;
+mod owed;
 mod server;
 mod slots;
 mod target;
@@ -54,6 +58,7 @@ mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "tls_off.rs"]
 mod tls;
+mod words;
 
 pub use memory::Memory;
 pub use options::{Error, RedisOptions};

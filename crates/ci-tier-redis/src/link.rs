@@ -9,7 +9,9 @@
 //! ```
 //!
 //! A call that is dropped before its answer, because its time is over, is a silence. A server that is paused, or a network that swallows
-//! what is sent, closes no connection, so after several silences in a row a new one is made.
+//! what is sent, closes no connection, so after several silences in a row a new one is made. Nobody waits for that one: a server that swallows
+//! what is sent swallows the handshake, too, and each call would wait for all its time. Calls fail at once until the attempt that is under way,
+//! or a later one, succeeds.
 //!
 //! A server that takes no writes is given up as well: the name that led to it, or a sentinel, may lead to another one by now.
 
@@ -24,20 +26,32 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, pip
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::server::Server;
+use crate::server::{Away, Server};
+use crate::words;
 
 /// Silences in a row after which the connection is given up.
 const SILENCES: u32 = 5;
+const BROKE: &str = "the connection broke";
 
 /// Where the connection is.
 #[derive(Clone)]
 enum State {
+    /// Nobody has asked for one yet.
+    New,
     /// There is none, and why.
-    Down(&'static str),
-    /// It is being made.
-    Connecting,
+    Down(Away),
+    /// It is being made; why the one before was lost or could not be made, if there was one.
+    Connecting(Option<Away>),
     /// It is there.
     Up(Connection),
+}
+
+impl State {
+    /// Whether a call is to wait for what comes of it: not behind a server that swallowed what was sent, lest each call wait for as long as
+    /// its attempts last. One that refused, or broke off, tells at once whether it is back.
+    fn is_awaited(&self) -> bool {
+        matches!(self, Self::Connecting(before) if before.is_none_or(|before| !before.is_silent))
+    }
 }
 
 /// One of the connections that there have been.
@@ -68,7 +82,7 @@ impl Link {
         Self(Arc::new(Inner {
             server,
             connect_timeout,
-            state: watch::Sender::new(State::Down("not connected yet")),
+            state: watch::Sender::new(State::New),
             silences: AtomicU32::new(0),
             troubles,
         }))
@@ -114,10 +128,13 @@ impl Link {
         let made = timeout(limit, async {
             let client = match &self.0.server {
                 Server::Named(client) => client.clone(),
-                Server::Watched(_) => self.0.server.connect(limit).await.map_err(TierError::new)?.0,
+                Server::Watched(_) => {
+                    let found = self.0.server.connect(limit).await;
+                    found.map_err(|away| TierError::new(away.why))?.0
+                }
             };
             let made = client.get_async_pubsub().await;
-            made.map_err(|error| TierError::new(error.category()))
+            made.map_err(|error| words::told(&error))
         });
         made.await
             .unwrap_or_else(|_| Err(TierError::new("connecting takes too long")))
@@ -132,32 +149,42 @@ impl Link {
         let answers = answers.await;
         std::mem::forget(silence);
         self.0.silences.store(0, Ordering::Relaxed);
-        if answers
-            .iter()
-            .any(|answer| answer.as_ref().is_err_and(is_of_no_use))
-        {
-            self.0.give_up(number);
+        let mut errors = answers.iter().filter_map(|answer| answer.as_ref().err());
+        if let Some(error) = errors.find(|error| is_of_no_use(error)) {
+            self.0.give_up(number, BROKE, error.is_timeout());
         }
         answers
+    }
+
+    /// Whether the last that is known of the server is that it cannot be reached.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(
+            &*self.0.state.borrow(),
+            State::Down(_) | State::Connecting(Some(_))
+        )
     }
 
     async fn connection(&self) -> Result<Connection, TierError> {
         let mut states = self.0.state.subscribe();
         let begins = self.0.state.send_if_modified(|state| {
-            let down = matches!(state, State::Down(_));
-            if down {
-                *state = State::Connecting;
-            }
-            down
+            let before = match state {
+                State::New => None,
+                State::Down(away) => Some(*away),
+                State::Connecting(_) | State::Up(_) => return false,
+            };
+            *state = State::Connecting(before);
+            true
         });
         if begins {
-            tokio::spawn(connect(Arc::clone(&self.0)));
+            tokio::spawn(connect(Attempt::new(Arc::clone(&self.0))));
         }
-        let settled = states.wait_for(|state| !matches!(state, State::Connecting)).await;
+        let settled = states.wait_for(|state| !state.is_awaited()).await;
         match settled.map(|state| state.clone()) {
             Ok(State::Up(connection)) => Ok(connection),
-            Ok(State::Down(why)) => Err(TierError::new(why)),
-            Ok(State::Connecting) | Err(_) => Err(TierError::new("the connection was given up")),
+            Ok(State::Down(away) | State::Connecting(Some(away))) => Err(TierError::new(away.why)),
+            Ok(State::New | State::Connecting(None)) | Err(_) => {
+                Err(TierError::new("the connection was given up"))
+            }
         }
     }
 }
@@ -171,20 +198,41 @@ fn is_of_no_use(error: &RedisError) -> bool {
     takes_no_writes || error.is_unrecoverable_error() || error.is_timeout()
 }
 
-/// Makes a connection. Should the task be lost, nobody waits for it for ever: the state goes down with it.
-async fn connect(inner: Arc<Inner>) {
-    struct Attempt<'a>(&'a Inner, State);
-    impl Drop for Attempt<'_> {
-        fn drop(&mut self) {
-            if !matches!(self.1, State::Up(_)) {
-                self.0.troubles.fetch_add(1, Ordering::Relaxed);
-            }
-            self.0.state.send_replace(self.1.clone());
+/// An attempt to connect, from before its task begins: should that be lost, even before its first step, nobody waits for it for ever, and the
+/// state goes down with it.
+struct Attempt {
+    inner: Arc<Inner>,
+    /// What comes of it.
+    end: State,
+}
+
+impl Attempt {
+    fn new(inner: Arc<Inner>) -> Self {
+        let lost = Away {
+            why: "the attempt to connect was lost",
+            is_silent: false,
+        };
+        Self {
+            inner,
+            end: State::Down(lost),
         }
     }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !matches!(self.end, State::Up(_)) {
+            self.inner.troubles.fetch_add(1, Ordering::Relaxed);
+        }
+        self.inner.state.send_replace(self.end.clone());
+    }
+}
+
+/// Makes a connection.
+async fn connect(mut attempt: Attempt) {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let mut attempt = Attempt(&inner, State::Down("the attempt to connect was lost"));
-    attempt.1 = match inner.server.connect(inner.connect_timeout).await {
+    let inner = &attempt.inner;
+    attempt.end = match inner.server.connect(inner.connect_timeout).await {
         Ok((_, connection)) => {
             inner.silences.store(0, Ordering::Relaxed);
             State::Up(Connection {
@@ -192,17 +240,17 @@ async fn connect(inner: Arc<Inner>) {
                 connection,
             })
         }
-        Err(why) => State::Down(why),
+        Err(away) => State::Down(away),
     };
 }
 
 impl Inner {
     /// Has the next call make another connection, if this one is still used.
-    fn give_up(&self, number: u64) {
+    fn give_up(&self, number: u64, why: &'static str, is_silent: bool) {
         let given_up = self.state.send_if_modified(|state| {
             let is_it = matches!(state, State::Up(up) if up.number == number);
             if is_it {
-                *state = State::Down("the connection broke");
+                *state = State::Down(Away { why, is_silent });
             }
             is_it
         });
@@ -222,7 +270,64 @@ impl Drop for Silence<'_> {
     fn drop(&mut self) {
         if self.link.silences.fetch_add(1, Ordering::Relaxed) + 1 >= SILENCES {
             self.link.silences.store(0, Ordering::Relaxed);
-            self.link.give_up(self.number);
+            self.link.give_up(self.number, "it does not answer", true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    fn link() -> Link {
+        let client = redis::Client::open("redis+unix:///nowhere/at/all").unwrap();
+        Link::new(Server::Named(client), Duration::from_secs(2), Arc::default())
+    }
+
+    #[test]
+    fn an_attempt_that_is_lost_before_its_first_step_holds_nobody_up() {
+        let link = link();
+        for _ in 0..2 {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let mut asked = pin!(link.connection());
+            {
+                let _entered = runtime.enter();
+                let mut context = Context::from_waker(Waker::noop());
+                assert!(asked.as_mut().poll(&mut context).is_pending());
+            }
+            // Its tasks end with it; none of them has begun.
+            drop(runtime);
+            let other = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let error = other.block_on(asked).err().unwrap().to_string();
+            assert!(error.contains("was lost"), "{error}");
+            assert!(link.is_away());
+        }
+        assert_eq!(link.0.troubles.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn what_refuses_is_waited_for_and_what_swallows_is_not() {
+        let link = link();
+        assert!(!link.is_away(), "nobody has tried");
+        for _ in 0..2 {
+            let error = link.connection().await.err().unwrap().to_string();
+            assert!(error.contains("cannot connect"), "{error}");
+            assert!(link.is_away());
+        }
+        let silent = Away {
+            why: "it does not answer",
+            is_silent: true,
+        };
+        link.0.state.send_replace(State::Down(silent));
+        // Begins an attempt, whose task cannot take a step meanwhile.
+        for _ in 0..2 {
+            let error = futures_util::FutureExt::now_or_never(link.connection());
+            let error = error.unwrap().err().unwrap().to_string();
+            assert!(error.contains("it does not answer"), "{error}");
+            assert!(matches!(*link.0.state.borrow(), State::Connecting(Some(_))));
         }
     }
 }

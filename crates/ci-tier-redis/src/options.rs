@@ -1,10 +1,13 @@
 //! The settings of a tier over Redis, and what is wrong with them.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// What every name begins with when nothing is said.
 const PREFIX: &str = "ci-cache";
+/// How long making a connection may take. An hour would be of no use, and moments that are too far away cannot be told.
+const CONNECT_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
 
 /// Why a tier cannot be made. Says nothing of addresses or secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +41,9 @@ pub enum Error {
     /// The prefix is none.
     #[error("the prefix of the shared tier is not 1 to 64 letters, digits, `-`, `_` or `.`")]
     Prefix,
+    /// The time that making a connection may take is out of range.
+    #[error("the time that connecting to the shared tier may take is not 1 ms to 60 s")]
+    ConnectTimeout,
 }
 
 impl Error {
@@ -97,8 +103,8 @@ impl RedisOptions {
         self
     }
 
-    /// Sets how long making a connection may take, sentinels and nodes that are asked on the way included; 2 s when not called. Nobody
-    /// waits for it longer than for an answer.
+    /// Sets how long making a connection may take, sentinels and nodes that are asked on the way included, from 1 ms to 60 s; 2 s when not
+    /// called. Nobody waits for it longer than for an answer.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -106,6 +112,9 @@ impl RedisOptions {
 
     /// Sets the authorities that servers (and sentinels) have to be certified by, one certificate or several in PEM, in place of those
     /// that this system trusts. Needs the feature `tls` and an address that wants TLS.
+    ///
+    /// They alone count then. But the client library reads those of this system all the same, for each connection, and makes none where that
+    /// fails (a file that cannot be read, as `SSL_CERT_FILE` or `SSL_CERT_DIR` may name one): a system without any is no error, a broken one is.
     pub fn ca(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.certificates.ca = Some(pem.into());
         self
@@ -121,7 +130,15 @@ impl RedisOptions {
     pub(crate) fn check(&self) -> Result<(), Error> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         let good = (1..=64).contains(&self.prefix.len()) && self.prefix.chars().all(allowed);
-        if good { Ok(()) } else { Err(Error::Prefix) }
+        if !good {
+            return Err(Error::Prefix);
+        }
+        let is_time = CONNECT_TIMEOUT.contains(&self.connect_timeout);
+        if is_time {
+            Ok(())
+        } else {
+            Err(Error::ConnectTimeout)
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use crate::Error;
 use crate::address::{Account, Place, Watched};
 use crate::tls::Encryption;
+use crate::words;
 
 /// A call that nobody bounds ends after this.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -72,6 +73,15 @@ pub(crate) enum Server {
     Watched(Sentinels),
 }
 
+/// Why there is no connection to a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Away {
+    /// In words for people, without addresses.
+    pub(crate) why: &'static str,
+    /// Whether that took all the time that there was: it will next time, too.
+    pub(crate) is_silent: bool,
+}
+
 /// A server that was found, and a connection to it.
 type Found = (Client, MultiplexedConnection);
 
@@ -79,16 +89,22 @@ impl Server {
     /// Finds the server and connects to it within a time.
     ///
     /// # Errors
-    /// Why not, in words for people without addresses.
-    pub(crate) async fn connect(&self, limit: Duration) -> Result<Found, &'static str> {
+    /// Why not.
+    pub(crate) async fn connect(&self, limit: Duration) -> Result<Found, Away> {
         match self {
             Self::Named(client) => match timeout(limit, dial(client, limit)).await {
                 Ok(Ok(connection)) => Ok((client.clone(), connection)),
                 Ok(Err(error)) => {
-                    tracing::debug!(category = error.category(), "cannot connect to the shared tier");
-                    Err("cannot connect")
+                    tracing::debug!(why = words::of(&error), "cannot connect to the shared tier");
+                    Err(Away {
+                        why: words::of_account(&error).unwrap_or("cannot connect"),
+                        is_silent: error.is_timeout(),
+                    })
                 }
-                Err(_) => Err("connecting takes too long"),
+                Err(_) => Err(Away {
+                    why: "connecting takes too long",
+                    is_silent: true,
+                }),
             },
             Self::Watched(sentinels) => sentinels.connect(limit).await,
         }
@@ -121,7 +137,11 @@ impl Sentinels {
         })
     }
 
-    async fn connect(&self, limit: Duration) -> Result<Found, &'static str> {
+    async fn connect(&self, limit: Duration) -> Result<Found, Away> {
+        let mut away = Away {
+            why: "no sentinel leads to a server that takes writes",
+            is_silent: false,
+        };
         let end = Instant::now() + limit;
         let ways = (1..=u32::try_from(self.asked.len()).unwrap_or(u32::MAX)).rev();
         for (sentinel, left) in self.asked.iter().zip(ways) {
@@ -130,12 +150,18 @@ impl Sentinels {
                 Ok(Ok(Some(found))) => return Ok(found),
                 Ok(Ok(None)) => tracing::debug!("a sentinel names no server that takes writes"),
                 Ok(Err(error)) => {
-                    tracing::debug!(category = error.category(), "cannot connect by a sentinel's word");
+                    tracing::debug!(why = words::of(&error), "cannot connect by a sentinel's word");
+                    // What somebody has to mend is told before all that mends itself.
+                    away.why = words::of_account(&error).unwrap_or(away.why);
+                    away.is_silent |= error.is_timeout();
                 }
-                Err(_) => tracing::debug!("connecting by a sentinel's word takes too long"),
+                Err(_) => {
+                    tracing::debug!("connecting by a sentinel's word takes too long");
+                    away.is_silent = true;
+                }
             }
         }
-        Err("no sentinel leads to a server that takes writes")
+        Err(away)
     }
 
     /// Connects to the server that a sentinel names; none if it names none, or a replica.

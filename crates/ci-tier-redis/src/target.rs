@@ -7,11 +7,12 @@ use redis::aio::PubSub;
 use redis::{Cmd, Value, cmd};
 
 use crate::address::{self, Address, Parsed};
-use crate::cluster::{Cluster, Slotted};
+use crate::cluster::{Cluster, MaybeAnswer, Slotted};
 use crate::link::Link;
 use crate::server::{Manner, Sentinels, Server};
 use crate::slots::slot_of;
 use crate::tls::Encryption;
+use crate::words;
 use crate::{Error, RedisOptions};
 
 /// Where commands go. Clones share connections.
@@ -51,15 +52,15 @@ impl Target {
         Ok(Self::One(Link::new(server, limit, Arc::default())))
     }
 
-    /// Sends commands about one name each; answers in their order.
-    pub(crate) async fn each(&self, named: Vec<Named>) -> Result<Vec<Result<Value, TierError>>, TierError> {
+    /// Sends commands about one name each; answers in their order, none for what is of a node of a cluster that fails while others do not.
+    pub(crate) async fn each(&self, named: Vec<Named>) -> Result<Vec<MaybeAnswer>, TierError> {
         match self {
             Self::One(link) => {
                 let commands: Vec<&Cmd> = named.iter().map(|named| &named.command).collect();
                 let answers = link.each(&commands).await?;
                 let read = answers
                     .into_iter()
-                    .map(|answer| answer.map_err(|error| TierError::new(error.category())));
+                    .map(|answer| answer.map(Some).map_err(|error| words::told(&error)));
                 Ok(read.collect())
             }
             Self::Cluster(cluster) => {
@@ -96,5 +97,5 @@ impl Target {
 pub(crate) async fn one(link: &Link, command: &Cmd) -> Result<Value, TierError> {
     let answer = link.each(&[command]).await?.pop();
     let answer = answer.ok_or_else(|| TierError::new("there is no answer"))?;
-    answer.map_err(|error| TierError::new(error.category()))
+    answer.map_err(|error| words::told(&error))
 }

@@ -8,6 +8,8 @@ use ci_runner::tier::{Bell, Life, Tier, TierError, TierKey, TierValue};
 use redis::{Cmd, ExistenceCheck, SetExpiry, SetOptions, Value, cmd};
 
 use crate::bell::RedisBell;
+use crate::cluster::MaybeAnswer;
+use crate::owed::Owed;
 use crate::target::{Named, Target, one};
 use crate::{Error, RedisOptions};
 
@@ -17,6 +19,8 @@ pub struct RedisTier {
     pub(crate) target: Target,
     /// For what is written in the background: a read behind some megabytes on one connection would be late.
     writes: Target,
+    /// What nodes of a cluster that fail have still to delete.
+    owed: Owed,
     prefix: String,
     connect_timeout: Duration,
 }
@@ -38,16 +42,29 @@ impl RedisTier {
         Ok(Self {
             target: Target::new(address, &options)?,
             writes: Target::new(address, &options)?,
+            owed: Owed::default(),
             connect_timeout: options.connect_timeout,
             prefix: options.prefix,
         })
     }
 
     /// The name in the server. Tenants are told from what is the fleet's, and the last part has no colon, so no two keys have one name.
+    ///
+    /// What is beside an answer (`ANSWER-load`, the lease of its load) is in the slot of the answer, so that a node which fails costs the lease of
+    /// what it costs anyway: between braces is what the slot is counted from. It is so whatever the address leads to: there may be a cluster
+    /// behind one address, too, and answers have the names that they always had.
     fn name(&self, key: &TierKey) -> String {
-        match &key.tenant {
-            Some(tenant) => format!("{}:t:{}:{}", self.prefix, tenant.as_str(), key.name),
-            None => format!("{}:f:{}", self.prefix, key.name),
+        let Some(tenant) = &key.tenant else {
+            return format!("{}:f:{}", self.prefix, key.name);
+        };
+        let answer = |name: &str| format!("{}:t:{}:{name}", self.prefix, tenant.as_str());
+        match key.name.split_once('-') {
+            None => answer(&key.name),
+            // Braces of the tenant's own count for both.
+            Some((name, beside)) if tenant.as_str().contains('}') => {
+                format!("{}:b:{}-{beside}", self.prefix, answer(name))
+            }
+            Some((name, beside)) => format!("{}:b:{{{}}}-{beside}", self.prefix, answer(name)),
         }
     }
 
@@ -68,7 +85,7 @@ impl RedisTier {
         Named { name, command }
     }
 
-    /// Reads from the nodes of a cluster. What is of nodes that do not answer is not there, as long as one of them does.
+    /// Reads from the nodes of a cluster. What is of nodes that fail or refuse is not there, as long as not all do.
     async fn gather(&self, keys: &[TierKey]) -> Result<Vec<Option<Vec<u8>>>, TierError> {
         // `GET` would take a value of another type for an error.
         let gets = keys.iter().map(|key| self.named("MGET", key, |_| {}));
@@ -78,7 +95,7 @@ impl RedisTier {
         {
             return Err(error.clone());
         }
-        let one = |found: Result<Value, TierError>| values(found.ok()?, 1)?.pop()?;
+        let one = |found: MaybeAnswer| values(found.ok()??, 1)?.pop()?;
         Ok(found.into_iter().map(one).collect())
     }
 
@@ -149,12 +166,7 @@ impl Tier for RedisTier {
         }
         let link = match &self.writes {
             Target::One(link) => link,
-            Target::Cluster(_) => {
-                let each = keys.iter().map(|key| self.named("DEL", key, |_| {}));
-                let answers = self.writes.each(each.collect()).await?;
-                answers.into_iter().collect::<Result<Vec<_>, _>>()?;
-                return Ok(());
-            }
+            Target::Cluster(cluster) => return self.owed.delete(cluster, self.names(keys)).await,
         };
         one(link, cmd("DEL").arg(self.names(keys))).await.map(drop)
     }
@@ -168,15 +180,17 @@ impl Tier for RedisTier {
         });
         let taken = self.target.each(vec![take]).await?.pop();
         let taken = taken.ok_or_else(|| TierError::new("there is no answer"))??;
-        Ok(taken != Value::Nil)
+        // Where the node that would know fails, whoever asks loads: nobody waits for somebody who cannot be told of.
+        Ok(taken != Some(Value::Nil))
     }
 
     async fn ring(&self) -> Result<(), TierError> {
         let (name, mut command) = (self.bell(), cmd("PUBLISH"));
         command.arg(&name).arg("");
         let rung = self.target.each(vec![Named { name, command }]).await?.pop();
-        rung.ok_or_else(|| TierError::new("there is no answer"))?
-            .map(drop)
+        let rung = rung.ok_or_else(|| TierError::new("there is no answer"))??;
+        rung.map(drop)
+            .ok_or_else(|| TierError::new("the node of the doorbell fails"))
     }
 
     async fn listen(&self) -> Result<Option<Box<dyn Bell>>, TierError> {
@@ -198,6 +212,7 @@ impl fmt::Debug for RedisTier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slots::slot_of;
     use ci_model::TenantId;
 
     #[test]
@@ -211,6 +226,30 @@ mod tests {
         };
         assert_eq!(name(Some("acme"), "0f"), "p:t:acme:0f");
         assert_eq!(name(None, "feed-1"), "p:f:feed-1");
+        assert_eq!(name(Some("acme"), "0f-load"), "p:b:{p:t:acme:0f}-load");
+    }
+
+    #[test]
+    fn what_is_beside_an_answer_is_in_its_slot_and_no_two_names_are_one() {
+        let tier = RedisTier::new("redis://localhost", RedisOptions::new()).unwrap();
+        let mut names = std::collections::BTreeSet::new();
+        let tenants = [
+            "acme",
+            "a:b",
+            "a{x}",
+            "{x}:y{z",
+            "b:{ci-cache:t:acme",
+            "t:acme",
+            "a}",
+        ];
+        for tenant in tenants {
+            let name = |name: &str| tier.name(&TierKey::new(TenantId::new(tenant).ok(), name));
+            let (answer, lease) = (name("0f"), name("0f-load"));
+            let is_odd = tenant.find('}').is_some_and(|at| !tenant[..at].contains('{'));
+            assert!(is_odd || slot_of(&answer) == slot_of(&lease), "{answer} {lease}");
+            assert!(names.insert(answer) && names.insert(lease), "{tenant}");
+        }
+        assert!(names.iter().all(|name| name.starts_with("ci-cache:")));
     }
 
     #[test]

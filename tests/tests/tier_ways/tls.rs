@@ -195,7 +195,9 @@ async fn the_nodes_of_a_cluster_are_asked_over_tls_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_is_certified_by_its_settings() {
     let (files, fixture) = (Files::new(), Fixture::postgres().await);
-    let server = files.server(&[], &[]).await;
+    // The doctor wants a limit of the memory, and that the server lets go of something then.
+    let limit = ["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lfu"];
+    let server = files.server(&limit, &[]).await;
     let mut desk = Desk::new(env!("CARGO_BIN_EXE_ci-cache-tested"));
     desk.file("ca.pem", &files.ca.pem());
     desk.file("cert.pem", &files.client.certificate);
