@@ -124,7 +124,7 @@ async fn an_account_of_its_own_is_enough() {
         .unwrap();
     for rules in [
         "few on >hunter2 ~cmdb:* +get",
-        "ci-cache on >hunter2 ~cmdb:* &cmdb:* +get +mget +set +del +ping +publish +subscribe",
+        "ci-cache on >hunter2 ~cmdb:* &cmdb:* +mget +set +del +ping +publish +subscribe",
     ] {
         let mut command = redis::cmd("ACL");
         command.arg("SETUSER").arg(rules.split(' ').collect::<Vec<_>>());

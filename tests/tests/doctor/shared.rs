@@ -33,7 +33,7 @@ async fn what_a_tier_does_not_do_is_found() {
     );
     is_well(&desk, "");
 
-    let rights = "+ping +get +mget +set +del";
+    let rights = "+ping +mget +set +del";
     for (account, allowed, doorbell, verdict, told) in [
         (
             "bare",
@@ -51,14 +51,14 @@ async fn what_a_tier_does_not_do_is_found() {
         ),
         (
             "elsewhere",
-            "~other:* +ping +get +mget +set +del",
+            "~other:* +ping +mget +set +del",
             false,
             "warning",
             "SET, MGET, DEL is refused",
         ),
         (
             "mute",
-            "~cmdb:* +ping +get +mget +set +del",
+            "~cmdb:* +ping +mget +set +del",
             true,
             "warning",
             "PUBLISH is refused",
@@ -66,7 +66,7 @@ async fn what_a_tier_does_not_do_is_found() {
         // It may not ask how much there is room for.
         (
             "good",
-            "~cmdb:* +ping +get +mget +set +del",
+            "~cmdb:* +ping +mget +set +del",
             false,
             "ok",
             "everything that is asked of it",

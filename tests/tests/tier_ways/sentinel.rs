@@ -215,7 +215,7 @@ async fn a_sentinel_that_is_silent_or_names_a_replica_is_passed_over() {
 async fn sentinels_and_servers_have_accounts_of_their_own() {
     let watched = Watched::start(1, NEVER).await;
     for server in &watched.servers {
-        let rules = "ACL SETUSER ci-cache on >hunter2 ~cmdb:* +get +mget +set +del +ping +role";
+        let rules = "ACL SETUSER ci-cache on >hunter2 ~cmdb:* +mget +set +del +ping +role";
         let (): () = order(server, rules).unwrap();
     }
     let sentinel = &watched.sentinels[0];

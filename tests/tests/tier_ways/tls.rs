@@ -101,7 +101,7 @@ impl Files {
 async fn both_sides_are_certified_and_the_account_counts() {
     let files = Files::new();
     let server = files.server(&[], &[]).await;
-    let rules = "ACL SETUSER ci-cache on >hunter2 ~cmdb:* +get +mget +set +del +ping";
+    let rules = "ACL SETUSER ci-cache on >hunter2 ~cmdb:* +mget +set +del +ping";
     let (): () = order(&server, rules).unwrap();
     let (): () = order(&server, "ACL SETUSER default off").unwrap_or(());
     let address = |scheme: &str, password: &str| format!("{scheme}://ci-cache:{password}@{}", server.place());

@@ -77,6 +77,6 @@ fn rights(settings: &Settings) -> String {
         String::new()
     };
     format!(
-        "`ACL SETUSER NAME on >PASSWORD ~{prefix}:* +ping +get +mget +set +del{doorbell}` (with sentinels `+role`, and their account `+sentinel|get-master-addr-by-name`; in a cluster `+cluster|slots +asking`); for TLS a certificate by `tier_ca`"
+        "`ACL SETUSER NAME on >PASSWORD ~{prefix}:* +ping +mget +set +del{doorbell}` (with sentinels `+role`, and their account `+sentinel|get-master-addr-by-name`; in a cluster `+cluster|slots +asking`); for TLS a certificate by `tier_ca`"
     )
 }
