@@ -154,11 +154,15 @@ impl PostgresFeed {
     ///
     /// The feeds of other programs take it for a restart, and one that goes on from an older bookmark, too.
     async fn remark(&mut self) -> Result<Seen> {
-        self.run(async |connection| {
+        let named = self.run(async |connection| {
             sqlx::query(feed_sql::REMARK).execute(&mut *connection).await?;
-            look(connection).await
-        })
-        .await
+            Ok(())
+        });
+        named.await?;
+        let asked = self.access.known.asked();
+        let seen = self.run(async |connection| look(connection).await).await?;
+        self.access.known.tell(asked, &seen);
+        Ok(seen)
     }
 
     fn new_epoch(&mut self, why: EpochReason, seen: Seen) -> Polled {
