@@ -139,6 +139,7 @@ impl Campaign<'_> {
         let stage = Arc::clone(&self.stage);
         stage.is_over.store(false, SeqCst);
         client::note_epoch(&stage).await;
+        fault::note_place(&stage).await;
         let readers: Vec<_> = (0..self.plan.readers)
             .map(|at| tokio::spawn(client::read(Arc::clone(&stage), seed ^ (at << 8))))
             .collect();

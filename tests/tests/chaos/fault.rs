@@ -332,6 +332,20 @@ async fn back(stage: &Stage) {
     stage.is_there.store(true, SeqCst);
 }
 
+/// Begins an era, whose nodes come later, with what anybody could see before any of them: what its record begins with is played for good, so no answer may be of an
+/// earlier state.
+async fn begin_era(stage: &Stage, address: String) {
+    stage.begin_era(address);
+    note_place(stage).await;
+}
+
+/// Notes what anybody can see now, in the present era.
+pub(crate) async fn note_place(stage: &Stage) {
+    let (era, address) = stage.now();
+    let mut raw = Raw::connect(&address).await.unwrap();
+    stage.note_floor(era, raw.place().await.unwrap());
+}
+
 /// The rest of an era's record, when nothing is added to it any more.
 async fn close_record(stage: &Stage, number: usize, address: &str) {
     let mut raw = Raw::connect(address).await.unwrap();
@@ -352,7 +366,7 @@ async fn fail_over(stage: &Stage, cluster: &mut Cluster) {
     let standby = cluster.standby.take().unwrap();
     standby.promote().await;
     let old = std::mem::replace(&mut cluster.primary, standby);
-    stage.begin_era(cluster.address());
+    begin_era(stage, cluster.address()).await;
     for node in &stage.nodes {
         node.proxy.redirect(cluster.upstream());
     }
@@ -390,7 +404,7 @@ async fn restore(stage: &Stage, cluster: &mut Cluster) {
         pause(Duration::from_millis(20)).await;
     }
     raw.run("ALTER DATABASE ci_new RENAME TO ci").await.unwrap();
-    stage.begin_era(cluster.address());
+    begin_era(stage, cluster.address()).await;
     back(stage).await;
     for node in &stage.nodes {
         node.proxy.set(Mode::Pass);

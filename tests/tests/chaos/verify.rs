@@ -135,7 +135,7 @@ async fn complete(era: &mut Era) {
     if era.line.is_empty()
         && let Some((_, Place::Version(first))) = era.floors.first()
     {
-        // What was there when it began, every answer includes: it is played for good, a part at a time.
+        // What was there before a node could ask it, every answer includes: it is played for good, a part at a time.
         let there = rows.iter().take_while(|row| first.covers(row.origin)).count();
         let rest = rows.split_off(there);
         for part in rows.chunks(1_000) {
