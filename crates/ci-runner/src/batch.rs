@@ -170,6 +170,9 @@ impl Tenant {
         let (inner, tenant) = (Arc::clone(self.inner()), self.id().clone());
         let task = async move { Ok(gather::load_all(&inner, &tenant, missing, |_, _| {}).await) };
         let loaded = tokio::spawn(task.in_current_span()).await;
-        loaded.unwrap_or(Err(Error::TaskLost))?.into_iter().collect()
+        loaded
+            .unwrap_or_else(|lost| Err(Error::lost(&lost)))?
+            .into_iter()
+            .collect()
     }
 }

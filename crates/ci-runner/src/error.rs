@@ -21,8 +21,8 @@ pub enum Error {
         /// What is wrong with its value, and what is allowed.
         reason: Arc<str>,
     },
-    /// The task that loaded or wrote panicked, or the runtime is shutting down. A read can be asked again; of a write
-    /// it is not known whether it was done.
+    /// The task that loaded panicked. A read can be asked again. (A task that ends because its runtime does is told as a database that cannot be reached: the
+    /// program is ending, and nothing is wrong with it.)
     #[error("finish: the task that ran it ended without a result")]
     TaskLost,
     /// The cache held an answer of another kind than the question's: a defect of this program. The entry was dropped,
@@ -32,6 +32,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Why a task gave no result.
+    pub(crate) fn lost(lost: &tokio::task::JoinError) -> Self {
+        if lost.is_cancelled() {
+            Self::Store(ci_store::Error::Unavailable("this program is ending".into()))
+        } else {
+            Self::TaskLost
+        }
+    }
+
     /// Tells whether the same call may succeed later without a change of input or configuration.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -44,3 +53,22 @@ impl Error {
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_ends_with_its_runtime_is_no_defect() {
+        let ended = tokio::spawn(std::future::pending::<()>());
+        ended.abort();
+        let lost = Error::lost(&ended.await.unwrap_err());
+        assert!(
+            matches!(lost, Error::Store(ci_store::Error::Unavailable(_))),
+            "{lost}"
+        );
+        let panicked = tokio::spawn(async { panic!("as a test wants it") });
+        let lost: Error = Error::lost(&panicked.await.unwrap_err());
+        assert!(matches!(lost, Error::TaskLost), "{lost}");
+    }
+}

@@ -330,7 +330,7 @@ async fn load_in_task(
     // A panic drops the leader, which wakes the waiters; one of them loads again.
     tokio::spawn(task.in_current_span())
         .await
-        .unwrap_or(Err(Error::TaskLost))
+        .unwrap_or_else(|lost| Err(Error::lost(&lost)))
 }
 
 /// Loads past the cache, in a task of its own for the same reasons.
@@ -365,7 +365,7 @@ pub(crate) async fn load_past(
     };
     tokio::spawn(task.in_current_span())
         .await
-        .unwrap_or(Err(Error::TaskLost))
+        .unwrap_or_else(|lost| Err(Error::lost(&lost)))
 }
 
 /// Asks the store.

@@ -281,7 +281,7 @@ async fn load_leads(
     };
     tokio::spawn(task.in_current_span())
         .await
-        .unwrap_or(Err(Error::TaskLost))
+        .unwrap_or_else(|lost| Err(Error::lost(&lost)))
 }
 
 /// Asks all of one state.
@@ -318,5 +318,5 @@ async fn load_page(
     };
     tokio::spawn(task.in_current_span())
         .await
-        .unwrap_or(Err(Error::TaskLost))
+        .unwrap_or_else(|lost| Err(Error::lost(&lost)))
 }

@@ -140,7 +140,7 @@ impl Tenant {
         };
         tokio::spawn(task.in_current_span())
             .await
-            .unwrap_or(Err(Error::TaskLost))
+            .unwrap_or_else(|lost| Err(Error::lost(&lost)))
     }
 }
 

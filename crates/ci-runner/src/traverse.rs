@@ -201,7 +201,7 @@ async fn load(
     };
     tokio::spawn(task.in_current_span())
         .await
-        .unwrap_or(Err(Error::TaskLost))
+        .unwrap_or_else(|lost| Err(Error::lost(&lost)))
 }
 
 /// A graph and its CIs as they are kept.
@@ -282,5 +282,5 @@ pub(crate) async fn load_primed(
     };
     tokio::spawn(task.in_current_span())
         .await
-        .unwrap_or(Err(Error::TaskLost))
+        .unwrap_or_else(|lost| Err(Error::lost(&lost)))
 }
