@@ -132,7 +132,7 @@ impl Inner {
             && shared.forget(self.cache.now())
         {
             match tokio::runtime::Handle::try_current() {
-                Ok(runtime) => drop(runtime.spawn(tier::settle_forgotten(Arc::clone(self)))),
+                Ok(runtime) => drop(runtime.spawn(tier::settle_forgotten(Arc::downgrade(self)))),
                 Err(_) => shared.leave_unsettled(),
             }
         }

@@ -1,7 +1,7 @@
 //! What a runner knows of its shared tier.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ci_cache_core::ci::Rows as _;
@@ -291,22 +291,28 @@ pub(super) fn delete_after(pause: Duration, jobs: mpsc::Sender<Job>, name: TierK
 /// count as forgotten. If it cannot be done soon, the next commit of somebody does it. One task at a time, however much is forgotten meanwhile.
 ///
 /// In this order: with a state that was made before the poll, the poll's state would be that one. A reader may find the state first; that one is not later.
-pub(crate) async fn settle_forgotten(inner: Arc<Inner>) {
-    let Some(shared) = &inner.tier else { return };
+///
+/// Between two tries it does not keep the runner alive.
+pub(crate) async fn settle_forgotten(runner: Weak<Inner>) {
     let mut tries = TRIES;
     loop {
-        while shared.unsettled.swap(false, Ordering::SeqCst) {
-            if !settle_once(&inner, shared).await && tries > 0 && !inner.follow.polls.is_closed() {
-                tries -= 1;
-                shared.unsettled.store(true, Ordering::SeqCst);
-                tokio::time::sleep(PAUSE).await;
+        let Some(inner) = runner.upgrade() else { return };
+        let Some(shared) = &inner.tier else { return };
+        if !shared.unsettled.swap(false, Ordering::SeqCst) {
+            shared.is_settling.store(false, Ordering::SeqCst);
+            // Whoever forgot between the two saw that somebody sees to it.
+            if !shared.unsettled.load(Ordering::SeqCst) || shared.is_settling.swap(true, Ordering::SeqCst) {
+                return;
             }
+            continue;
         }
-        shared.is_settling.store(false, Ordering::SeqCst);
-        // Whoever forgot between the two saw that somebody sees to it.
-        if !shared.unsettled.load(Ordering::SeqCst) || shared.is_settling.swap(true, Ordering::SeqCst) {
-            return;
+        if settle_once(&inner, shared).await || tries == 0 || inner.follow.polls.is_closed() {
+            continue;
         }
+        tries -= 1;
+        shared.unsettled.store(true, Ordering::SeqCst);
+        drop(inner);
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
