@@ -138,10 +138,9 @@ impl Cluster {
                 Redirect::Ask(place) => Some(self.link(place)?.asking(command).await?),
             })
         };
-        match followed.await.map_err(Failed::Away)? {
-            Some(answer) => answer.map_err(|error| Failed::of(&error)),
-            None => Err(Failed::Away(TierError::new("there is no answer"))),
-        }
+        let answer = followed.await.map_err(Failed::Away)?;
+        let answer = answer.ok_or_else(Failed::no_answer)?;
+        answer.map_err(|error| Failed::of(&error))
     }
 
     /// Asks every node for a sign of life.
@@ -159,13 +158,35 @@ impl Cluster {
         join_all(pings).await.into_iter().collect()
     }
 
-    /// Connects once more, to any node, to hear what is published: a cluster tells all its nodes.
+    /// Publishes at the node that has a slot, which is where [`Self::pubsub`] listens; if it fails, at another one: a cluster tells all its
+    /// nodes, but loses what is published while two of them have no connection to each other.
+    ///
+    /// Cancel safe; being dropped counts as a silence for the node that has not answered.
     ///
     /// # Errors
-    /// When it cannot within the time that a connection may take.
-    pub(crate) async fn pubsub(&self) -> Result<PubSub, TierError> {
+    /// When a node refuses, or all of them fail.
+    pub(crate) async fn publish(&self, slot: u16, publish: &Cmd) -> Result<(), TierError> {
+        let slots = self.0.slots().await?;
+        let mut failure = TierError::new("no node of the cluster has the slot");
+        for place in self.beginning_with(&slots, slot) {
+            // What is published is taken by a node that is cut off, too: it tells nothing of whether one is.
+            match one(&self.link(&place)?, publish).await {
+                Ok(_) => return Ok(()),
+                Err(Failed::Refused(error)) => return Err(error),
+                Err(Failed::Away(error)) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Connects once more, to hear what is published: to the node that has a slot, or if it fails to another one.
+    ///
+    /// # Errors
+    /// When nobody says who has what, or no node can be connected to within the time that a connection may take.
+    pub(crate) async fn pubsub(&self, slot: u16) -> Result<PubSub, TierError> {
+        let slots = self.0.slots().await?;
         let end = Instant::now() + self.0.connect_timeout;
-        let places = self.0.places();
+        let places = self.beginning_with(&slots, slot);
         let ways = (1..=u32::try_from(places.len()).unwrap_or(u32::MAX)).rev();
         for (place, left) in places.iter().zip(ways) {
             let share = end.saturating_duration_since(Instant::now()) / left;
@@ -174,6 +195,16 @@ impl Cluster {
             }
         }
         Err(TierError::new("no node of the cluster can be connected to"))
+    }
+
+    /// The node that has a slot, then all others.
+    fn beginning_with(&self, slots: &Slots, slot: u16) -> Vec<Place> {
+        let mut places = self.0.places();
+        if let Some(owner) = slots.owner(slot) {
+            places.retain(|place| place != owner);
+            places.insert(0, owner.clone());
+        }
+        places
     }
 
     fn link(&self, place: &Place) -> Result<Link, TierError> {
@@ -197,6 +228,13 @@ impl Cluster {
         links.insert(place.clone(), link.clone());
         Ok(link)
     }
+}
+
+/// Sends a command that names nothing.
+async fn one(link: &Link, command: &Cmd) -> Result<Value, Failed> {
+    let mut answers = link.each(&[command]).await.map_err(Failed::Away)?;
+    let answer = answers.pop().ok_or_else(Failed::no_answer)?;
+    answer.map_err(|error| Failed::of(&error))
 }
 
 /// What a command was answered at first.
@@ -232,6 +270,10 @@ enum Failed {
 }
 
 impl Failed {
+    fn no_answer() -> Self {
+        Self::Away(TierError::new("there is no answer"))
+    }
+
     fn of(error: &RedisError) -> Self {
         use ServerErrorKind as Kind;
         // Whoever is sent on a second time is in the middle of a move.

@@ -81,14 +81,27 @@ impl Target {
         }
     }
 
-    /// Connects once more, to hear what is published: to the server, to the one that takes writes now, or to any node of a cluster.
+    /// Publishes on a channel: at the server, at the one that takes writes now, or at a node of a cluster.
+    ///
+    /// # Errors
+    /// When it did not answer, or refused.
+    pub(crate) async fn publish(&self, channel: &str) -> Result<(), TierError> {
+        let mut publish = cmd("PUBLISH");
+        publish.arg(channel).arg("");
+        match self {
+            Self::One(link) => one(link, &publish).await.map(drop),
+            Self::Cluster(cluster) => cluster.publish(slot_of(channel), &publish).await,
+        }
+    }
+
+    /// Connects once more, to hear what is [published](Self::publish) on a channel.
     ///
     /// # Errors
     /// When it cannot within the time that a connection may take.
-    pub(crate) async fn pubsub(&self) -> Result<PubSub, TierError> {
+    pub(crate) async fn pubsub(&self, channel: &str) -> Result<PubSub, TierError> {
         match self {
             Self::One(link) => link.pubsub().await,
-            Self::Cluster(cluster) => cluster.pubsub().await,
+            Self::Cluster(cluster) => cluster.pubsub(slot_of(channel)).await,
         }
     }
 }

@@ -185,17 +185,13 @@ impl Tier for RedisTier {
     }
 
     async fn ring(&self) -> Result<(), TierError> {
-        let (name, mut command) = (self.bell(), cmd("PUBLISH"));
-        command.arg(&name).arg("");
-        let rung = self.target.each(vec![Named { name, command }]).await?.pop();
-        let rung = rung.ok_or_else(|| TierError::new("there is no answer"))??;
-        rung.map(drop)
-            .ok_or_else(|| TierError::new("the node of the doorbell fails"))
+        self.target.publish(&self.bell()).await
     }
 
     async fn listen(&self) -> Result<Option<Box<dyn Bell>>, TierError> {
-        let subscribed = self.target.pubsub().await?;
-        let bell = RedisBell::new(subscribed, self.bell(), self.connect_timeout).await?;
+        let channel = self.bell();
+        let subscribed = self.target.pubsub(&channel).await?;
+        let bell = RedisBell::new(subscribed, channel, self.connect_timeout).await?;
         Ok(Some(Box::new(bell)))
     }
 }

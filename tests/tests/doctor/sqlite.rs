@@ -66,6 +66,25 @@ async fn faults_of_the_file_are_found_and_mended() {
 }
 
 #[test]
+fn settings_of_what_is_not_there_are_found() {
+    let desk = desk("sqlite:cmdb.db");
+    desk.run("ci-cache migrate");
+    is_well(&desk, "");
+    for (setting, told) in [
+        (
+            "--tier-ttl 1h --tier-wait 0",
+            "without `tier_url` nothing comes of `tier_wait`, `tier_ttl`",
+        ),
+        (
+            "--replica-wait 1ms",
+            "without `replica_url` nothing comes of `replica_wait`",
+        ),
+    ] {
+        finds_alone(&desk, setting, "unused settings", "warning", told);
+    }
+}
+
+#[test]
 fn places_that_cannot_hold_a_database_are_found() {
     let mut desk = desk("sqlite:data/new/cmdb.db");
     let found = finds_alone(&desk, "", "permissions", "failure", "folder");

@@ -45,7 +45,9 @@ impl Cluster {
             cluster.0.iter().all(|node| {
                 let told: String = order(node, "CLUSTER INFO").unwrap();
                 let slots: Vec<Value> = order(node, "CLUSTER SLOTS").unwrap();
-                told.contains("cluster_state:ok")
+                let links: String = order(node, "CLUSTER NODES").unwrap();
+                !links.contains("disconnected")
+                    && told.contains("cluster_state:ok")
                     && told.contains("cluster_known_nodes:3")
                     && told.contains("cluster_slots_ok:16384")
                     && slots.len() == 3

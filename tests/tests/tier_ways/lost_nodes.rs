@@ -149,6 +149,44 @@ async fn services_share_over_a_cluster_and_go_on_without_a_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_doorbell_hangs_at_the_node_that_has_its_slot_and_without_that_at_another() {
+    let mut cluster = Cluster::start().await;
+    let address = cluster.address(&[0, 1, 2]);
+    let tiers = [tier(&address), tier(&address)];
+    let mut bells = Vec::new();
+    for tier in &tiers {
+        bells.push(tier.listen().await.unwrap().unwrap());
+    }
+    let bell_slot = usize::from(slot("cmdb:f:bell"));
+    let holder = (0..3).find(|which| Cluster::range(*which).contains(&bell_slot));
+    let holder = holder.unwrap();
+    // Nodes lose what is published while they have no connection to each other: whoever rings is where the others listen.
+    let heard: Vec<redis::Value> = order(&cluster.0[holder], "PUBSUB NUMSUB cmdb:f:bell").unwrap();
+    assert_eq!(heard[1], redis::Value::Int(2));
+    cluster.0[holder].kill();
+    for bell in &mut bells {
+        let broke = tokio::time::timeout(LONG, bell.rung()).await.unwrap();
+        broke.unwrap_err();
+    }
+    bells.clear();
+    for tier in &tiers {
+        bells.push(tier.listen().await.unwrap().unwrap());
+    }
+    for tier in &tiers {
+        tier.ring().await.unwrap();
+        for bell in &mut bells {
+            let rung = tokio::time::timeout(LONG, bell.rung()).await;
+            rung.expect("everybody hears it").unwrap();
+        }
+    }
+    for node in &mut cluster.0 {
+        node.kill();
+    }
+    let error = tiers[0].ring().await.unwrap_err().to_string();
+    assert!(!error.contains("127.0"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_nobody_is_left_every_call_is_an_error() {
     let mut cluster = Cluster::start().await;
     let tier = tier(&cluster.address(&[0, 1, 2]));

@@ -16,6 +16,9 @@ pub(crate) async fn serve(given: &Given, verbose: u8, output: &mut Output) -> Re
     let traces = Traces::start(plan.traces().as_ref())
         .map_err(|reason| Failure::Input(format!("send traces: {reason}")))?;
     log::start_for_service(&config, verbose, &traces);
+    for said in config.unused() {
+        tracing::warn!("{said}");
+    }
     let main = listen(&plan.settings.listen).await?;
     let admin = match plan.admin_listen() {
         Some(address) => Some(listen(&address).await?),

@@ -51,6 +51,26 @@ impl Config {
         let one = self.resolved.iter().find(|one| one.setting.key == key);
         one.map(|one| one.origin)
     }
+
+    /// What is set and does nothing, in words: there is no such thing as it is about. Not a fault, lest a service whose tier or standby is
+    /// taken away in an emergency does not start.
+    pub(crate) fn unused(&self) -> Vec<String> {
+        let settings = &self.settings;
+        let parts = [
+            ("tier_", "tier_url", settings.tier_url.is_some()),
+            ("replica_", "replica_url", settings.replica_url.is_some()),
+        ];
+        let missing = parts.into_iter().filter(|(.., is_there)| !is_there);
+        let said = missing.filter_map(|(prefix, needed, _)| {
+            let set = self.resolved.iter().filter(|one| {
+                let key = one.setting.key;
+                key.starts_with(prefix) && key != needed && one.origin != Origin::Default
+            });
+            let named: Vec<String> = set.map(|one| format!("`{}`", one.setting.key)).collect();
+            (!named.is_empty()).then(|| format!("without `{needed}` nothing comes of {}", named.join(", ")))
+        });
+        said.collect()
+    }
 }
 
 /// What is said of a setting that is not of its form.

@@ -18,6 +18,10 @@ const ROOM: u64 = 256 << 20;
 pub(super) fn findings(given: &Given, config: &Config, plan: &Plan) -> Vec<Finding> {
     let settings = &plan.settings;
     let mut findings = Vec::new();
+    findings.extend(config.unused().into_iter().map(|said| {
+        let advice = "set the address, or take the other settings out";
+        Finding::warning("unused settings", said, Remedy::Advice(advice.into()))
+    }));
     findings.extend(secrecy(given, config, settings));
     findings.push(tokens(plan));
     findings.extend(tls(plan));

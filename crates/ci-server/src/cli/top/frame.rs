@@ -74,6 +74,7 @@ pub(super) fn render(
         with_rate("statements"),
         with_rate("changes")
     );
+    fleet(&mut text, now, before);
     kinds(&mut text, &now.savings);
     tenants(&mut text, &now.tenants);
     let columns = usize::from(width.unwrap_or(WIDTH));
@@ -92,6 +93,37 @@ fn feed(feed: &Value) -> String {
         .map(|trouble| format!(" ({})", shown(trouble)));
     let trouble = trouble.filter(|_| state != "live").unwrap_or_default();
     format!("feed {}{}{trouble}", shown(state), lag.unwrap_or_default())
+}
+
+/// The shared tier and the standby, where there are any: what came of asking them.
+fn fleet(text: &mut String, now: &Sample, before: Option<(&Sample, Duration)>) {
+    for (name, part, outcomes, well) in [
+        ("tier", "tier", "reads", "hit"),
+        ("standby", "replica", "loads", "used"),
+    ] {
+        let told = &now.stats[part];
+        if !told.is_object() {
+            continue;
+        }
+        let of_well = count(&told[outcomes], well);
+        let _ = write!(text, "{name} {well} {}", grouped(of_well));
+        if let Some((before, took)) = before {
+            let of_well_before = count(&before.stats[part][outcomes], well);
+            let rate = per_second(of_well.saturating_sub(of_well_before), took);
+            let _ = write!(text, " ({rate}/s)");
+        }
+        for (outcome, number) in told[outcomes].as_object().into_iter().flatten() {
+            let number = number.as_u64().unwrap_or_default();
+            if number > 0 && outcome != well {
+                let _ = write!(text, "   {} {}", shown(outcome), grouped(number));
+            }
+        }
+        if told["left_alone"] == true {
+            let trouble = told["trouble"].as_str().unwrap_or("it failed");
+            let _ = write!(text, "   left alone: {}", shown(trouble));
+        }
+        let _ = writeln!(text);
+    }
 }
 
 fn kinds(text: &mut String, savings: &Value) {
@@ -245,6 +277,41 @@ mod tests {
         );
         assert!(again.lines().all(|line| line.chars().count() <= 20), "{again}");
         assert!(again.contains("requests 8 (0.0/s)"), "{again}");
+    }
+
+    #[test]
+    fn a_fleet_is_shown_where_there_is_one() {
+        let shared = |hits: u64, left_alone: bool| {
+            let mut sample = sample(1);
+            sample.stats["tier"] = json!({
+                "reads": {"hit": hits, "absent": 4, "corrupt": 0, "overtaken": 2}, "left_alone": left_alone, "trouble": "it did not\nanswer",
+            });
+            sample.stats["replica"] = json!({"loads": {"used": 7, "behind": 1}, "left_alone": false});
+            sample
+        };
+        let alone = render("http://a", &sample(1), None, None);
+        assert!(!alone.contains("tier") && !alone.contains("standby"), "{alone}");
+        let first = render("http://a", &shared(1_000, false), None, None);
+        assert!(
+            first.contains("\ntier hit 1,000   absent 4   overtaken 2\n"),
+            "{first}"
+        );
+        assert!(first.contains("\nstandby used 7   behind 1\n"), "{first}");
+        let before = (&shared(1_000, false), Duration::from_secs(2));
+        let second = render("http://a", &shared(1_010, true), Some(before), None);
+        assert!(second.contains("\ntier hit 1,010 (5.0/s)   absent 4"), "{second}");
+        assert!(
+            second.contains("   left alone: it did not\u{fffd}answer\n"),
+            "{second}"
+        );
+        // A tier that was taken away and came back with a service that was started anew.
+        let again = render(
+            "http://a",
+            &shared(3, false),
+            Some((&sample(1), Duration::from_secs(1))),
+            None,
+        );
+        assert!(again.contains("tier hit 3 (3.0/s)"), "{again}");
     }
 
     #[test]
