@@ -99,8 +99,31 @@ impl MemoryTier {
 
     /// Whether a node has left a bookmark of its feed.
     pub fn has_bookmark(&self) -> bool {
+        self.bookmarks() > 0
+    }
+
+    /// How many bookmarks nodes have left.
+    pub fn bookmarks(&self) -> usize {
         let values = self.values.lock();
-        values.keys().any(|key| key.name.starts_with("feed-"))
+        values.keys().filter(|key| key.name.starts_with("feed-")).count()
+    }
+
+    /// Makes bookmarks older by so many of their steps.
+    ///
+    /// # Panics
+    /// When one has a name without a number.
+    pub fn age_bookmarks(&self, steps: u64) {
+        let mut values = self.values.lock();
+        let is_bookmark = |key: &TierKey, _: &mut _| key.name.starts_with("feed-");
+        let bookmarks: Vec<_> = values.extract_if(is_bookmark).collect();
+        for (key, value) in bookmarks {
+            let aged = key.name.rsplit_once('-').and_then(|(name, number)| {
+                let number = number.parse::<u64>().ok()?;
+                Some(format!("{name}-{}", number - steps))
+            });
+            let name = aged.expect("a bookmark has a number");
+            values.insert(TierKey::new(key.tenant, name), value);
+        }
     }
 
     /// How often it was asked for values of tenants.

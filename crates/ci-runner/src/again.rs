@@ -4,6 +4,7 @@ use ci_cache_core::ci::EntrySummary;
 use ci_model::{CiDetail, CiRef, CiSummary, Key, Question, TenantId};
 
 use crate::answer::Cached;
+use crate::runner::Entry;
 use crate::{Runner, Tenant};
 
 /// Entries among which the hottest are looked for.
@@ -47,11 +48,8 @@ impl Runner {
     /// way are answered and not kept. Walks all entries.
     pub fn invalidate_key(&self, short: &str) -> usize {
         self.inner().forget_elsewhere();
-        let entries = self.inner().cache.entries(usize::MAX).into_iter();
-        let named = entries.filter(|(key, _)| key.short() == short);
-        named
-            .filter(|(key, _)| self.inner().cache.invalidate(key))
-            .count()
+        let cache = &self.inner().cache;
+        cache.invalidate_where(|key, _| key.short() == short)
     }
 
     /// Asks the database again, one question after the other, and keeps the answers in the place of what was there. They count as loads and
@@ -90,14 +88,15 @@ impl Runner {
 
 impl Tenant {
     /// Forgets the answers of this tenant that show a CI, or that are about it; says how many. Counts, and answers that it is not in,
-    /// stay: [`invalidate`](Self::invalidate) takes those, too. Walks all entries.
+    /// stay: [`invalidate`](Self::invalidate) takes those, too. Loads of this tenant that are under way, which may show it, are answered and not
+    /// kept. Walks all entries.
     pub fn invalidate_ci(&self, ci: &CiRef) -> usize {
         self.inner().forget_elsewhere();
         let cache = &self.inner().cache;
-        let theirs = cache.entries(usize::MAX).into_iter();
-        let theirs = theirs.filter(|(key, _)| key.tenant() == self.id().as_str());
-        let about = theirs.filter(|(key, entry)| shows(entry.value().answer(), ci) || asks(key, ci));
-        about.filter(|(key, _)| cache.invalidate(key)).count()
+        cache.invalidate_where(|key, entry| {
+            let about = |entry: &Entry| shows(entry.value().answer(), ci) || asks(key, ci);
+            key.tenant() == self.id().as_str() && entry.is_none_or(about)
+        })
     }
 }
 

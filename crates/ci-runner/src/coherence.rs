@@ -295,6 +295,7 @@ pub(crate) async fn run(inner: Weak<Inner>, follow: Arc<Follow>, feed: Box<dyn F
         follow,
         feed,
         started: false,
+        from_file: false,
         failed: 0,
         brought: false,
         retained: Tick::default(),
@@ -333,6 +334,8 @@ struct Task {
     follow: Arc<Follow>,
     feed: Box<dyn Feed>,
     started: bool,
+    /// Whether the first poll goes on from the warm file's bookmark.
+    from_file: bool,
     /// Failures in a row.
     failed: u32,
     /// Whether the last poll brought changes.
@@ -348,12 +351,25 @@ impl Task {
     async fn resume(&mut self) {
         if let Some(inner) = self.inner.upgrade() {
             self.started = warm::restore(&inner, &mut *self.feed).await;
+            self.from_file = self.started;
             if !self.started && tier::resume(&inner, &mut *self.feed).await {
                 self.started = true;
                 // The file's questions are asked again, if its answers were refused.
                 self.ask_again(&inner, "its answers were refused");
             }
         }
+    }
+
+    /// The warm file's bookmark is of another history, or more was forgotten since. The fleet may have left a later one: what the tier has is of
+    /// use then, for the file's questions, too.
+    async fn leave_file(&mut self, inner: &Inner, number: u64, polled_at: Tick, why: String) -> bool {
+        if tier::resume(inner, &mut *self.feed).await {
+            self.ask_again(inner, &why);
+            // The same round from there; it does not come by here again.
+            return Box::pin(self.poll(inner, number, polled_at)).await;
+        }
+        // To look at bookmarks moves the feed.
+        self.start(inner, number, polled_at).await
     }
 
     /// Writes down what is cached, if it is time to, or if this is the end.
@@ -435,16 +451,20 @@ impl Task {
                 }
                 self.follow.recent.record(prepared, told);
                 self.follow.shared.lock().changes += count;
+                self.from_file = false;
                 inner.warm.proven();
                 self.follow.note(FeedState::Live, None);
                 inner.cache.resume_if(|| self.follow.settles(number));
                 true
             }
             Ok(Polled::NewEpoch { why, epoch, position }) => {
+                let why = format!("new epoch: {why}");
+                if std::mem::take(&mut self.from_file) && inner.tier.is_some() {
+                    return self.leave_file(inner, number, polled_at, why).await;
+                }
                 inner.follow_from(epoch, position, polled_at, number);
-                self.ask_again(inner, &format!("new epoch: {why}"));
-                self.follow
-                    .note(FeedState::Gapped, Some(format!("new epoch: {why}")));
+                self.ask_again(inner, &why);
+                self.follow.note(FeedState::Gapped, Some(why));
                 true
             }
             Ok(Polled::Blind { why }) => {

@@ -9,7 +9,7 @@
 //! Whoever calls leaves the whole tier alone after some failures. So what a node that fails has is no failure as long as others may answer: it is
 //! not there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -197,14 +197,12 @@ impl Cluster {
         Err(TierError::new("no node of the cluster can be connected to"))
     }
 
-    /// The node that has a slot, then all others.
+    /// The node that has a slot, then all others in an order of their own, so that who rings and who listens meet there, too.
     fn beginning_with(&self, slots: &Slots, slot: u16) -> Vec<Place> {
-        let mut places = self.0.places();
-        if let Some(owner) = slots.owner(slot) {
-            places.retain(|place| place != owner);
-            places.insert(0, owner.clone());
-        }
-        places
+        let owner = slots.owner(slot);
+        let others: BTreeSet<&Place> = slots.places().into_iter().chain(&self.0.seeds).collect();
+        let others = others.into_iter().filter(|place| Some(*place) != owner);
+        owner.into_iter().chain(others).cloned().collect()
     }
 
     fn link(&self, place: &Place) -> Result<Link, TierError> {

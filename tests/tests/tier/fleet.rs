@@ -201,6 +201,94 @@ async fn what_another_has_put_there_stays() {
     .await;
 }
 
+/// An older bookmark is of another history, as after a restart of the database, or where two databases share a tier.
+#[tokio::test]
+async fn bookmarks_of_another_history_are_passed_over() {
+    on_both(async |fixture| {
+        let others = if fixture.is_sqlite() {
+            Fixture::sqlite()
+        } else {
+            Fixture::postgres().await
+        };
+        let tier = MemoryTier::new();
+        let there = runner(&others, &tier).await;
+        while !tier.has_bookmark() {
+            assert!(there.catch_up(LONG).await);
+        }
+        close([there]).await;
+        tier.age_bookmarks(2);
+        let older = tier.bookmarks();
+        let first = runner(fixture, &tier).await;
+        while tier.bookmarks() == older {
+            assert!(first.catch_up(LONG).await);
+        }
+        acme(&first)
+            .upsert_cis(vec![named("erp-1", "erp-1")])
+            .await
+            .unwrap();
+        found(&acme(&first), "erp").await;
+        first.settle_tier(false).await;
+        let late = runner(fixture, &tier).await;
+        assert_eq!(
+            found(&acme(&late), "erp").await,
+            (vec!["erp-1".to_owned()], Source::Tier)
+        );
+        close([first, late]).await;
+        others.finish().await;
+    })
+    .await;
+}
+
+/// What was committed since the file was written cannot be told any more; since the fleet's bookmark it can.
+#[tokio::test]
+async fn a_warm_file_that_is_too_old_does_not_keep_the_tier_from_being_used() {
+    on_both(async |fixture| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("warm");
+        let before = patient(fixture.open().await).warm_file(&file).build().unwrap();
+        for code in ["erp-1", "crm-1"] {
+            acme(&before).upsert_cis(vec![named(code, code)]).await.unwrap();
+        }
+        found(&acme(&before), "erp").await;
+        assert!(before.catch_up(LONG).await);
+        before.close().await;
+
+        let store = fixture.open().await;
+        for name in ["new", "newer"] {
+            let other = runner(fixture, &MemoryTier::new()).await;
+            acme(&other).upsert_cis(vec![named("erp-1", name)]).await.unwrap();
+            other.close().await;
+            fixture.forget(&*store).await;
+        }
+        store.close().await;
+
+        let tier = MemoryTier::new();
+        let fleet = runner(fixture, &tier).await;
+        while !tier.has_bookmark() {
+            assert!(fleet.catch_up(LONG).await);
+        }
+        acme(&fleet)
+            .upsert_cis(vec![named("crm-1", "crm new")])
+            .await
+            .unwrap();
+        for keyword in ["erp", "crm"] {
+            found(&acme(&fleet), keyword).await;
+        }
+        fleet.settle_tier(false).await;
+        let again = builder(fixture, &tier).await.warm_file(&file).build().unwrap();
+        assert!(again.catch_up(LONG).await);
+        assert!(again.warm().refused.is_some(), "{:?}", again.warm());
+        let crm = found(&acme(&again), "crm").await;
+        assert_eq!(crm, (vec!["crm new".to_owned()], Source::Tier));
+        // Asked in the background, too.
+        assert_eq!(found(&acme(&again), "erp").await.0, ["newer"]);
+        assert!(reads(&again, TierOutcome::Hit) >= 2);
+        assert_eq!(reads(&again, TierOutcome::Floor), 0);
+        close([fleet, again]).await;
+    })
+    .await;
+}
+
 /// More changes of a tenant than are told apart in a running node: one that starts reads each of them.
 #[tokio::test]
 async fn many_changes_do_not_spoil_a_start() {

@@ -230,9 +230,13 @@ where
 
     /// Removes everything of a tenant and detaches its loads; says how many live entries went. Walks all entries, a shard at a time.
     pub fn invalidate_tenant(&self, tenant: &TenantId) -> usize {
-        self.engine
-            .cache()
-            .remove_where(|key, _| key.tenant() == tenant.as_str())
+        self.invalidate_where(|key, _| key.tenant() == tenant.as_str())
+    }
+
+    /// Removes the entries that match, and detaches the loads under way whose key matches without an entry; says how many live entries went.
+    /// Of a load it is not known yet what it brings: say yes if it might match. Walks all entries, a shard at a time under its lock.
+    pub fn invalidate_where(&self, matches: impl FnMut(&Key, Option<&CiShared<V>>) -> bool) -> usize {
+        self.engine.cache().remove_where(matches)
     }
 
     /// Removes everything of every tenant and detaches every load, in constant time.

@@ -38,8 +38,8 @@ pub(super) fn lease(tenant: &TenantId, question: &Question) -> TierKey {
 /// Takes the leases of all that is missing which nobody has; tells whether others have all of them, so that this node may wait.
 ///
 /// Of two nodes that each hold what the other waits for, neither would load: so a node that got one lease loads everything. Neither does it wait for a
-/// tier that does not answer.
-pub(super) async fn take(shared: &Shared, tenant: &TenantId, tried: &mut [Tried]) -> bool {
+/// tier that does not answer until its end.
+pub(super) async fn take(shared: &Shared, tenant: &TenantId, tried: &mut [Tried], end: Instant) -> bool {
     let mut missing: Vec<(TierKey, &mut Option<Box<Held>>)> = tried
         .iter_mut()
         .filter_map(|tried| match tried {
@@ -50,9 +50,7 @@ pub(super) async fn take(shared: &Shared, tenant: &TenantId, tried: &mut [Tried]
     let length = shared.options.wait;
     let until = Instant::now() + length;
     let asked = join_all(missing.iter().map(|(key, _)| shared.tier.lease(key, length)));
-    let answered = shared
-        .call(shared.options.timeout, async { Ok(asked.await) })
-        .await;
+    let answered = shared.call(shared.left(end), async { Ok(asked.await) }).await;
     let Ok(answered) = answered else { return false };
     let mut others = !missing.is_empty();
     for ((key, held), answer) in missing.iter_mut().zip(answered) {

@@ -50,7 +50,9 @@ pub(crate) async fn read(
     let Some(shared) = inner.tier.as_deref() else {
         return missing(wanted);
     };
-    let mut tried = match look(inner, shared, tenant, wanted, Leases::Unasked).await {
+    // One for the look and the lease: whoever waits does not care what for.
+    let end = Instant::now() + shared.options.timeout;
+    let mut tried = match look(inner, shared, tenant, wanted, Leases::Unasked, end).await {
         Ok((tried, _)) => tried,
         // Whoever did not answer gives no lease either.
         Err(wanted) => return missing(wanted),
@@ -63,21 +65,22 @@ pub(crate) async fn read(
         }
     };
     news(&tried);
-    if shared.options.wait.is_zero() || !is_missing(&tried) || !take(shared, tenant, &mut tried).await {
+    if shared.options.wait.is_zero() || !is_missing(&tried) || !take(shared, tenant, &mut tried, end).await {
         return tried;
     }
     let until = Instant::now() + shared.options.wait;
+    let end = until + shared.options.timeout;
     let mut step = STEP[0];
     while Instant::now() < until && is_missing(&tried) {
-        tokio::time::sleep(step).await;
+        tokio::time::sleep_until(until.min(Instant::now() + step)).await;
         step = (step * 2).min(STEP[1]);
-        let Some(are_free) = again(inner, shared, tenant, &mut tried).await else {
+        let Some(are_free) = again(inner, shared, tenant, &mut tried, end).await else {
             return tried;
         };
         news(&tried);
-        if are_free && !take(shared, tenant, &mut tried).await {
+        if are_free && !take(shared, tenant, &mut tried, end).await {
             // Whoever gave it back may have written the answer between our look and our taking it.
-            again(inner, shared, tenant, &mut tried).await;
+            again(inner, shared, tenant, &mut tried, end).await;
             return tried;
         }
     }
@@ -94,7 +97,13 @@ fn is_missing(tried: &[Tried]) -> bool {
 }
 
 /// Looks again for what is missing; says whether nobody has the lease of some of it, or nothing when the tier does not answer any more.
-async fn again(inner: &Inner, shared: &Shared, tenant: &TenantId, tried: &mut Vec<Tried>) -> Option<bool> {
+async fn again(
+    inner: &Inner,
+    shared: &Shared,
+    tenant: &TenantId,
+    tried: &mut Vec<Tried>,
+    end: Instant,
+) -> Option<bool> {
     let before = std::mem::take(tried);
     let (mut places, mut wanted) = (Vec::with_capacity(before.len()), Vec::new());
     for one in before {
@@ -106,7 +115,7 @@ async fn again(inner: &Inner, shared: &Shared, tenant: &TenantId, tried: &mut Ve
             }
         }
     }
-    let (looked, are_free) = match look(inner, shared, tenant, wanted, Leases::Asked).await {
+    let (looked, are_free) = match look(inner, shared, tenant, wanted, Leases::Asked, end).await {
         Ok((looked, are_free)) => (looked, Some(are_free)),
         Err(wanted) => (missing(wanted), None),
     };

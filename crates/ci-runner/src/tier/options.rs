@@ -42,7 +42,8 @@ impl TierOptions {
     }
 
     /// Sets how long a miss waits for the tier at most, from 1 ms to 10 s; 25 ms when not called. What takes longer counts as a failure, and
-    /// after a few in a row the tier is left alone for a while.
+    /// after a few in a row the tier is left alone for a while. Where another node loads the same, the miss waits for that
+    /// ([`wait`](Self::wait)), and once more so long at most for its last look.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -82,7 +83,7 @@ impl TierOptions {
     }
 
     /// Sets how far back a node that starts reads the changes, so that it can use what the tier has; 5 min when not called, 0 for not at
-    /// all. More than the [retention](crate::RunnerBuilder::retention) is of no use.
+    /// all. Not further than to a minute before the end of the [retention](crate::RunnerBuilder::retention): nothing could be told of older changes.
     pub fn replay(mut self, back: Duration) -> Self {
         self.replay = back;
         self

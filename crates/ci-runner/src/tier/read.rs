@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ci_cache_core::coherence::{Loaded, Published};
 use ci_model::{Key, Question, TenantId, Version};
+use tokio::time::Instant;
 
 use super::Shared;
 use super::lease::{Held, lease};
@@ -39,7 +40,7 @@ pub(super) enum Leases {
 }
 
 /// Asks the tier for several answers, in one round trip; one result for each, in their order, and whether nobody has the lease of one that is
-/// missing (no, if that was not asked).
+/// missing (no, if that was not asked). Not longer than until its end.
 ///
 /// Dropped before its end it wakes those who wait for the loads, as every load does.
 ///
@@ -51,6 +52,7 @@ pub(super) async fn look(
     tenant: &TenantId,
     wanted: Vec<(Question, Lead)>,
     leases: Leases,
+    end: Instant,
 ) -> Result<(Vec<Tried>, bool), Vec<(Question, Lead)>> {
     let keys: Vec<Key> = wanted
         .iter()
@@ -60,7 +62,7 @@ pub(super) async fn look(
     if leases == Leases::Asked {
         names.extend(wanted.iter().map(|(question, _)| lease(tenant, question)));
     }
-    let found = shared.call(shared.options.timeout, shared.tier.get(&names)).await;
+    let found = shared.call(shared.left(end), shared.tier.get(&names)).await;
     let mut found = match found {
         Ok(found) => found,
         Err(refused) => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ci_cache_core::Tick;
-use ci_store::Feed;
+use ci_store::{Feed, Start};
 
 use super::{Life, TierKey, TierValue};
 use crate::encoding::bytes::{Reader, Writer};
@@ -34,8 +34,16 @@ fn number() -> u64 {
     since.unwrap_or_default().as_secs() / STEP.as_secs()
 }
 
+/// It tells versions of this program apart: none can read another's.
 fn name(number: u64) -> TierKey {
-    TierKey::new(None, format!("feed-{number}"))
+    TierKey::new(None, format!("feed-{PROGRAM}-{number}"))
+}
+
+/// How many bookmarks back to look: not behind what the database may have forgotten by now, lest nothing be told at all. The oldest was left up
+/// to one step before its number says, and read a little earlier.
+fn reach(replay: Duration, retention: Duration) -> u64 {
+    let told = retention.saturating_sub(2 * STEP);
+    (replay.min(told).as_secs() / STEP.as_secs()).min(MOST)
 }
 
 /// Leaves a bookmark of the feed in the tier, beside the polls, if it is time to.
@@ -76,17 +84,19 @@ pub(crate) async fn resume(inner: &Inner, feed: &mut dyn Feed) -> bool {
         return false;
     };
     let now = number();
-    let back = (shared.options.replay.as_secs() / STEP.as_secs()).min(MOST);
-    // The oldest first.
-    let names: Vec<TierKey> = (now.saturating_sub(back)..=now).map(name).collect();
+    let back = reach(shared.options.replay, inner.follow.pace.retention);
+    // The newest first.
+    let names: Vec<TierKey> = (now.saturating_sub(back)..=now).rev().map(name).collect();
     let Ok(found) = shared.call(PATIENCE, shared.tier.get(&names)).await else {
         tracing::warn!("{WITHOUT}: the shared tier did not answer");
         return false;
     };
-    let mut bookmarks = found.iter().flatten().filter_map(|bytes| unseal(bytes));
-    let Some(start) = bookmarks.find_map(|bookmark| feed.resume(bookmark)) else {
+    let bookmarks = found.iter().flatten().filter_map(|bytes| unseal(bytes));
+    let Some(start) = oldest_of_now(bookmarks.collect(), feed).await else {
         // So it is for the first node of a fleet, and after a flush of the tier.
-        tracing::info!("{WITHOUT}: no other node of this version left one in the shared tier lately");
+        tracing::info!(
+            "{WITHOUT}: no other node of this version left one of this history in the shared tier lately"
+        );
         return false;
     };
     tracing::info!("changes are replayed from a bookmark of the shared tier");
@@ -94,6 +104,19 @@ pub(crate) async fn resume(inner: &Inner, feed: &mut dyn Feed) -> bool {
         .cache
         .reset_but(start.epoch.0, start.position, Tick::default(), || Some(REPLAYING));
     true
+}
+
+/// Has the feed go on from the last of these bookmarks that is of the present history: after a restart of the database, or where two databases
+/// share a tier, there are others among them, from which nothing can be told.
+async fn oldest_of_now(bookmarks: Vec<&str>, feed: &mut dyn Feed) -> Option<Start> {
+    // Nothing to compare with: the database may be out of reach for a moment, and the first poll decides.
+    let begun = tokio::time::timeout(PATIENCE, feed.start()).await;
+    let epoch = begun.ok().and_then(Result::ok).map(|start| start.epoch);
+    let of_now = bookmarks.into_iter().rev().find(|bookmark| {
+        let start = feed.resume(bookmark);
+        start.is_some_and(|start| epoch.is_none_or(|epoch| start.epoch == epoch))
+    });
+    feed.resume(of_now?)
 }
 
 /// A bookmark with its program and checksum: a digit of it that was changed would be another position.
@@ -117,6 +140,25 @@ fn unseal(bytes: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_bookmark_is_looked_for_behind_what_the_database_keeps() {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        for (replay, retention, back) in [
+            (5, 10, 10),
+            (10, 10, 18),
+            (60, 10, 18),
+            (0, 10, 0),
+            (5, 1, 0),
+            (60 * 24, 60 * 24, MOST),
+        ] {
+            assert_eq!(
+                reach(minutes(replay), minutes(retention)),
+                back,
+                "{replay} of {retention}"
+            );
+        }
+    }
 
     #[test]
     fn a_damaged_bookmark_is_none() {

@@ -128,10 +128,18 @@ impl Shared {
         TierKey::new(Some(tenant.clone()), Fingerprint::of(&bytes).to_string())
     }
 
+    /// What a call may take that has to end by then, and is waited for.
+    pub(super) fn left(&self, end: Instant) -> Duration {
+        self.options
+            .timeout
+            .min(end.saturating_duration_since(Instant::now()))
+    }
+
     /// Makes a call within a time, unless the tier is left alone.
     ///
     /// What is done in the background has more time than somebody who waits. That it ended well, but later than anybody would have waited, says
-    /// neither that the tier works nor that it does not: a tier that is too slow to be asked stays left alone.
+    /// neither that the tier works nor that it does not: a tier that is too slow to be asked stays left alone. Neither does it that a call did not
+    /// end in what another had left of its time.
     pub(super) async fn call<T>(
         &self,
         within: Duration,
@@ -149,7 +157,9 @@ impl Shared {
             Err(_) => "timed_out",
         };
         metrics::tier_called(&self.name, result, began.elapsed());
-        if !well || began.elapsed() <= self.options.timeout {
+        let was_cut = answered.is_err() && within < self.options.timeout;
+        let was_late = well && began.elapsed() > self.options.timeout;
+        if !was_cut && !was_late {
             self.breaker.ended(well, self.clock.now());
         }
         match answered {

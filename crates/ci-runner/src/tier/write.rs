@@ -9,6 +9,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use ci_cache_core::ci::Rows as _;
 use ci_model::{Key, TenantId, Version};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -18,10 +19,13 @@ use super::shared::delete_after;
 use super::stats::add;
 use super::value::{self, States};
 use super::{Life, Shared, TierKey, TierValue};
+use crate::encoding::PROGRAM;
 use crate::runner::{Entry, Inner};
 
 /// Values that are written in one round trip at most.
 const BATCH: usize = 64;
+/// Bytes of answers, as they are in memory, that are read in one round trip to be confirmed, unless one has more.
+const BATCH_BYTES: usize = 1 << 20;
 /// What is done in the background may take so many times as long as what somebody waits for.
 const PATIENCE: u32 = 20;
 /// Before a wrong value is deleted that could not be.
@@ -197,7 +201,8 @@ impl Work {
             // Nothing has happened since.
             return;
         }
-        let lease = TierKey::new(None, "refresh");
+        // Nodes of another version do not read what this one confirms.
+        let lease = TierKey::new(None, format!("refresh-{PROGRAM}"));
         let length = shared.options.refresh_every / 2;
         let within = shared.options.timeout * PATIENCE;
         let taken = shared
@@ -223,7 +228,7 @@ impl Work {
         let mut confirmed: Vec<Offered> = confirmed.collect();
         drop(mark);
         while !confirmed.is_empty() {
-            let rest = confirmed.split_off(confirmed.len().min(BATCH));
+            let rest = confirmed.split_off(batch(&confirmed));
             let Some(still) = still_there(shared, std::mem::replace(&mut confirmed, rest)).await else {
                 return;
             };
@@ -254,6 +259,17 @@ impl Work {
             }
         }
     }
+}
+
+/// How many of them are read in one round trip: readers wait behind it on the same connection.
+fn batch(confirmed: &[Offered]) -> usize {
+    let mut bytes = 0;
+    let within = confirmed.iter().take(BATCH).take_while(|(.., entry)| {
+        let before = bytes;
+        bytes += entry.value().answer().bytes();
+        before == 0 || bytes <= BATCH_BYTES
+    });
+    within.count()
 }
 
 /// Those of which the tier still has the very load, confirmed at an earlier state; none when it does not answer. What another node has put in its place is newer, or

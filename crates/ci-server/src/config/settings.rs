@@ -185,9 +185,9 @@ settings! {
         tier_cert: Option<PathBuf> = "", "The certificate (PEM, with those that lead to its authority) that the servers of the tier, and sentinels, are shown; read when the service starts.";
         tier_key: Option<PathBuf> = "", "The private key of that certificate (PEM).";
         tier_timeout: Duration = "25ms", "How long a question that is not in memory waits for the tier at most, 1 ms to 10 s; a tier that is slow or down is left alone for a while.";
-        tier_wait: Duration = "50ms", "How long a miss waits at most for another service that loads the same answer now, up to 10 s; 0 for not at all.";
+        tier_wait: Duration = "50ms", "How long a miss waits at most for another service that loads the same answer now, up to 10 s, and `tier_timeout` more for its last look; 0 for not at all.";
         tier_ttl: Duration = "1h", "How long an answer stays in the tier after it was loaded, 1 s to 30 days.";
-        tier_replay: Duration = "5m", "How far back a service that starts reads the changes, so that it can use what the tier has; 0 for not at all. Not more than `retention`.";
+        tier_replay: Duration = "5m", "How far back a service that starts reads the changes, so that it can use what the tier has; 0 for not at all. Not more than `retention`, and no further than to a minute before its end.";
         tier_doorbell: bool = "false", "Wake the other services after a write and be woken by theirs, over the tier's publish and subscribe, so that `poll_every` and `poll_idle` may be longer; one more connection. A wake-up only: writes of other programs are seen by the polls.";
         tier_refresh_every: Duration = "60s", "Time between two rounds in which a service says anew that the answers it uses most are true, 1 s to 30 days.";
         tier_refresh: usize = "1000", "How many answers such a round confirms at most; 0 for none.";
