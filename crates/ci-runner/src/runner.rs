@@ -307,17 +307,23 @@ impl Runner {
     ///
     /// The last step of a graceful end, after requests have ended; to be called again is harmless, also after its future was dropped.
     ///
-    /// Waits for a poll that is under way at most as long as polls may take. Cancelled, it may leave connections open and the file as it was.
+    /// Waits for a poll that is under way at most as long as polls may take, and for a replica at most as long as
+    /// [it may take for a load](crate::replica::ReplicaOptions::timeout); meanwhile the database's own connections are closed. For those there is no
+    /// bound here: where a network swallows what is sent to the database, their statements hang until the operating system gives the connections up.
+    /// Who has to end before that gives this future up, as `ci-cache serve` does. Cancelled, it may leave connections open and the file as it was.
     pub async fn close(&self) {
         self.inner.follow.polls.close();
         self.inner.follow.recent.close();
         if self.inner.follow.has_feed() && self.inner.warm.is_wanted() {
             self.inner.warm.finished(self.inner.follow.pace.patience).await;
         }
-        if let Some(replica) = &self.inner.replica {
-            replica.close().await;
-        }
-        self.inner.store.close().await;
+        // Side by side: a replica that does not answer keeps nobody else's connections open.
+        let replica = async {
+            if let Some(replica) = &self.inner.replica {
+                replica.close().await;
+            }
+        };
+        tokio::join!(self.inner.store.close(), replica);
     }
 
     /// Waits until what was to be written to the shared tier is written, or dropped; with `refresh` also confirms now what is used

@@ -77,5 +77,8 @@ pub trait Replica: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Waits for running statements and closes every connection. Later calls fail.
+    ///
+    /// Without a bound: where a copy swallows what is sent, that takes until the operating system gives the connections up. A caller has a bound of its
+    /// own; dropped, the future leaves open what is still in use.
     async fn close(&self);
 }

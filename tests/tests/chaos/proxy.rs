@@ -1,5 +1,6 @@
 //! A TCP proxy that hurts: between a node and what it depends on.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ struct Shared {
     mode: watch::Sender<Mode>,
     /// Counts cuts: connections of before are closed.
     cuts: watch::Sender<u64>,
+    /// How often something stayed in the network.
+    held: AtomicU64,
 }
 
 /// A running proxy.
@@ -50,6 +53,7 @@ impl Proxy {
             upstream: Mutex::new(upstream),
             mode: watch::Sender::new(Mode::Pass),
             cuts: watch::Sender::new(0),
+            held: AtomicU64::new(0),
         });
         tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { port, shared }
@@ -64,6 +68,11 @@ impl Proxy {
         if mode == Mode::Refuse {
             self.cut();
         }
+    }
+
+    /// How often something stayed in the network in [`Mode::Hole`].
+    pub(crate) fn held(&self) -> u64 {
+        self.shared.held.load(Ordering::SeqCst)
     }
 
     /// Closes every connection.
@@ -112,6 +121,9 @@ async fn one_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Share
     let mut mode = shared.mode.subscribe();
     let (mut buffer, mut left) = (vec![0; 16 << 10], None);
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if *mode.borrow() == Mode::Hole {
+            shared.held.fetch_add(1, Ordering::SeqCst);
+        }
         let Ok(now) = mode.wait_for(|now| *now != Mode::Hole).await.map(|now| *now) else {
             return;
         };

@@ -15,9 +15,9 @@ use super::feeding::{acme, id, insert};
 use super::stage::{Stage, open, raw, replica, until};
 
 /// Longer than a test may take: what is waited for comes.
-const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 /// Longer than the replica is ever left alone.
-const PAUSE: Duration = Duration::from_secs(31);
+pub(crate) const PAUSE: Duration = Duration::from_secs(31);
 
 fn waiting(stage: &Stage) -> Runner {
     let options = ReplicaOptions::new().wait(LONG).timeout(LONG * 2);

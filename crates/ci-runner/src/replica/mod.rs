@@ -161,8 +161,13 @@ impl Copy {
         }
     }
 
+    /// Closes its connections, and waits for that as long as a load may take and no longer: one that swallows what is sent never says that a
+    /// connection is free again.
     pub(crate) async fn close(&self) {
-        self.replica.close().await;
+        let closing = tokio::time::timeout(self.options.timeout, self.replica.close());
+        if closing.await.is_err() {
+            tracing::debug!("the replica was left without waiting for its connections");
+        }
     }
 
     /// Asks the replica; nothing when the primary has to be asked.
