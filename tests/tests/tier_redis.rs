@@ -16,9 +16,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const LONG: Duration = Duration::from_secs(60);
 
+/// What the names of a test begin with.
+fn prefixed(prefix: &str) -> String {
+    format!("test-{}-{prefix}", std::process::id())
+}
+
 fn tier(url: &str, prefix: &str) -> Arc<RedisTier> {
-    let prefix = format!("test-{}-{prefix}", std::process::id());
-    Arc::new(RedisTier::new(url, RedisOptions::new().prefix(prefix)).unwrap())
+    Arc::new(RedisTier::new(url, RedisOptions::new().prefix(prefixed(prefix))).unwrap())
 }
 
 fn patient() -> TierOptions {
@@ -58,10 +62,10 @@ fn reads(runner: &Runner, outcome: TierOutcome) -> u64 {
     runner.stats().tier.unwrap().reads_of(outcome)
 }
 
-/// Names and values of answers, as another program sees them.
-fn answers(url: &str) -> Vec<(String, Vec<u8>)> {
+/// Names and values of answers, as another program sees them. Leases of loads have those names in their own.
+fn answers(url: &str, prefix: &str) -> Vec<(String, Vec<u8>)> {
     let mut server = redis::Client::open(url).unwrap().get_connection().unwrap();
-    let names: Vec<String> = server.keys("*:t:*").unwrap();
+    let names: Vec<String> = server.keys(format!("{}:t:*", prefixed(prefix))).unwrap();
     let value = |name: String| {
         let value: Vec<u8> = server.get(&name).unwrap();
         (name, value)
@@ -97,9 +101,7 @@ async fn the_commands_do_what_the_trait_says() {
     tier.put(&[value("a", b"three", Life::AsBefore)]).await.unwrap();
     assert_eq!(tier.get(&both).await.unwrap()[0], Some(b"three".to_vec()));
     let mut server = redis::Client::open(redis()).unwrap().get_connection().unwrap();
-    let names: Vec<String> = server
-        .keys(format!("test-{}-commands:t:acme:a", std::process::id()))
-        .unwrap();
+    let names: Vec<String> = server.keys(format!("{}:t:acme:a", prefixed("commands"))).unwrap();
     let left: i64 = server.pttl(&names[0]).unwrap();
     assert!(
         (1..=60_000).contains(&left),
@@ -232,7 +234,7 @@ async fn whatever_happens_to_values_no_answer_is_wrong() {
     write(&first, "ERP 0").await;
     found(&first).await;
     first.settle_tier(false).await;
-    let old = answers(&url);
+    let old = answers(&url, "values");
     assert_eq!(old.len(), 1);
     let name = old[0].0.clone();
     let raw = |url: &str| redis::Client::open(url).unwrap().get_connection().unwrap();
@@ -283,7 +285,10 @@ async fn whatever_happens_to_values_no_answer_is_wrong() {
         write(&first, &now).await;
         found(&first).await;
         first.settle_tier(false).await;
-        let (_, value) = answers(&url).into_iter().find(|(of, _)| *of == name).unwrap();
+        let (_, value) = answers(&url, "values")
+            .into_iter()
+            .find(|(of, _)| *of == name)
+            .unwrap();
         harm(&name, &value);
         assert_eq!(found(&second).await, (now, Source::Miss), "{outcome:?}");
         assert_eq!(

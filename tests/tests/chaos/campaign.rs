@@ -171,7 +171,6 @@ impl Campaign<'_> {
         }
         let audited = self.audits.look(&self.stage.nodes).await;
         self.report.audited += audited?;
-        self.report.violations = self.audits.violations;
         let (nodes, report) = (&self.stage.nodes, &mut self.report);
         self.asked.add(nodes, Told::Tier, &mut report.shared).await;
         self.copied.add(nodes, Told::Standby, &mut report.copied).await;

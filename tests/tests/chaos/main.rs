@@ -118,10 +118,11 @@ async fn a_fleet_answers_truly_while_everything_fails() {
         "the standby answered, if there is one"
     );
     assert!(report.audited > 0, "the nodes audited themselves");
-    assert_eq!(report.violations, 0, "and found nothing");
+    // That no answer was wrong, and that no node's auditor found a violation, is said by the campaign's coming to its end: the first of either ends it.
+    // This is the counting alone: an answer that nobody looked at would be missing.
     assert_eq!(
-        report.unproven(),
-        0,
+        report.checked + report.unplaced,
+        report.received,
         "every answer was checked, or left out for a reason"
     );
     assert!(

@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::pool::Pool;
 use super::record::Read;
 
-/// Counts of a campaign.
+/// Counts of a campaign that came to its end: the first wrong answer, and the first violation that a node's auditor tells or logs, end it without a report.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     seed: u64,
@@ -30,8 +30,6 @@ pub(crate) struct Report {
     pub(crate) worked_out: u64,
     /// Audits of the nodes, as they told at the end of each round since they were started.
     pub(crate) audited: u64,
-    /// What those found, by the logs of the nodes, those that were killed included.
-    pub(crate) violations: u64,
     pub(crate) writes: u64,
     pub(crate) commits: u64,
     pub(crate) errors: u64,
@@ -60,11 +58,6 @@ impl Report {
             set: plan.settings.set.clone(),
             ..Self::default()
         }
-    }
-
-    /// Answers that were neither found true nor left out because nobody can tell their history: the first wrong one ends a campaign.
-    pub(crate) fn unproven(&self) -> u64 {
-        self.received - self.checked - self.unplaced
     }
 
     pub(crate) fn count<'a>(&mut self, pool: &Pool, reads: impl Iterator<Item = &'a Read>) {
@@ -97,11 +90,10 @@ impl fmt::Display for Report {
         };
         writeln!(
             f,
-            "{} nodes: {} checked reads, {} wrong; seed {}; {} rounds, {:.0} s, of which {:.0} s checking; {} answers worked out; \
-             {} questions ended in an error; {} answers in rounds with several eras, {} answers of unnoticed epochs left out; {} audits by the nodes, {} violations",
+            "{} nodes: {} checked reads, ended at the first wrong answer: none; seed {}; {} rounds, {:.0} s, of which {:.0} s checking; {} answers worked out; \
+             {} questions ended in an error; {} answers in rounds with several eras, {} answers of unnoticed epochs left out; {} audits by the nodes, ended at the first violation: none",
             self.nodes,
             self.checked,
-            self.unproven(),
             self.seed,
             self.rounds,
             self.seconds,
@@ -110,8 +102,7 @@ impl fmt::Display for Report {
             self.errors,
             self.across,
             self.unplaced,
-            self.audited,
-            self.violations
+            self.audited
         )?;
         let seconds = Duration::from_secs_f64(self.seconds).as_secs().max(1);
         let build = if cfg!(debug_assertions) {

@@ -34,6 +34,12 @@ async fn behind_a_proxy(stage: &Stage, timeout: Duration) -> (Runner, Arc<Manual
     (runner.build().unwrap(), clock, proxy)
 }
 
+/// Loads that ended without an answer. A load that needs a connection has half a second for that, too, and on a machine that stalls until then it has failed
+/// before it is seen that its time is over.
+fn unanswered(runner: &Runner) -> u64 {
+    count(runner, ReplicaOutcome::TimedOut) + count(runner, ReplicaOutcome::Failed)
+}
+
 async fn costs_time_and_no_answer(mode: Mode) {
     let stage = Stage::new().await;
     let (runner, clock, proxy) = behind_a_proxy(&stage, TIMEOUT).await;
@@ -41,7 +47,7 @@ async fn costs_time_and_no_answer(mode: Mode) {
     used(&runner, &clock).await;
     let [timed_out, skipped] =
         [ReplicaOutcome::TimedOut, ReplicaOutcome::Skipped].map(|outcome| count(&runner, outcome));
-    let failed = count(&runner, ReplicaOutcome::Failed);
+    let before = unanswered(&runner);
     proxy.set(mode);
     let mut asked = 0;
     until(async || {
@@ -53,12 +59,8 @@ async fn costs_time_and_no_answer(mode: Mode) {
     })
     .await;
     let stats = runner.stats().replica.unwrap();
-    assert_eq!(
-        stats.loads_of(ReplicaOutcome::TimedOut) - timed_out,
-        FAILURES,
-        "{stats:?}"
-    );
-    assert_eq!(stats.loads_of(ReplicaOutcome::Failed), failed, "{stats:?}");
+    assert!(stats.loads_of(ReplicaOutcome::TimedOut) > timed_out, "{stats:?}");
+    assert_eq!(unanswered(&runner) - before, FAILURES, "{stats:?}");
     assert!(stats.is_open && stats.trouble.is_some(), "{stats:?}");
     assert_eq!(asked, FAILURES + 1, "each load asked it once: {stats:?}");
 
@@ -74,11 +76,7 @@ async fn costs_time_and_no_answer(mode: Mode) {
         assert_eq!(name(&runner, level).await.as_deref(), Some("after"));
     }
     let stats = runner.stats().replica.unwrap();
-    assert_eq!(
-        stats.loads_of(ReplicaOutcome::TimedOut) - timed_out,
-        FAILURES,
-        "{stats:?}"
-    );
+    assert_eq!(unanswered(&runner) - before, FAILURES, "{stats:?}");
 
     proxy.set(Mode::Pass);
     used(&runner, &clock).await;

@@ -4,11 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ci_model::Version;
-use ci_store::{Replica, Store, StoreOptions, Unused};
+use ci_store::{Error, Replica, Store, StoreOptions, Unused};
 use ci_tests::history::{Raw, Server};
+use futures_util::future::join_all;
+
+use super::feeding::started;
 
 /// The database of all tests here.
 pub(crate) const DATABASE: &str = "postgres";
+/// Connections to a standby.
+const CONNECTIONS: u32 = 4;
 /// Between two looks at a state that is waited for.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -69,7 +74,7 @@ pub(crate) async fn open(server: &Server) -> Arc<dyn Store> {
 
 pub(crate) fn replica(store: &Arc<dyn Store>, url: &str) -> Arc<dyn Replica> {
     store
-        .replica(url, &StoreOptions::default().connections(4))
+        .replica(url, &StoreOptions::default().connections(CONNECTIONS))
         .unwrap()
 }
 
@@ -106,12 +111,33 @@ pub(crate) async fn pause(time: Duration) {
 /// Asks again while which state it is cannot be told, or whom the standby follows, because it connects again.
 pub(crate) async fn told<T>(mut ask: impl AsyncFnMut() -> Result<T, Unused>) -> Result<T, Unused> {
     loop {
-        match ask().await {
+        match connected(&mut ask).await {
             Err(Unused::Blurred | Unused::Unproven) => {}
             told => return told,
         }
         pause(LOOK).await;
     }
+}
+
+/// Asks again while there is no connection in time: a replica has half a second for one, and a machine may stall for longer.
+pub(crate) async fn connected<T>(mut ask: impl AsyncFnMut() -> Result<T, Unused>) -> Result<T, Unused> {
+    loop {
+        match ask().await {
+            Err(Unused::Failed(Error::Timeout(_))) => {}
+            told => return told,
+        }
+        pause(LOOK).await;
+    }
+}
+
+/// Waits until a standby has answered on as many connections as it may have: who asks it next need not connect.
+pub(crate) async fn answers(store: &Arc<dyn Store>, replica: &Arc<dyn Replica>) {
+    let epoch = started(&**store).await.start().await.unwrap().epoch;
+    until(async || {
+        let all = (0..CONNECTIONS).map(|_| replica.snapshot(epoch));
+        join_all(all).await.iter().all(Result::is_ok)
+    })
+    .await;
 }
 
 /// The transactions that PostgreSQL's own function says a standby sees.

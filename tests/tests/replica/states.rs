@@ -6,7 +6,7 @@ use ci_tests::fixture::Fixture;
 use ci_tests::history::{Ending, Raw, Server};
 
 use super::feeding::{acme, id, insert, started};
-use super::stage::{DATABASE, Stage, open, own_words, raw, replayed, replica, told, until};
+use super::stage::{DATABASE, Stage, connected, open, own_words, raw, replayed, replica, told, until};
 
 async fn xid(raw: &mut Raw) -> Origin {
     let xid = raw.texts("SELECT pg_current_xact_id()::text").await.unwrap();
@@ -43,7 +43,7 @@ async fn a_state_does_not_include_what_is_in_progress() {
     let second = xid(&mut short).await;
     short.run("COMMIT").await.unwrap();
     // Begins to read of the standby: the primary writes its epoch down.
-    let _not_there_yet = replica.state(epoch).await;
+    let _not_there_yet = connected(async || replica.state(epoch).await).await;
     stage.replayed().await;
 
     // The trap: there the server's own function says that it sees both.
@@ -83,7 +83,7 @@ async fn questions_of_every_form_are_of_the_state_that_comes_with_them() {
     let stage = Stage::new().await;
     let epoch = started(&*stage.store).await.start().await.unwrap().epoch;
     let replica = stage.replica();
-    let _not_there_yet = replica.state(epoch).await;
+    let _not_there_yet = connected(async || replica.state(epoch).await).await;
     stage.execute(&insert("acme", 1)).await;
     stage.replayed().await;
     let get = Question::Get(Get::new(id(1)));
@@ -129,7 +129,7 @@ async fn a_standby_of_another_history_is_refused() {
     let own = stage.replica();
     let wrong = Epoch(epoch.0 ^ 1);
     assert!(matches!(ask(&*own, wrong).await, Err(Unused::History)));
-    let _not_there_yet = own.state(epoch).await;
+    let _not_there_yet = connected(async || own.state(epoch).await).await;
     stage.replayed().await;
     ask(&*own, epoch).await.unwrap();
     // Another node wrote another epoch down: it is written again.
@@ -138,7 +138,7 @@ async fn a_standby_of_another_history_is_refused() {
         .await;
     stage.replayed().await;
     assert!(matches!(ask(&*own, epoch).await, Err(Unused::History)));
-    let _not_there_yet = own.state(epoch).await;
+    let _not_there_yet = connected(async || own.state(epoch).await).await;
     stage.replayed().await;
     ask(&*own, epoch).await.unwrap();
 
@@ -177,12 +177,13 @@ async fn a_standby_that_does_not_say_whom_it_follows_is_not_used() {
         .await;
     let url = stage.standby.url(DATABASE).replace("postgres@", "reader@");
     let replica = replica(&stage.store, &url);
-    let _not_there_yet = replica.state(epoch).await;
+    let _not_there_yet = connected(async || replica.state(epoch).await).await;
     stage.replayed().await;
-    assert!(matches!(replica.state(epoch).await, Err(Unused::Unproven)));
+    let unproven = connected(async || replica.state(epoch).await).await;
+    assert!(matches!(unproven, Err(Unused::Unproven)));
     stage.execute("GRANT pg_read_all_stats TO reader").await;
     stage.replayed().await;
-    replica.state(epoch).await.unwrap();
+    told(async || replica.state(epoch).await).await.unwrap();
     replica.close().await;
     stage.store.close().await;
 }
@@ -192,11 +193,11 @@ async fn a_standby_that_is_down_fails_and_is_used_again_when_it_is_back() {
     let stage = Stage::new().await;
     let epoch = started(&*stage.store).await.start().await.unwrap().epoch;
     let replica = stage.replica();
-    let _not_there_yet = replica.state(epoch).await;
+    let _not_there_yet = connected(async || replica.state(epoch).await).await;
     stage.replayed().await;
     ask(&*replica, epoch).await.unwrap();
     stage.standby.stop(Ending::Crash).await;
-    match ask(&*replica, epoch).await {
+    match replica.ask_all(epoch, &acme(), &[everything()]).await {
         Err(Unused::Failed(error)) => assert!(error.is_transient(), "{error}"),
         other => panic!("{other:?}"),
     }

@@ -222,12 +222,19 @@ async fn a_node_that_hangs_costs_what_it_has_and_after_some_silences_nobodys_tim
     let value = |which: usize| Some(names[which].clone().into_bytes());
     assert_eq!(tier.get(&keys).await.unwrap(), [value(0), value(1), value(2)]);
     signal(&cluster.0[0], Signal::STOP);
-    // An attempt to connect to it outlasts this test.
+    // An attempt to connect to it outlasts this test. Where the machine stalls for the budget some times in a row another node is taken for silent,
+    // too, until the next connection to it is made: a round without its value shows nothing, and one with another value never comes.
     let mut answered = 0;
     until("who asks for several has what the others have", async || {
-        if let Ok(found) = tokio::time::timeout(BUDGET, tier.get(&keys)).await {
-            assert_eq!(found.unwrap(), [None, value(1), value(2)]);
-            answered += 1;
+        if let Ok(Ok(found)) = tokio::time::timeout(BUDGET, tier.get(&keys)).await {
+            assert_eq!(found[0], None);
+            for which in [1, 2] {
+                assert!(
+                    found[which].is_none() || found[which] == value(which),
+                    "{found:?}"
+                );
+            }
+            answered += usize::from(found[1].is_some() && found[2].is_some());
         }
         answered == 10
     })
