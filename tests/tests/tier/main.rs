@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod fleet;
+mod forgetting;
 mod size;
 
 use std::sync::Arc;

@@ -10,7 +10,8 @@
 //!
 //! A node waits only if others load all that it misses: of two that hold what the other waits for, neither would load. A load whose answer is not
 //! written, because it failed or a change overtook it, gives its lease back as well: who waits sees that nobody has it, takes it, and loads. A lease
-//! lasts as long as somebody would wait for it, so a node that was lost costs one wait.
+//! lasts as long as somebody would wait for it, so a node that was lost costs one wait. Where the tier takes more than half of its time for the look,
+//! nobody asks it for leases: everybody loads.
 
 use std::time::Duration;
 
@@ -65,7 +66,12 @@ pub(crate) async fn read(
         }
     };
     news(&tried);
-    if shared.options.wait.is_zero() || !is_missing(&tried) || !take(shared, tenant, &mut tried, end).await {
+    // A lease whose answer is not waited for to the end would be taken, and held by nobody.
+    let is_slow = shared.left(end) < shared.options.timeout / 2;
+    if is_slow || shared.options.wait.is_zero() || !is_missing(&tried) {
+        return tried;
+    }
+    if !take(shared, tenant, &mut tried, end).await {
         return tried;
     }
     let until = Instant::now() + shared.options.wait;

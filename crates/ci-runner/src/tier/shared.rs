@@ -1,6 +1,6 @@
 //! What a runner knows of its shared tier.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(super) doorbell: Doorbell,
     /// When answers were forgotten by hand last.
     forgotten: Mutex<Forgotten>,
+    /// How often that was.
+    times: AtomicU64,
     /// Whether a later state of the database is to be made because of that, and whether somebody sees to it.
     unsettled: AtomicBool,
     is_settling: AtomicBool,
@@ -68,7 +70,9 @@ enum Forgotten {
     ///                                                       forgets: what was loaded at 7 or before would leave out the 9
     /// polls: the mark is 10    ...
     /// ```
-    Since(Tick),
+    ///
+    /// Which time it was is told by its number: a clock may stand still meanwhile.
+    Since(Tick, u64),
     /// All that was loaded at a state of this history that is not later.
     At(u64, Version),
 }
@@ -111,6 +115,7 @@ impl Shared {
             trouble: Mutex::default(),
             doorbell: Doorbell::default(),
             forgotten: Mutex::default(),
+            times: AtomicU64::new(0),
             unsettled: AtomicBool::new(false),
             is_settling: AtomicBool::new(false),
             jobs,
@@ -235,7 +240,10 @@ impl Shared {
     /// Says whether nobody sees to that yet.
     #[must_use]
     pub(crate) fn forget(&self, now: Tick) -> bool {
-        *self.forgotten.lock() = Forgotten::Since(now);
+        let mut forgotten = self.forgotten.lock();
+        let number = self.times.fetch_add(1, Ordering::SeqCst) + 1;
+        *forgotten = Forgotten::Since(now, number);
+        drop(forgotten);
         self.unsettled.store(true, Ordering::SeqCst);
         !self.is_settling.swap(true, Ordering::SeqCst)
     }
@@ -248,7 +256,15 @@ impl Shared {
     /// With the first mark from after answers were forgotten by hand: what was loaded up to it is forgotten then.
     fn settle(&self, mark: &Mark<Version>) {
         let mut forgotten = self.forgotten.lock();
-        if matches!(*forgotten, Forgotten::Since(at) if mark.polled_at() > at) {
+        if matches!(*forgotten, Forgotten::Since(at, _) if mark.polled_at() > at) {
+            *forgotten = Forgotten::At(mark.epoch(), mark.version().clone());
+        }
+    }
+
+    /// The same with a mark of a poll that began after the last of so many times: by the order of things, also where the clock has not moved since.
+    fn settle_after(&self, times: u64, mark: &Mark<Version>) {
+        let mut forgotten = self.forgotten.lock();
+        if matches!(*forgotten, Forgotten::Since(_, number) if number <= times) {
             *forgotten = Forgotten::At(mark.epoch(), mark.version().clone());
         }
     }
@@ -258,7 +274,7 @@ impl Shared {
         self.settle(mark);
         match &*self.forgotten.lock() {
             Forgotten::Never => false,
-            Forgotten::Since(_) => true,
+            Forgotten::Since(..) => true,
             Forgotten::At(epoch, at) => *epoch == mark.epoch() && (loaded == at || !loaded.includes(at)),
         }
     }
@@ -328,13 +344,14 @@ pub(crate) async fn settle_forgotten(runner: Weak<Inner>) {
 
 /// Says whether it is done.
 async fn settle_once(inner: &Inner, shared: &Shared) -> bool {
+    let times = shared.times.load(Ordering::SeqCst);
     if !inner.follow.polls.fresh(inner.follow.pace.patience).await {
         return false;
     }
     let Some(mark) = inner.cache.mark() else {
         return false;
     };
-    shared.settle(&mark);
+    shared.settle_after(times, &mark);
     match inner.store.advance().await {
         Ok(()) => true,
         Err(error) => {
@@ -376,6 +393,38 @@ mod tests {
     async fn after(wait: Duration) -> Result<(), TierError> {
         let _over = tokio::time::timeout(wait, std::future::pending::<()>()).await;
         Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_time_is_no_measure_of_the_tier() {
+        let (clock, options) = (Arc::new(ManualClock::new()), TierOptions::new());
+        let wait = options.timeout;
+        let (shared, _jobs) = Shared::new(
+            Arc::new(NoTier),
+            options,
+            TierRules::Kept,
+            (clock as Arc<dyn Clock>, "main".into()),
+        );
+        // A look that takes most of the time, and a lease that gets what is left of it.
+        for _ in 0..10 {
+            let end = Instant::now() + wait;
+            assert!(shared.call(shared.left(end), after(wait * 4 / 5)).await.is_ok());
+            let began = Instant::now();
+            let taken = shared.call(shared.left(end), after(wait * 4 / 5)).await;
+            assert_eq!(taken, Err(Refused::TimedOut));
+            assert_eq!(
+                began.elapsed(),
+                wait / 5,
+                "nobody waits longer than the time for both"
+            );
+            let taken = shared.call(shared.left(end), after(wait * 4 / 5)).await;
+            assert_eq!(taken, Err(Refused::TimedOut));
+        }
+        assert!(!shared.is_left_alone());
+        for _ in 0..3 {
+            assert!(shared.call(wait, after(wait * 2)).await.is_err());
+        }
+        assert!(shared.is_left_alone());
     }
 
     #[tokio::test(start_paused = true)]
