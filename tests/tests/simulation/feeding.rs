@@ -220,7 +220,7 @@ impl Fleet<'_> {
             true => Telling::Tenant,
             false => Telling::Rows,
         };
-        let Some(xid) = self.database.begin(self.estate, &writes, telling) else {
+        let Some(xid) = self.database.begin(self.estate, &writes, telling, self.now) else {
             return;
         };
         self.say(|| format!("transaction {xid} writes {writes:?}, told as {telling:?}"));
@@ -242,7 +242,7 @@ impl Fleet<'_> {
         self.after(end + unseen, Event::Show(epoch, xid, caller));
     }
 
-    fn draw(&mut self) -> Write {
+    pub(crate) fn draw(&mut self) -> Write {
         let at = usize::try_from(self.below((CIS + EDGES.len() / 2) as u64)).unwrap();
         if at >= CIS {
             let edge = usize::try_from(self.below(EDGES.len() as u64)).unwrap();
@@ -328,13 +328,23 @@ impl Fleet<'_> {
         if self.healed {
             return;
         }
-        let (delay, mend) = (1 + self.below(2 * every), 1 + self.below(25_000));
+        let (delay, mut mend) = (1 + self.below(2 * every), 1 + self.below(25_000));
+        if fault == Fault::StandbyCrash && self.below(4) > 0 {
+            // Often it is back at once.
+            mend = 1 + mend % 500;
+        }
         self.after(delay, Event::Fault(fault, every));
         let number = usize::try_from(self.below(self.nodes.len() as u64)).unwrap();
         let query = usize::try_from(self.below(self.estate.queries.len() as u64)).unwrap();
         let struck = match fault {
             Fault::Crash | Fault::LoseCommits => std::mem::replace(&mut self.database.up, false),
-            Fault::Restore => self.database.up && self.database.restore(self.now),
+            Fault::Restore => {
+                let restored = self.database.up && self.database.restore(self.now);
+                if restored {
+                    self.leave_standby_behind();
+                }
+                restored
+            }
             Fault::BackUp => {
                 self.database.back_up();
                 true
@@ -375,6 +385,9 @@ impl Fleet<'_> {
             }
             Fault::TierDown => std::mem::replace(&mut self.tier.up, false),
             Fault::DamageTier => self.tier.damage(query),
+            Fault::StandbyCrash | Fault::StandbyPaused | Fault::StandbyAway => {
+                self.strike_standby(fault, mend)
+            }
         };
         if struck {
             self.saw(fault.name());
@@ -412,6 +425,9 @@ impl Fleet<'_> {
                 };
                 self.database.recover(usize::try_from(lost).unwrap(), self.now);
                 self.database.up = true;
+                if lost > 0 {
+                    self.leave_standby_behind();
+                }
                 self.say(|| format!("the database is up again, {lost} commits lost"));
             }
             Fault::Blind if !self.database.records => self.database.record_again(self.now),
@@ -421,6 +437,7 @@ impl Fleet<'_> {
             }
             Fault::SplitTier => self.tier.join(number % 2),
             Fault::TierDown => self.tier.up = true,
+            Fault::StandbyCrash => self.standby.up = true,
             _ => {}
         }
     }

@@ -12,12 +12,14 @@ use ci_store::{Polled, Start};
 use ci_tests::store_contract::world::{below, seeded};
 use rand_chacha::ChaCha8Rng;
 
+use super::copying::CopyStep;
 use super::database::{Database, Feed};
 use super::estate::Estate;
 use super::faults::{Fault, Rates};
 use super::laws::Law;
 use super::node::{Node, Read, Session, Task, options};
 use super::sharing::Confirming;
+use super::standby::Standby;
 use super::tier::{Put, Stored, Tier};
 
 /// How long faults come, in microseconds of virtual time.
@@ -62,6 +64,10 @@ pub(crate) enum Event {
     Joined(usize, u64, Option<Feed>),
     Read(u64),
     Rows(u64),
+    /// A load from the standby goes on, if it is still the one of this number.
+    Copy(u64, u64, CopyStep),
+    /// The standby is a new copy of the primary.
+    Rebuilt,
     Fault(Fault, u64),
     Mend(Fault, usize),
 }
@@ -75,6 +81,7 @@ pub(crate) struct Fleet<'a> {
     queue: BTreeMap<(u64, u64), Event>,
     numbers: u64,
     pub(crate) database: Database,
+    pub(crate) standby: Standby,
     pub(crate) tier: Tier,
     pub(crate) nodes: Vec<Node>,
     pub(crate) tasks: BTreeMap<u64, Task>,
@@ -112,30 +119,16 @@ impl<'a> Fleet<'a> {
         // Now and then nothing goes wrong.
         let quiet = below(&mut dice, 16) == 0;
         let mut rates = Rates::draw(&mut dice, estate.queries.len(), quiet);
-        if law == Law::TierWithoutFloor {
-            // So that no load of the node's own is older than its log: the tier alone is under test.
-            rates.log = 65_536;
-        }
-        if matches!(law, Law::StoresAlways | Law::LeasesInMemory) {
-            // The tier asks the same rules; here those of a node's own loads are under test.
-            rates.has_tier = false;
-        }
-        if law == Law::ConfirmsWhatItHad {
-            // Several things have to meet; so that they often do.
-            rates.has_tier = true;
-            rates.confirm = 4_000;
-            rates.slots = estate.queries.len();
-            rates
-                .faults
-                .extend([(Fault::ForgetByHand, 20_000), (Fault::Evict, 5_000)]);
-        }
+        rates.bring_out(law, estate.queries.len());
+        let database = Database::new(law);
         let mut fleet = Self {
             estate,
             law,
             now: 1,
             queue: BTreeMap::new(),
             numbers: 0,
-            database: Database::new(law),
+            standby: Standby::new(&database),
+            database,
             tier: Tier::new(rates.slots),
             nodes: Vec::new(),
             tasks: BTreeMap::new(),
@@ -262,6 +255,7 @@ impl<'a> Fleet<'a> {
             | Event::TierCheck(task)
             | Event::TierPublish(task)
             | Event::Rows(task) => self.tasks.get(task).map(Task::node),
+            Event::Copy(task, _, step) if step.is_at_node() => self.tasks.get(task).map(Task::node),
             _ => None,
         };
         let until = self.nodes[node?].paused_until;
@@ -274,13 +268,13 @@ impl<'a> Fleet<'a> {
             Event::Write => self.write_something(),
             Event::Commit(epoch, xid) => {
                 if epoch == self.database.epoch() && self.database.up {
-                    self.database.commit(xid);
+                    self.database.commit(xid, self.now);
                 }
             }
             Event::Show(epoch, xid, writer) => self.show(epoch, xid, writer),
             Event::Abort(epoch, xid) => {
                 if epoch == self.database.epoch() && self.database.up {
-                    self.database.abort(xid);
+                    self.database.abort(xid, self.now);
                     self.saw("rolled back");
                 }
             }
@@ -311,6 +305,8 @@ impl<'a> Fleet<'a> {
             }
             Event::Read(task) => self.read(task),
             Event::Rows(task) => self.rows(task),
+            Event::Copy(task, id, step) => self.copy_step(task, id, step),
+            Event::Rebuilt => self.rebuild_standby(),
             Event::Fault(fault, every) => self.strike(fault, every),
             Event::Mend(fault, node) => self.mend(fault, node),
         }
@@ -326,6 +322,7 @@ impl<'a> Fleet<'a> {
         if !self.database.records {
             self.mend(Fault::Blind, 0);
         }
+        self.heal_standby();
         self.tier.up = true;
         self.tier.join(0);
         for node in 0..self.nodes.len() {
@@ -413,6 +410,7 @@ impl<'a> Fleet<'a> {
             found: None,
             proving: None,
             lease: None,
+            copying: None,
             must_hit,
         };
         let task = self.number();

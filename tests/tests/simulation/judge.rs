@@ -39,7 +39,15 @@ impl Judge<'_> {
     /// # Errors
     /// Says which promise is broken.
     pub(crate) fn check(&self, answer: &Answered<'_>) -> Result<(), String> {
-        let promises: [(&str, bool); 6] = [
+        let promises: [(&str, bool); 8] = [
+            (
+                "not the database's, that was asked past the cache",
+                answer.source == Source::Past || *answer.level != Level::Bypass,
+            ),
+            (
+                "of a state that the database has not shown",
+                self.database.has_shown(answer.epoch, answer.version),
+            ),
             ("untrue at its own state", self.is_true(answer)),
             ("older than its level allows", self.keeps_level(answer)),
             (

@@ -45,13 +45,29 @@ pub(crate) enum Law {
     TrustsBookmarks,
     /// A token of another history counts as covered.
     CoversForeignTokens,
+    /// An answer of the standby is taken whatever its state includes.
+    TrustsWhatIsBehind,
+    /// An answer of the standby is taken before the primary has shown its state.
+    TrustsWhatIsAhead,
+    /// A standby is taken for one of this history whatever epoch is written down there.
+    IgnoresStandbyName,
+    /// A standby is taken for one of this history whichever timeline it streams.
+    IgnoresTimeline,
+    /// A standby's snapshot is taken at its word: nothing below its end is at work.
+    BelievesSnapshots,
+    /// What a standby says is committed counts as seen by a snapshot that was taken before it was asked.
+    GuessesMoments,
+    /// What was known to be committed on a standby counts after it has crashed.
+    RemembersOtherRuns,
+    /// What was forgotten by hand comes back from a standby that is late.
+    CopiesForgotten,
     /// What is waited for is a poll that is under way, instead of one that begins after.
     JoinsOlderPolls,
 }
 
 impl Law {
     /// Every broken one.
-    pub(crate) const BROKEN: [Self; 20] = [
+    pub(crate) const BROKEN: [Self; 28] = [
         Self::StoresAlways,
         Self::LeasesInMemory,
         Self::ComparesLogPositions,
@@ -71,8 +87,31 @@ impl Law {
         Self::ForgetsUpToMark,
         Self::TrustsBookmarks,
         Self::CoversForeignTokens,
+        Self::TrustsWhatIsBehind,
+        Self::TrustsWhatIsAhead,
+        Self::IgnoresStandbyName,
+        Self::IgnoresTimeline,
+        Self::BelievesSnapshots,
+        Self::GuessesMoments,
+        Self::RemembersOtherRuns,
+        Self::CopiesForgotten,
         Self::JoinsOlderPolls,
     ];
+
+    /// Whether it is a rule of loads from a standby.
+    pub(crate) fn is_of_standby(self) -> bool {
+        matches!(
+            self,
+            Self::TrustsWhatIsBehind
+                | Self::TrustsWhatIsAhead
+                | Self::IgnoresStandbyName
+                | Self::IgnoresTimeline
+                | Self::BelievesSnapshots
+                | Self::GuessesMoments
+                | Self::RemembersOtherRuns
+                | Self::CopiesForgotten
+        )
+    }
 
     /// What of it is broken in the engine.
     pub(crate) fn engine(self) -> ProtocolRules {

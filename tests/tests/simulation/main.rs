@@ -12,6 +12,7 @@
 //! whose tasks need a runtime and a real store.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+mod copying;
 mod database;
 mod estate;
 mod faults;
@@ -22,6 +23,7 @@ mod laws;
 mod node;
 mod reads;
 mod sharing;
+mod standby;
 mod tier;
 
 use std::collections::BTreeMap;
@@ -57,6 +59,21 @@ const OUTCOMES: &[&str] = &[
     "published: refused, older than the log",
     "published: refused, overtaken",
     "rolled back",
+    "standby: ahead",
+    "standby: another history",
+    "standby: behind",
+    "standby: blurred",
+    "standby: does not stream",
+    "standby: failed",
+    "standby: made anew",
+    "standby: no mark",
+    "standby: promoted",
+    "standby: the primary has its name written down",
+    "standby: timed out",
+    "standby: too old for its reader",
+    "standby: used",
+    "standby: waited for",
+    "standby: waited for the primary",
     "tier: bookmark left",
     "tier: delete lost",
     "tier: hit",

@@ -23,11 +23,11 @@ use super::tier::{Put, Stored};
 const TRIES: u32 = 4;
 
 /// Where an answer is true, and how far behind it may be.
-struct AsOf<'a> {
-    epoch: u64,
-    version: &'a Version,
-    lag: u64,
-    source: Source,
+pub(crate) struct AsOf<'a> {
+    pub(crate) epoch: u64,
+    pub(crate) version: &'a Version,
+    pub(crate) lag: u64,
+    pub(crate) source: Source,
 }
 
 fn name_of(ending: Published<Reason>) -> &'static str {
@@ -78,6 +78,10 @@ impl Fleet<'_> {
         let Some(mut read) = self.taken(task) else {
             return self.written(task, good);
         };
+        if read.copying.is_some() {
+            self.tasks.insert(task, Task::Read(read));
+            return self.shown(task, good);
+        }
         read.mark = self.nodes[read.node].cache.mark().filter(|_| good);
         if read.mark.is_some() {
             self.look_up(task, read);
@@ -128,8 +132,17 @@ impl Fleet<'_> {
         self.load(task, read);
     }
 
-    /// Asks the database, for all who wait or for this caller alone.
-    pub(crate) fn load(&mut self, task: u64, mut read: Box<Read>) {
+    /// Loads for all who wait, from the standby if that will do; or for this caller alone.
+    pub(crate) fn load(&mut self, task: u64, read: Box<Read>) {
+        if self.rates.has_standby && read.leader.is_some() {
+            self.copy(task, read);
+        } else {
+            self.load_of_primary(task, read);
+        }
+    }
+
+    /// Asks the database.
+    pub(crate) fn load_of_primary(&mut self, task: u64, mut read: Box<Read>) {
         read.begun = self.now;
         self.tasks.insert(task, Task::Read(read));
         let delay = self.database_delay();
@@ -162,7 +175,7 @@ impl Fleet<'_> {
         let answer = self.estate.ask(&found.table, read.query);
         let source = match read.leader.take() {
             Some(leader) => {
-                self.publish(&read, leader, &answer, &found);
+                let _entry = self.publish(&read, leader, &answer, &found);
                 Source::Load
             }
             None => Source::Past,
@@ -177,13 +190,13 @@ impl Fleet<'_> {
         self.settle(node);
     }
 
-    fn publish(
+    pub(crate) fn publish(
         &mut self,
         read: &Read,
         leader: super::node::Lead,
         answer: &Arc<Answer>,
         found: &super::database::Found,
-    ) {
+    ) -> CiShared<Shown> {
         let loaded = Loaded {
             epoch: found.epoch,
             version: found.version.clone(),
@@ -195,7 +208,8 @@ impl Fleet<'_> {
             loaded_at: found.read_at,
         };
         let cache = &self.nodes[read.node].cache;
-        let ending = cache.publish(leader, question, shown, loaded, dependency).ending;
+        let published = cache.publish(leader, question, shown, loaded, dependency);
+        let ending = published.ending;
         self.saw(name_of(ending));
         self.say(|| {
             let (node, query) = (read.node, read.query);
@@ -216,6 +230,7 @@ impl Fleet<'_> {
             };
             self.send(read.node, stored, Put::Loaded(read.lease));
         }
+        published.entry
     }
 
     /// Ends the waits on a node whose flights have ended.
@@ -271,7 +286,7 @@ impl Fleet<'_> {
         self.answered(read, &shown.answer, &as_of, shown.loaded_at);
     }
 
-    fn answered(&mut self, read: &Read, value: &Answer, as_of: &AsOf<'_>, loaded_at: u64) {
+    pub(crate) fn answered(&mut self, read: &Read, value: &Answer, as_of: &AsOf<'_>, loaded_at: u64) {
         self.saw("answers");
         let session = match (&read.level, read.session) {
             (Level::AtLeast(token), Some(_)) => Some(token),
