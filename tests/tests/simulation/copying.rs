@@ -209,7 +209,7 @@ impl Fleet<'_> {
             CopyStep::Tell(snapshot) => {
                 self.replay();
                 let is_there = self.standby.up && self.standby.run == snapshot.run;
-                let told = is_there.then(|| self.standby.tell(snapshot));
+                let told = is_there.then(|| self.standby.tell(snapshot, self.law));
                 let delay = self.standby_delay();
                 self.after(delay, Event::Copy(task, id, CopyStep::Answered(told)));
             }
@@ -275,7 +275,7 @@ impl Fleet<'_> {
             let delay = self.standby_delay();
             return self.after(delay, Event::Copy(task, id, CopyStep::Answered(None)));
         }
-        let snapshot = self.standby.look(self.now);
+        let snapshot = self.standby.look();
         let step = self.step();
         self.after(step, Event::Copy(task, id, CopyStep::Tell(snapshot)));
     }
@@ -389,7 +389,8 @@ impl Fleet<'_> {
         };
         self.saw("standby: used");
         let (node, epoch) = (read.node, floor.epoch());
-        let read_at = self.database.complete_until(epoch, &version, snapshot.read_at);
+        // Its state says what it includes, not the moment at which it was read: a standby may show what the primary shows later.
+        let read_at = self.database.complete_until(epoch, &version, self.now);
         let found = Found {
             epoch,
             version,
@@ -398,11 +399,13 @@ impl Fleet<'_> {
         };
         let answer = self.estate.ask(&found.table, read.query);
         let entry = self.publish(&read, leader, &answer, &found);
+        self.end_lease(&mut read);
         let serves = read.mark.as_ref().is_some_and(|mark| entry.is_as_new_as(mark));
         if self.law == Law::TrustsWhatIsBehind {
             let as_of = AsOf {
                 epoch,
                 version: &found.version,
+                beside: None,
                 lag: self.now - read.begun,
                 source: Source::Standby,
             };

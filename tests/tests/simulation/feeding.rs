@@ -13,6 +13,7 @@ use super::fleet::{Brought, Event, Fleet};
 use super::judge::Judge;
 use super::laws::Law;
 use super::node::{Task, Written};
+use super::queueing::Job;
 
 /// Between two polls.
 const PACE: u64 = 3_000;
@@ -158,13 +159,15 @@ impl Fleet<'_> {
                     position,
                     polled_at: at,
                 });
+                if self.rates.has_tier && applied.dropped > 0 {
+                    self.offer(number, Job::Dropped);
+                }
                 if matches!(applied.course, Course::Gap | Course::OtherEpoch) {
                     self.saw("feed: a batch was missing");
                     self.nodes[number].feed = None;
                     return false;
                 }
                 self.nodes[number].cache.resume_if(|| poll > doubt);
-                self.tell_tier(number);
                 true
             }
             Polled::NewEpoch { why, epoch, position } => {
@@ -179,24 +182,6 @@ impl Fleet<'_> {
                 self.saw("feed: blind");
                 self.nodes[number].cache.suspend("changes are not recorded");
                 false
-            }
-        }
-    }
-
-    /// Deletes from the tier what changes dropped, as well as it goes.
-    fn tell_tier(&mut self, number: usize) {
-        let (drops, told) = self.nodes[number].cache.dropped_since(self.nodes[number].told);
-        self.nodes[number].told = told;
-        for query in drops
-            .iter()
-            .filter_map(|drop| self.estate.query_of(drop.key.as_ref()?))
-        {
-            self.saw("dropped by a change");
-            if self.chance(self.rates.lose_delete) {
-                self.saw("tier: delete lost");
-            } else if self.rates.has_tier {
-                let delay = self.tier_delay();
-                self.after(delay, Event::TierDelete(number, query));
             }
         }
     }
@@ -375,7 +360,7 @@ impl Fleet<'_> {
                 self.tier.save();
                 true
             }
-            Fault::RollBackTier => self.tier.roll_back(),
+            Fault::RollBackTier => self.tier.roll_back(self.now),
             Fault::SplitTier => {
                 let whole = !self.tier.split;
                 if whole {
@@ -385,6 +370,7 @@ impl Fleet<'_> {
             }
             Fault::TierDown => std::mem::replace(&mut self.tier.up, false),
             Fault::DamageTier => self.tier.damage(query),
+            Fault::Withdraw => self.withdraw(number, query),
             Fault::StandbyCrash | Fault::StandbyPaused | Fault::StandbyAway => {
                 self.strike_standby(fault, mend)
             }
@@ -406,6 +392,14 @@ impl Fleet<'_> {
     fn kill(&mut self, number: usize) -> bool {
         if !self.nodes[number].alive {
             return false;
+        }
+        let holds = |task: &Task| matches!(task, Task::Read(read) if read.held.is_some());
+        if self
+            .tasks
+            .values()
+            .any(|task| task.node() == number && holds(task))
+        {
+            self.saw("lease: its holder died");
         }
         self.tasks.retain(|_, task| task.node() != number);
         let life = self.nodes[number].life + 1;
@@ -435,7 +429,7 @@ impl Fleet<'_> {
                 self.nodes[number].alive = true;
                 self.join(number);
             }
-            Fault::SplitTier => self.tier.join(number % 2),
+            Fault::SplitTier => self.tier.join(number % 2, self.now),
             Fault::TierDown => self.tier.up = true,
             Fault::StandbyCrash => self.standby.up = true,
             _ => {}

@@ -2,6 +2,8 @@
 
 use ci_cache_core::coherence::ProtocolRules;
 
+use super::node::Read;
+
 /// Which rule is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Law {
@@ -37,6 +39,14 @@ pub(crate) enum Law {
     ConfirmsAtLaterMark,
     /// What a node has it confirms as if it had loaded it, over whatever is there.
     ConfirmsWhatItHad,
+    /// What a node has of the tier it confirms over whatever is there.
+    ConfirmsOverOthers,
+    /// Who waits for the load of another node takes its answer for true.
+    TrustsHolder,
+    /// Who waits for the load of another node waits until it has its answer.
+    WaitsForHolder,
+    /// The delete of a wrong value overtakes the value.
+    DeletesOvertake,
     /// What was forgotten by hand comes back from the tier.
     IgnoresForgotten,
     /// What was loaded ahead of the mark at which something was forgotten by hand comes back.
@@ -57,6 +67,8 @@ pub(crate) enum Law {
     BelievesSnapshots,
     /// What a standby says is committed counts as seen by a snapshot that was taken before it was asked.
     GuessesMoments,
+    /// A standby is asked whom it follows before it is asked what became of the transactions that its snapshot leaves open.
+    AsksTimelineFirst,
     /// What was known to be committed on a standby counts after it has crashed.
     RemembersOtherRuns,
     /// What was forgotten by hand comes back from a standby that is late.
@@ -67,7 +79,7 @@ pub(crate) enum Law {
 
 impl Law {
     /// Every broken one.
-    pub(crate) const BROKEN: [Self; 28] = [
+    pub(crate) const BROKEN: [Self; 33] = [
         Self::StoresAlways,
         Self::LeasesInMemory,
         Self::ComparesLogPositions,
@@ -83,6 +95,10 @@ impl Law {
         Self::MarksAfterCheck,
         Self::ConfirmsAtLaterMark,
         Self::ConfirmsWhatItHad,
+        Self::ConfirmsOverOthers,
+        Self::TrustsHolder,
+        Self::WaitsForHolder,
+        Self::DeletesOvertake,
         Self::IgnoresForgotten,
         Self::ForgetsUpToMark,
         Self::TrustsBookmarks,
@@ -93,6 +109,7 @@ impl Law {
         Self::IgnoresTimeline,
         Self::BelievesSnapshots,
         Self::GuessesMoments,
+        Self::AsksTimelineFirst,
         Self::RemembersOtherRuns,
         Self::CopiesForgotten,
         Self::JoinsOlderPolls,
@@ -108,6 +125,7 @@ impl Law {
                 | Self::IgnoresTimeline
                 | Self::BelievesSnapshots
                 | Self::GuessesMoments
+                | Self::AsksTimelineFirst
                 | Self::RemembersOtherRuns
                 | Self::CopiesForgotten
         )
@@ -126,7 +144,11 @@ impl Law {
     }
 
     /// Whether what the tier has is taken without a look at what changed since.
-    pub(crate) fn trusts_tier(self) -> bool {
-        matches!(self, Self::TrustsTier | Self::LeasesInTier)
+    pub(crate) fn trusts(self, read: &Read) -> bool {
+        match self {
+            Self::TrustsTier | Self::LeasesInTier => true,
+            Self::TrustsHolder => read.leasing.is_some(),
+            _ => false,
+        }
     }
 }

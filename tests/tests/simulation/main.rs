@@ -20,7 +20,9 @@ mod feeding;
 mod fleet;
 mod judge;
 mod laws;
+mod leasing;
 mod node;
+mod queueing;
 mod reads;
 mod sharing;
 mod standby;
@@ -39,6 +41,7 @@ const ENOUGH: u64 = 200;
 
 /// What a campaign must have met, besides every fault, or it proves nothing.
 const OUTCOMES: &[&str] = &[
+    "an answer of a state that neither includes its reader's mark nor is included",
     "answers",
     "coalesced",
     "commits",
@@ -51,6 +54,17 @@ const OUTCOMES: &[&str] = &[
     "feed: request lost",
     "healed",
     "hit",
+    "lease: another has it",
+    "lease: ended by itself",
+    "lease: found free",
+    "lease: given back",
+    "lease: its holder died",
+    "lease: no answer",
+    "lease: not given back",
+    "lease: taken",
+    "lease: taken after a wait",
+    "lease: the holder's answer was used",
+    "lease: waited in vain",
     "load failed",
     "past the cache",
     "published: kept",
@@ -58,6 +72,14 @@ const OUTCOMES: &[&str] = &[
     "published: refused, other epoch",
     "published: refused, older than the log",
     "published: refused, overtaken",
+    "queue: a batch was lost in part",
+    "queue: a call was given up",
+    "queue: a delete is owed",
+    "queue: a delete waits for room",
+    "queue: a value came late, after its delete",
+    "queue: a wrong value was deleted",
+    "queue: deletes before values",
+    "queue: full",
     "rolled back",
     "standby: ahead",
     "standby: another history",
@@ -74,8 +96,12 @@ const OUTCOMES: &[&str] = &[
     "standby: used",
     "standby: waited for",
     "standby: waited for the primary",
+    "tier: another load is there",
+    "tier: another node confirms",
     "tier: bookmark left",
+    "tier: confirmed over what came between look and write",
     "tier: delete lost",
+    "tier: did not answer",
     "tier: hit",
     "tier: joined by a bookmark",
     "tier: joined without one",

@@ -1,6 +1,6 @@
 //! A node: the cache as it ships, its clock, and where its feed is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use ci_cache_core::ci::{CiCacheConfig, CiShared, CoherentCiCache, CoherentCiLeader};
@@ -13,6 +13,8 @@ use super::copying::Copying;
 use super::database::{Feed, Found};
 use super::estate::Shown;
 use super::laws::Law;
+use super::leasing::Leasing;
+use super::queueing::{Call, Job};
 use super::standby::{Became, Told};
 use super::tier::Stored;
 
@@ -54,6 +56,10 @@ pub(crate) struct Node {
     pub(crate) joining: bool,
     /// What it has of what the tier has: the states at which it keeps it, and at which it was loaded.
     pub(crate) known: BTreeMap<usize, (Version, Version)>,
+    /// What it has to do at the tier.
+    pub(crate) todo: Todo,
+    /// When answers were found wrong, by question.
+    pub(crate) withdrawn_at: BTreeMap<usize, u64>,
     pub(crate) forgotten: Forgotten,
     /// When it forgot by hand last, by its own clock.
     forgot: Option<Tick>,
@@ -63,6 +69,18 @@ pub(crate) struct Node {
     pub(crate) committed: (u64, BTreeSet<u64>),
     /// When it forgot by hand last, in truth.
     pub(crate) forgotten_at: u64,
+}
+
+/// What a node has to do at the tier.
+#[derive(Default)]
+pub(crate) struct Todo {
+    pub(crate) jobs: VecDeque<Job>,
+    /// What of it is next.
+    pub(crate) calls: VecDeque<Call>,
+    /// Somebody is at it.
+    pub(crate) is_busy: bool,
+    /// Deletes of wrong values that are still to be done.
+    pub(crate) owed: u64,
 }
 
 /// The state up to which answers were forgotten by hand.
@@ -106,6 +124,8 @@ impl Node {
             mark: None,
             joining: false,
             known: BTreeMap::new(),
+            todo: Todo::default(),
+            withdrawn_at: BTreeMap::new(),
             forgotten: Forgotten::Never,
             forgot: None,
             named: None,
@@ -116,13 +136,18 @@ impl Node {
 
     /// Forgets everything by hand.
     pub(crate) fn forget(&mut self, now: u64, law: Law) {
+        self.forget_elsewhere(now, law);
+        self.cache.clear();
+        self.forgotten_at = now;
+    }
+
+    /// What the tier or the standby has from before does not come back.
+    pub(crate) fn forget_elsewhere(&mut self, now: u64, law: Law) {
         self.forgotten = match self.cache.mark() {
             Some(mark) if law == Law::ForgetsUpToMark => Forgotten::At(mark.epoch(), mark.version().clone()),
             _ => Forgotten::Since(self.tick(now)),
         };
         self.forgot = Some(self.tick(now));
-        self.cache.clear();
-        self.forgotten_at = now;
     }
 
     /// What an answer of the standby has to include; none if that is not known, as when it is from before answers were forgotten by hand.
@@ -197,6 +222,9 @@ pub(crate) struct Read {
     pub(crate) proving: Option<Proving>,
     /// The tier's generation at the miss.
     pub(crate) lease: Option<u64>,
+    /// How it waits for the load of another node, and until when it has the lease itself.
+    pub(crate) leasing: Option<Leasing>,
+    pub(crate) held: Option<u64>,
     /// Its load from the standby.
     pub(crate) copying: Option<Box<Copying>>,
     /// After the fleet was healed: the answer has to come from memory.

@@ -17,7 +17,8 @@ use super::estate::Shown;
 use super::fleet::{Event, Fleet};
 use super::judge::{Answered, Judge};
 use super::node::{Read, Source, Task};
-use super::tier::{Put, Stored};
+use super::queueing::Job;
+use super::tier::Stored;
 
 /// A waiter whose answer turned out too old looks up again so often.
 const TRIES: u32 = 4;
@@ -26,6 +27,8 @@ const TRIES: u32 = 4;
 pub(crate) struct AsOf<'a> {
     pub(crate) epoch: u64,
     pub(crate) version: &'a Version,
+    /// The mark's state, where neither that nor the answer's includes the other: the answer is true at both together.
+    pub(crate) beside: Option<&'a Version>,
     pub(crate) lag: u64,
     pub(crate) source: Source,
 }
@@ -124,16 +127,14 @@ impl Fleet<'_> {
             ));
         }
         if self.rates.has_tier && self.tier.up {
-            let (stored, generation) = self.tier.get(read.node, read.query);
-            let delay = self.tier_delay();
-            self.tasks.insert(task, Task::Read(read));
-            return self.after(delay, Event::TierAnswered(task, stored, generation));
+            return self.ask_tier(task, read);
         }
         self.load(task, read);
     }
 
     /// Loads for all who wait, from the standby if that will do; or for this caller alone.
     pub(crate) fn load(&mut self, task: u64, read: Box<Read>) {
+        self.hold_to_wait(&read);
         if self.rates.has_standby && read.leader.is_some() {
             self.copy(task, read);
         } else {
@@ -170,6 +171,7 @@ impl Fleet<'_> {
             if let Some(leader) = read.leader.take() {
                 drop(leader.fail(()));
             }
+            self.end_lease(&mut read);
             return self.settle(node);
         };
         let answer = self.estate.ask(&found.table, read.query);
@@ -180,9 +182,11 @@ impl Fleet<'_> {
             }
             None => Source::Past,
         };
+        self.end_lease(&mut read);
         let as_of = AsOf {
             epoch: found.epoch,
             version: &found.version,
+            beside: None,
             lag: self.now - read.begun,
             source,
         };
@@ -203,9 +207,11 @@ impl Fleet<'_> {
         };
         let dependency = self.estate.dependency(read.query, answer);
         let question = &self.estate.queries[read.query].question;
+        let load = self.number();
         let shown = Shown {
             answer: Arc::clone(answer),
             loaded_at: found.read_at,
+            load,
         };
         let cache = &self.nodes[read.node].cache;
         let published = cache.publish(leader, question, shown, loaded, dependency);
@@ -226,9 +232,13 @@ impl Fleet<'_> {
                 validated: found.version.clone(),
                 answer: Arc::clone(answer),
                 loaded_at: found.read_at,
+                load,
+                since: 0,
                 damaged: false,
             };
-            self.send(read.node, stored, Put::Loaded(read.lease));
+            if self.rates.has_tier && !self.offer(read.node, Job::Put(stored, read.lease)) {
+                self.saw("tier: write lost");
+            }
         }
         published.entry
     }
@@ -276,9 +286,14 @@ impl Fleet<'_> {
             return;
         };
         let (epoch, version) = mark.as_of(entry);
+        let is_beside = epoch == mark.epoch() && !version.includes(mark.version());
+        if is_beside {
+            self.saw("an answer of a state that neither includes its reader's mark nor is included");
+        }
         let as_of = AsOf {
             epoch,
             version,
+            beside: is_beside.then(|| mark.version()),
             lag: self.nodes[read.node].lag(mark, self.now),
             source,
         };
@@ -292,20 +307,27 @@ impl Fleet<'_> {
             (Level::AtLeast(token), Some(_)) => Some(token),
             _ => None,
         };
+        let node = &self.nodes[read.node];
         let answered = Answered {
             query: read.query,
             value,
             epoch: as_of.epoch,
             version: as_of.version,
+            beside: as_of.beside,
             level: &read.level,
             source: as_of.source,
             asked_at: read.asked_at,
             now: self.now,
             lag: as_of.lag,
-            acknowledged: &self.nodes[read.node].acknowledged,
+            acknowledged: &node.acknowledged,
             session,
             loaded_at,
-            forgotten_at: self.nodes[read.node].forgotten_at,
+            forgotten_at: node
+                .withdrawn_at
+                .get(&read.query)
+                .copied()
+                .unwrap_or_default()
+                .max(node.forgotten_at),
         };
         let judge = Judge {
             database: &self.database,

@@ -33,7 +33,6 @@ pub(crate) enum Became {
 pub(crate) struct Snapshot {
     pub(crate) run: u64,
     pub(crate) table: Table,
-    pub(crate) read_at: u64,
     xmin: u64,
     xmax: u64,
     follows: bool,
@@ -258,12 +257,11 @@ impl Standby {
     }
 
     /// A statement takes its snapshot there.
-    pub(crate) fn look(&self, now: u64) -> Snapshot {
+    pub(crate) fn look(&self) -> Snapshot {
         let xmax = self.completed + 1;
         Snapshot {
             run: self.run,
             table: self.table,
-            read_at: now,
             xmin: self.at_work.first().copied().unwrap_or(xmax).min(xmax),
             xmax,
             follows: self.follows,
@@ -273,7 +271,20 @@ impl Standby {
     }
 
     /// The same statement asks what became of the transactions that its snapshot leaves open.
-    pub(crate) fn tell(&self, snapshot: Snapshot) -> Told {
+    ///
+    /// Whom it follows is asked after that, by the same statement: one that leaves ends what was at work, and whoever asked before would take that for seen.
+    ///
+    /// ```text
+    /// a statement                     the standby
+    /// takes a snapshot, 7 is at work
+    /// asks whom it follows
+    ///                                 is promoted, 7 is rolled back there; on the primary it goes on
+    /// asks what became of 7: aborted
+    /// ```
+    pub(crate) fn tell(&self, mut snapshot: Snapshot, law: Law) -> Told {
+        if law != Law::AsksTimelineFirst {
+            (snapshot.follows, snapshot.timeline) = (self.follows, self.streams);
+        }
         let became = |xid: &u64| match self.ended.get(xid) {
             _ if self.at_work.contains(xid) => Became::AtWork,
             Some(true) => Became::Committed,
