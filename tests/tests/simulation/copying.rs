@@ -97,6 +97,22 @@ impl Fleet<'_> {
         }
     }
 
+    /// Whether nodes can tell a standby of what is restored from one of the history that they follow. They cannot where the copy is of that very epoch and goes on
+    /// with its timeline, as long as they have not heard of the new one ("not told apart" in decision 28): that does not happen here.
+    ///
+    /// ```text
+    /// a node                    the primary                          the standby
+    /// its mark is 111 of E      E is written down, a copy is made
+    /// (hears nothing more)      the copy's files are put back
+    ///                           another 110 commits                  a copy of that: it shows E and 111
+    /// takes its answer for one of E
+    /// ```
+    pub(crate) fn is_told_apart(&self) -> bool {
+        let name = self.database.name_of_copy();
+        let marks = self.nodes.iter().filter_map(|node| node.cache.mark());
+        !marks.map(|mark| Some(mark.epoch())).any(|epoch| epoch == name)
+    }
+
     /// The primary's history ends otherwise than in its log: after a while the standby is made anew.
     pub(crate) fn leave_standby_behind(&mut self) {
         if !self.rates.has_standby {

@@ -451,13 +451,18 @@ impl Database {
         self.backup = Some((self.table, self.next_xid, self.name));
     }
 
-    /// Goes back to the copy, if there is one: numbers are used again.
-    pub(crate) fn restore(&mut self, now: u64) -> bool {
+    /// The epoch that is written down in the copy.
+    pub(crate) fn name_of_copy(&self) -> Option<u64> {
+        self.backup.map(|(.., name)| name)
+    }
+
+    /// Goes back to the copy, if there is one: numbers are used again. Files that are put back go on with the timeline that they are of, a recovery begins another.
+    pub(crate) fn restore(&mut self, now: u64, recovers: bool) -> bool {
         let Some((table, next_xid, name)) = self.backup else {
             return false;
         };
         let from = Beginning {
-            timeline: self.history().from.timeline,
+            timeline: self.history().from.timeline + u64::from(recovers),
             name,
             goes_on: false,
         };

@@ -324,7 +324,8 @@ impl Fleet<'_> {
         let struck = match fault {
             Fault::Crash | Fault::LoseCommits => std::mem::replace(&mut self.database.up, false),
             Fault::Restore => {
-                let restored = self.database.up && self.database.restore(self.now);
+                let recovers = self.below(2) == 0 || !self.is_told_apart();
+                let restored = self.database.up && self.database.restore(self.now, recovers);
                 if restored {
                     self.leave_standby_behind();
                 }

@@ -49,6 +49,8 @@ pub(crate) enum Event {
     PollDue(usize, u64, u64),
     PollAsked(usize, u64, u64, Tick),
     PollAnswered(usize, u64, u64, Tick, Option<Feed>, Brought),
+    /// A question that has read its mark looks up.
+    LookUp(u64),
     TierAnswered(u64, Option<Stored>, u64, bool),
     TierSilent(u64),
     /// The tier has said whether a lease was taken; who waits for another's load looks again.
@@ -267,6 +269,7 @@ impl<'a> Fleet<'a> {
             Event::Acknowledged(task)
             | Event::TierAnswered(task, ..)
             | Event::TierSilent(task)
+            | Event::LookUp(task)
             | Event::Leased(task, ..)
             | Event::LeaseLook(task)
             | Event::TierCheck(task)
@@ -310,6 +313,7 @@ impl<'a> Fleet<'a> {
             Event::TierAnswered(task, stored, generation, is_free) => {
                 self.tier_answered(task, stored, generation, is_free);
             }
+            Event::LookUp(task) => self.look_up_now(task),
             Event::TierSilent(task) => self.tier_silent(task),
             Event::Leased(task, taken) => self.leased(task, taken),
             Event::LeaseLook(task) => self.look_again(task),

@@ -1,4 +1,5 @@
-//! The whole fleet protocol in virtual time: nodes with the cache as it ships, and around them a simulated database, network and tier.
+//! The whole fleet protocol in virtual time: nodes with the cache as it ships, and around them a simulated database,
+//! hot standby, network and tier.
 //!
 //! ```text
 //! CI_CACHE_SIMULATION_SEED=17 cargo test -p ci-tests --test simulation one_seed -- --nocapture
@@ -8,8 +9,9 @@
 //!
 //! What is the product's own code: the engine with its log, index, marks and publications (`CoherentCiCache`), versions, predicates,
 //! dependencies and keys (`ci-model`), and the accept rule of the tier (`CoherentCiCache::check`). The steps of a node between them (when it
-//! polls, what it waits for, in which order it reads from the tier, confirms, forgets and joins) are written again here after `ci-runner`,
-//! whose tasks need a runtime and a real store.
+//! polls, what it waits for, in which order it reads from the tier, confirms, forgets and joins, when it uses a standby's answer, who loads for others,
+//! how it works off what is to be written) are written again here after `ci-runner`, whose tasks need a runtime and a real store; and what a standby says
+//! of its state, and what that proves, after `ci-store`.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod copying;

@@ -69,7 +69,7 @@ impl Fleet<'_> {
         let mark = node.cache.mark();
         read.mark = mark.filter(|mark| node.suffices(&read.level, mark, self.now, self.law));
         if read.mark.is_some() {
-            return self.look_up(task, read);
+            return self.look_up_soon(task, read);
         }
         let node = read.node;
         self.tasks.insert(task, Task::Read(read));
@@ -87,7 +87,7 @@ impl Fleet<'_> {
         }
         read.mark = self.nodes[read.node].cache.mark().filter(|_| good);
         if read.mark.is_some() {
-            self.look_up(task, read);
+            self.look_up_soon(task, read);
         } else {
             self.saw("past the cache");
             self.load(task, read);
@@ -100,7 +100,23 @@ impl Fleet<'_> {
         self.footing(task);
     }
 
-    pub(crate) fn look_up(&mut self, task: u64, mut read: Box<Read>) {
+    /// Looks up, at once or some time after the mark was read.
+    fn look_up_soon(&mut self, task: u64, read: Box<Read>) {
+        if !self.chance(self.rates.slow_steps) {
+            return self.look_up(task, read);
+        }
+        self.tasks.insert(task, Task::Read(read));
+        let step = self.step();
+        self.after(step, Event::LookUp(task));
+    }
+
+    pub(crate) fn look_up_now(&mut self, task: u64) {
+        if let Some(read) = self.taken(task) {
+            self.look_up(task, read);
+        }
+    }
+
+    fn look_up(&mut self, task: u64, mut read: Box<Read>) {
         read.tries += 1;
         if read.tries > TRIES {
             return self.load(task, read);
