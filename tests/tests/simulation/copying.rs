@@ -34,10 +34,20 @@ pub(crate) struct Copying {
     /// Until when it waits for the standby, from its first look on, and its next pause.
     until: Option<u64>,
     pause: u64,
-    /// Which run of the standby was asked, and what was known of it before.
-    before: (u64, BTreeSet<u64>),
+    before: Before,
     /// An answer that includes the floor, and waits for the primary.
     taken: Option<(Snapshot, Version)>,
+}
+
+/// What was known when a statement was sent.
+#[derive(Default)]
+struct Before {
+    /// Of the standby.
+    run: u64,
+    /// Of the primary, in the epoch of the floor.
+    timeline: u64,
+    /// Transactions that were committed there.
+    committed: BTreeSet<u64>,
 }
 
 /// What comes next.
@@ -188,7 +198,7 @@ impl Fleet<'_> {
             is_look: false,
             until: None,
             pause: LOOK,
-            before: Default::default(),
+            before: Before::default(),
             taken: None,
         }));
         self.tasks.insert(task, Task::Read(read));
@@ -245,10 +255,11 @@ impl Fleet<'_> {
         };
         let (id, epoch) = (copying.id, copying.floor.epoch());
         copying.is_look = is_look;
-        if !matches!(self.nodes[node].named, Some((named, _)) if named == epoch) {
+        let named = self.nodes[node].named.filter(|(named, _)| *named == epoch);
+        let Some((_, timeline)) = named else {
             let delay = self.database_delay();
             return self.after(delay, Event::Copy(task, id, CopyStep::Name));
-        }
+        };
         let keeps = self.law == Law::RemembersOtherRuns;
         let seen = &mut self.nodes[node].committed;
         if seen.0 != run {
@@ -258,7 +269,11 @@ impl Fleet<'_> {
                 seen.1.clear();
             }
         }
-        let before = seen.clone();
+        let before = Before {
+            run,
+            timeline,
+            committed: seen.1.clone(),
+        };
         if let Some((_, copying)) = self.copying(task) {
             copying.before = before;
         }
@@ -286,7 +301,7 @@ impl Fleet<'_> {
 
     fn snapshot_there(&mut self, task: u64, id: u64) {
         self.replay();
-        let asked = self.copying(task).map(|(_, copying)| copying.before.0);
+        let asked = self.copying(task).map(|(_, copying)| copying.before.run);
         if !self.standby.up || asked != Some(self.standby.run) {
             let delay = self.standby_delay();
             return self.after(delay, Event::Copy(task, id, CopyStep::Answered(None)));
@@ -311,12 +326,11 @@ impl Fleet<'_> {
             return self.refuse_copy(task, "standby: failed");
         };
         let node = &mut self.nodes[node];
-        let timeline = node.named.map_or(0, |(_, timeline)| timeline);
-        let state = told.state(epoch, timeline, &before.1, law);
+        let state = told.state(epoch, before.timeline, &before.committed, law);
         if state == Err("standby: another history") {
             node.named = None;
         }
-        if before.0 == run {
+        if before.run == run {
             node.note_committed(&told);
         }
         let Some((_, copying)) = self.copying(task) else {
