@@ -163,7 +163,7 @@ impl Judge<'_> {
         let before = answer
             .acknowledged
             .iter()
-            .filter(|(.., at)| *at <= answer.asked_at);
+            .filter(|(.., at)| *at < answer.asked_at);
         before
             .into_iter()
             .all(|(epoch, xid, _)| match epoch.cmp(&answer.epoch) {

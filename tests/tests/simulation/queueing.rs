@@ -340,7 +340,7 @@ impl Fleet<'_> {
         let there = self.tier.get(node, stored.query).0;
         let is_other = there.filter(|there| !there.is_of_load(&stored));
         if let (Put::Confirmed(looked_at), Some(there)) = (put, is_other) {
-            if there.since <= looked_at && self.law != Law::ConfirmsWhatItHad {
+            if there.since < looked_at && self.law != Law::ConfirmsWhatItHad {
                 let query = stored.query;
                 self.objects(format!(
                     "node {node} confirms its value of {query} over another load's"
