@@ -26,6 +26,17 @@ struct Open {
     lsn: Option<u64>,
 }
 
+/// What the log says, in the order in which a standby replays it.
+#[derive(Debug, Clone)]
+pub(crate) enum Record {
+    /// A transaction is at work.
+    Begun(u64),
+    Committed(u64, Vec<Write>),
+    Aborted(u64),
+    /// A transaction has written down which epoch this is.
+    Named(u64, u64),
+}
+
 /// A transaction that became visible.
 #[derive(Debug)]
 pub(crate) struct Done {
@@ -36,15 +47,30 @@ pub(crate) struct Done {
     events: Vec<(u64, Event)>,
     /// Its changes are not in the table of changes any more.
     forgotten: bool,
+    /// The epoch that it has written down.
+    name: Option<u64>,
 }
 
 /// One uninterrupted history: an epoch.
 #[derive(Debug)]
 pub(crate) struct History {
     pub(crate) began: u64,
-    base: Table,
-    first_xid: u64,
+    pub(crate) base: Table,
+    pub(crate) first_xid: u64,
     pub(crate) done: Vec<Done>,
+    /// What was logged, and when.
+    pub(crate) log: Vec<(u64, Record)>,
+    pub(crate) from: Beginning,
+}
+
+/// Where a history comes from, for who replays the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beginning {
+    pub(crate) timeline: u64,
+    /// The epoch that is written down there.
+    pub(crate) name: u64,
+    /// The log of the history before goes on in it, and nothing of that is lost.
+    pub(crate) goes_on: bool,
 }
 
 /// What a transaction that reads finds.
@@ -91,9 +117,11 @@ pub(crate) struct Database {
     next_lsn: u64,
     table: Table,
     open: BTreeMap<u64, Open>,
+    /// The epoch that is written down.
+    name: u64,
     /// By epoch, from 1.
     pub(crate) histories: Vec<History>,
-    backup: Option<(Table, u64)>,
+    backup: Option<(Table, u64, u64)>,
 }
 
 impl Database {
@@ -109,11 +137,18 @@ impl Database {
             next_lsn: 1,
             table: base,
             open: BTreeMap::new(),
+            name: 0,
             histories: vec![History {
                 began: 0,
                 base,
                 first_xid: 100,
                 done: Vec::new(),
+                log: Vec::new(),
+                from: Beginning {
+                    timeline: 1,
+                    name: 0,
+                    goes_on: false,
+                },
             }],
             backup: None,
         }
@@ -132,8 +167,18 @@ impl Database {
         self.histories.last_mut().expect("there is one")
     }
 
+    fn log(&mut self, now: u64, record: Record) {
+        self.history().log.push((now, record));
+    }
+
     /// Begins a transaction that writes what no other has locked; nothing when all is locked.
-    pub(crate) fn begin(&mut self, estate: &Estate, wanted: &[Write], telling: Telling) -> Option<u64> {
+    pub(crate) fn begin(
+        &mut self,
+        estate: &Estate,
+        wanted: &[Write],
+        telling: Telling,
+        now: u64,
+    ) -> Option<u64> {
         let locked = |write: &Write| {
             let mut others = self.open.values().flat_map(|open| &open.writes);
             others.any(|other| other.lock() == write.lock())
@@ -166,22 +211,51 @@ impl Database {
             lsn: None,
         };
         self.open.insert(xid, open);
+        self.log(now, Record::Begun(xid));
         Some(xid)
     }
 
     /// Commits: it is in the log, and nobody sees it yet.
-    pub(crate) fn commit(&mut self, xid: u64) {
+    pub(crate) fn commit(&mut self, xid: u64, now: u64) {
         let lsn = self.next_lsn;
         if let Some(open) = self.open.get_mut(&xid) {
             open.lsn = Some(lsn);
             self.next_lsn += 1;
+            let writes = open.writes.clone();
+            self.log(now, Record::Committed(xid, writes));
         }
     }
 
-    pub(crate) fn abort(&mut self, xid: u64) {
+    pub(crate) fn abort(&mut self, xid: u64, now: u64) {
         if self.open.remove(&xid).is_some() {
             self.completed = self.completed.max(xid);
+            self.log(now, Record::Aborted(xid));
         }
+    }
+
+    /// Writes down the epoch that somebody takes for the present one, where it is not written yet, and tells the timeline; nothing when it is another.
+    pub(crate) fn write_name(&mut self, epoch: u64, now: u64) -> Option<u64> {
+        if epoch != self.epoch() {
+            return None;
+        }
+        if self.name != epoch {
+            let (xid, lsn) = (self.next_xid, self.next_lsn);
+            self.next_xid += 1;
+            self.next_lsn += 1;
+            self.completed = self.completed.max(xid);
+            self.name = epoch;
+            self.log(now, Record::Named(xid, epoch));
+            self.history().done.push(Done {
+                xid,
+                lsn,
+                visible_at: now,
+                writes: Vec::new(),
+                events: Vec::new(),
+                forgotten: false,
+                name: Some(epoch),
+            });
+        }
+        Some(self.history().from.timeline)
     }
 
     /// A committed transaction becomes visible; says whether it did.
@@ -200,6 +274,7 @@ impl Database {
             writes: open.writes,
             events: open.events,
             forgotten: false,
+            name: None,
         });
         true
     }
@@ -247,9 +322,30 @@ impl Database {
         Some(table)
     }
 
+    /// Tells whether a state includes nothing of its history that is still to become visible.
+    pub(crate) fn has_shown(&self, epoch: u64, version: &Version) -> bool {
+        let is_seen = |xid: &u64| version.covers(Origin::Transaction(*xid));
+        let is_told = epoch == self.epoch() && self.law != Law::ComparesLogPositions;
+        !(is_told && self.open.keys().any(is_seen))
+    }
+
     /// Tells whether a state includes a transaction of its history.
     pub(crate) fn includes(&self, version: &Version, done: &Done) -> bool {
         version.covers(self.origin(done))
+    }
+
+    /// Until when a state includes all that was visible, at most until now.
+    pub(crate) fn complete_until(&self, epoch: u64, version: &Version, now: u64) -> u64 {
+        let at = usize::try_from(epoch).unwrap_or(usize::MAX);
+        let done = at.checked_sub(1).and_then(|at| self.histories.get(at));
+        let missing = done
+            .iter()
+            .flat_map(|history| &history.done)
+            .filter(|done| !self.includes(version, done))
+            .map(|done| done.visible_at);
+        let next = self.histories.get(at).map(|history| history.began);
+        let first = missing.chain(next).min();
+        first.map_or(now, |first| now.min(first.saturating_sub(1)))
     }
 
     /// Begins to follow.
@@ -352,15 +448,25 @@ impl Database {
 
     /// Copies the state, to be restored later.
     pub(crate) fn back_up(&mut self) {
-        self.backup = Some((self.table, self.next_xid));
+        self.backup = Some((self.table, self.next_xid, self.name));
     }
 
-    /// Goes back to the copy, if there is one: numbers are used again.
-    pub(crate) fn restore(&mut self, now: u64) -> bool {
-        let Some((table, next_xid)) = self.backup else {
+    /// The epoch that is written down in the copy.
+    pub(crate) fn name_of_copy(&self) -> Option<u64> {
+        self.backup.map(|(.., name)| name)
+    }
+
+    /// Goes back to the copy, if there is one: numbers are used again. Files that are put back go on with the timeline that they are of, a recovery begins another.
+    pub(crate) fn restore(&mut self, now: u64, recovers: bool) -> bool {
+        let Some((table, next_xid, name)) = self.backup else {
             return false;
         };
-        self.begin_history(table, next_xid, now);
+        let from = Beginning {
+            timeline: self.history().from.timeline + u64::from(recovers),
+            name,
+            goes_on: false,
+        };
+        self.begin_history(table, next_xid, now, from);
         true
     }
 
@@ -377,27 +483,44 @@ impl Database {
             for (_, xid) in committed {
                 self.show(xid, now);
             }
-            return self.begin_history(self.table, self.next_xid, now);
+            return self.go_on(now);
         }
         let history = self.history();
         let kept = history.done.len().saturating_sub(lost);
         let (mut table, mut next_xid) = (history.base, history.first_xid);
+        let mut named = history.done[..kept].iter().rev().filter_map(|done| done.name);
+        let from = Beginning {
+            timeline: history.from.timeline + 1,
+            name: named.next().unwrap_or(history.from.name),
+            goes_on: false,
+        };
         for done in &history.done[..kept] {
             done.writes.iter().for_each(|write| table.write(*write));
             next_xid = next_xid.max(done.xid + 1);
         }
-        self.begin_history(table, next_xid, now);
+        self.begin_history(table, next_xid, now, from);
     }
 
     /// Triggers are made again: a new epoch. Making one waits for the writers under way; here they give up.
     pub(crate) fn record_again(&mut self, now: u64) {
         self.records = true;
-        self.begin_history(self.table, self.next_xid, now);
+        self.go_on(now);
     }
 
-    fn begin_history(&mut self, base: Table, next_xid: u64, now: u64) {
+    /// A new epoch in the same log.
+    fn go_on(&mut self, now: u64) {
+        let from = Beginning {
+            timeline: self.history().from.timeline,
+            name: self.name,
+            goes_on: true,
+        };
+        self.begin_history(self.table, self.next_xid, now, from);
+    }
+
+    fn begin_history(&mut self, base: Table, next_xid: u64, now: u64, from: Beginning) {
         self.open.clear();
         self.table = base;
+        self.name = from.name;
         self.next_xid = next_xid;
         self.completed = next_xid - 1;
         self.histories.push(History {
@@ -405,6 +528,8 @@ impl Database {
             base,
             first_xid: next_xid,
             done: Vec::new(),
+            log: Vec::new(),
+            from,
         });
     }
 }

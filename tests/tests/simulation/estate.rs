@@ -78,6 +78,8 @@ pub(crate) struct Shown {
     pub(crate) answer: Arc<Answer>,
     /// When the database was read for it, in truth: no node knows this, the judge does.
     pub(crate) loaded_at: u64,
+    /// Which load that was, in truth.
+    pub(crate) load: u64,
 }
 
 impl Rows for Shown {

@@ -13,6 +13,7 @@ use super::fleet::{Brought, Event, Fleet};
 use super::judge::Judge;
 use super::laws::Law;
 use super::node::{Task, Written};
+use super::queueing::Job;
 
 /// Between two polls.
 const PACE: u64 = 3_000;
@@ -158,13 +159,15 @@ impl Fleet<'_> {
                     position,
                     polled_at: at,
                 });
+                if self.rates.has_tier && applied.dropped > 0 {
+                    self.offer(number, Job::Dropped);
+                }
                 if matches!(applied.course, Course::Gap | Course::OtherEpoch) {
                     self.saw("feed: a batch was missing");
                     self.nodes[number].feed = None;
                     return false;
                 }
                 self.nodes[number].cache.resume_if(|| poll > doubt);
-                self.tell_tier(number);
                 true
             }
             Polled::NewEpoch { why, epoch, position } => {
@@ -179,24 +182,6 @@ impl Fleet<'_> {
                 self.saw("feed: blind");
                 self.nodes[number].cache.suspend("changes are not recorded");
                 false
-            }
-        }
-    }
-
-    /// Deletes from the tier what changes dropped, as well as it goes.
-    fn tell_tier(&mut self, number: usize) {
-        let (drops, told) = self.nodes[number].cache.dropped_since(self.nodes[number].told);
-        self.nodes[number].told = told;
-        for query in drops
-            .iter()
-            .filter_map(|drop| self.estate.query_of(drop.key.as_ref()?))
-        {
-            self.saw("dropped by a change");
-            if self.chance(self.rates.lose_delete) {
-                self.saw("tier: delete lost");
-            } else if self.rates.has_tier {
-                let delay = self.tier_delay();
-                self.after(delay, Event::TierDelete(number, query));
             }
         }
     }
@@ -220,7 +205,7 @@ impl Fleet<'_> {
             true => Telling::Tenant,
             false => Telling::Rows,
         };
-        let Some(xid) = self.database.begin(self.estate, &writes, telling) else {
+        let Some(xid) = self.database.begin(self.estate, &writes, telling, self.now) else {
             return;
         };
         self.say(|| format!("transaction {xid} writes {writes:?}, told as {telling:?}"));
@@ -242,7 +227,7 @@ impl Fleet<'_> {
         self.after(end + unseen, Event::Show(epoch, xid, caller));
     }
 
-    fn draw(&mut self) -> Write {
+    pub(crate) fn draw(&mut self) -> Write {
         let at = usize::try_from(self.below((CIS + EDGES.len() / 2) as u64)).unwrap();
         if at >= CIS {
             let edge = usize::try_from(self.below(EDGES.len() as u64)).unwrap();
@@ -328,13 +313,24 @@ impl Fleet<'_> {
         if self.healed {
             return;
         }
-        let (delay, mend) = (1 + self.below(2 * every), 1 + self.below(25_000));
+        let (delay, mut mend) = (1 + self.below(2 * every), 1 + self.below(25_000));
+        if fault == Fault::StandbyCrash && self.below(4) > 0 {
+            // Often it is back at once.
+            mend = 1 + mend % 500;
+        }
         self.after(delay, Event::Fault(fault, every));
         let number = usize::try_from(self.below(self.nodes.len() as u64)).unwrap();
         let query = usize::try_from(self.below(self.estate.queries.len() as u64)).unwrap();
         let struck = match fault {
             Fault::Crash | Fault::LoseCommits => std::mem::replace(&mut self.database.up, false),
-            Fault::Restore => self.database.up && self.database.restore(self.now),
+            Fault::Restore => {
+                let recovers = self.below(2) == 0 || !self.is_told_apart();
+                let restored = self.database.up && self.database.restore(self.now, recovers);
+                if restored {
+                    self.leave_standby_behind();
+                }
+                restored
+            }
             Fault::BackUp => {
                 self.database.back_up();
                 true
@@ -365,7 +361,7 @@ impl Fleet<'_> {
                 self.tier.save();
                 true
             }
-            Fault::RollBackTier => self.tier.roll_back(),
+            Fault::RollBackTier => self.tier.roll_back(self.now),
             Fault::SplitTier => {
                 let whole = !self.tier.split;
                 if whole {
@@ -375,6 +371,10 @@ impl Fleet<'_> {
             }
             Fault::TierDown => std::mem::replace(&mut self.tier.up, false),
             Fault::DamageTier => self.tier.damage(query),
+            Fault::Withdraw => self.withdraw(number, query),
+            Fault::StandbyCrash | Fault::StandbyPaused | Fault::StandbyAway => {
+                self.strike_standby(fault, mend)
+            }
         };
         if struck {
             self.saw(fault.name());
@@ -394,6 +394,14 @@ impl Fleet<'_> {
         if !self.nodes[number].alive {
             return false;
         }
+        let holds = |task: &Task| matches!(task, Task::Read(read) if read.held.is_some());
+        if self
+            .tasks
+            .values()
+            .any(|task| task.node() == number && holds(task))
+        {
+            self.saw("lease: its holder died");
+        }
         self.tasks.retain(|_, task| task.node() != number);
         let life = self.nodes[number].life + 1;
         self.nodes[number] = self.make(number, life);
@@ -412,6 +420,9 @@ impl Fleet<'_> {
                 };
                 self.database.recover(usize::try_from(lost).unwrap(), self.now);
                 self.database.up = true;
+                if lost > 0 {
+                    self.leave_standby_behind();
+                }
                 self.say(|| format!("the database is up again, {lost} commits lost"));
             }
             Fault::Blind if !self.database.records => self.database.record_again(self.now),
@@ -419,8 +430,9 @@ impl Fleet<'_> {
                 self.nodes[number].alive = true;
                 self.join(number);
             }
-            Fault::SplitTier => self.tier.join(number % 2),
+            Fault::SplitTier => self.tier.join(number % 2, self.now),
             Fault::TierDown => self.tier.up = true,
+            Fault::StandbyCrash => self.standby.up = true,
             _ => {}
         }
     }

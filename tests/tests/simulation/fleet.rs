@@ -2,7 +2,7 @@
 //!
 //! One seed is one run: every draw comes from it, nothing runs beside it, and whoever gives the same seed sees the same run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ci_cache_core::Tick;
@@ -12,13 +12,15 @@ use ci_store::{Polled, Start};
 use ci_tests::store_contract::world::{below, seeded};
 use rand_chacha::ChaCha8Rng;
 
+use super::copying::CopyStep;
 use super::database::{Database, Feed};
 use super::estate::Estate;
 use super::faults::{Fault, Rates};
 use super::laws::Law;
 use super::node::{Node, Read, Session, Task, options};
-use super::sharing::Confirming;
-use super::tier::{Put, Stored, Tier};
+use super::queueing::{Call, Called};
+use super::standby::Standby;
+use super::tier::{Stored, Tier};
 
 /// How long faults come, in microseconds of virtual time.
 const ROUGH: u64 = 250_000;
@@ -47,21 +49,35 @@ pub(crate) enum Event {
     PollDue(usize, u64, u64),
     PollAsked(usize, u64, u64, Tick),
     PollAnswered(usize, u64, u64, Tick, Option<Feed>, Brought),
-    TierAnswered(u64, Option<Stored>, u64),
+    /// A question that has read its mark looks up.
+    LookUp(u64),
+    TierAnswered(u64, Option<Stored>, u64, bool),
+    TierSilent(u64),
+    /// The tier has said whether a lease was taken; who waits for another's load looks again.
+    Leased(u64, Option<bool>),
+    LeaseLook(u64),
     /// What the tier gave is held against the log, and published: two steps more, between which polls may come.
     TierCheck(u64),
     TierPublish(u64),
-    TierPut(usize, u64, Stored, Put),
-    TierDelete(usize, usize),
-    /// A node confirms what it has of what the tier has: it reads the mark, then its entries.
-    Confirm(usize, u64),
-    ConfirmEntries(usize, u64, Confirming),
+    /// A node sees to what it has to write; a call comes to the tier, perhaps too late; it has ended, or was given up.
+    Work(usize, u64),
+    Call(usize, u64, Call, bool),
+    Called(usize, u64, Called),
+    GivenUp(usize, u64, Option<(usize, u64)>),
+    /// A wrong value is to be deleted: of a question, by a load.
+    Owed(usize, u64, usize, u64),
+    /// A node confirms what it has of what the tier has.
+    Refresh(usize, u64),
     /// A node leaves a bookmark of its feed in the tier.
     Bookmark(usize, u64),
     /// The tier has told a node that joins where to go on.
     Joined(usize, u64, Option<Feed>),
     Read(u64),
     Rows(u64),
+    /// A load from the standby goes on, if it is still the one of this number.
+    Copy(u64, u64, CopyStep),
+    /// The standby is a new copy of the primary.
+    Rebuilt,
     Fault(Fault, u64),
     Mend(Fault, usize),
 }
@@ -75,10 +91,13 @@ pub(crate) struct Fleet<'a> {
     queue: BTreeMap<(u64, u64), Event>,
     numbers: u64,
     pub(crate) database: Database,
+    pub(crate) standby: Standby,
     pub(crate) tier: Tier,
     pub(crate) nodes: Vec<Node>,
     pub(crate) tasks: BTreeMap<u64, Task>,
     pub(crate) sessions: Vec<Session>,
+    /// Loads of which a node has had the value deleted, because it was wrong.
+    pub(crate) withdrawn: BTreeSet<(usize, u64)>,
     /// No more faults.
     pub(crate) healed: bool,
     pub(crate) seen: BTreeMap<&'static str, u64>,
@@ -112,34 +131,21 @@ impl<'a> Fleet<'a> {
         // Now and then nothing goes wrong.
         let quiet = below(&mut dice, 16) == 0;
         let mut rates = Rates::draw(&mut dice, estate.queries.len(), quiet);
-        if law == Law::TierWithoutFloor {
-            // So that no load of the node's own is older than its log: the tier alone is under test.
-            rates.log = 65_536;
-        }
-        if matches!(law, Law::StoresAlways | Law::LeasesInMemory) {
-            // The tier asks the same rules; here those of a node's own loads are under test.
-            rates.has_tier = false;
-        }
-        if law == Law::ConfirmsWhatItHad {
-            // Several things have to meet; so that they often do.
-            rates.has_tier = true;
-            rates.confirm = 4_000;
-            rates.slots = estate.queries.len();
-            rates
-                .faults
-                .extend([(Fault::ForgetByHand, 20_000), (Fault::Evict, 5_000)]);
-        }
+        rates.bring_out(law, estate.queries.len());
+        let database = Database::new(law);
         let mut fleet = Self {
             estate,
             law,
             now: 1,
             queue: BTreeMap::new(),
             numbers: 0,
-            database: Database::new(law),
+            standby: Standby::new(&database),
+            database,
             tier: Tier::new(rates.slots),
             nodes: Vec::new(),
             tasks: BTreeMap::new(),
             sessions: vec![Session::default(); SESSIONS],
+            withdrawn: BTreeSet::new(),
             healed: false,
             seen: BTreeMap::new(),
             wrong: None,
@@ -253,15 +259,23 @@ impl<'a> Fleet<'a> {
         let node = match event {
             Event::PollDue(node, ..)
             | Event::PollAnswered(node, ..)
-            | Event::Confirm(node, ..)
-            | Event::ConfirmEntries(node, ..)
+            | Event::Work(node, ..)
+            | Event::Called(node, ..)
+            | Event::GivenUp(node, ..)
+            | Event::Owed(node, ..)
+            | Event::Refresh(node, ..)
             | Event::Bookmark(node, ..)
             | Event::Joined(node, ..) => Some(*node),
             Event::Acknowledged(task)
             | Event::TierAnswered(task, ..)
+            | Event::TierSilent(task)
+            | Event::LookUp(task)
+            | Event::Leased(task, ..)
+            | Event::LeaseLook(task)
             | Event::TierCheck(task)
             | Event::TierPublish(task)
             | Event::Rows(task) => self.tasks.get(task).map(Task::node),
+            Event::Copy(task, _, step) if step.is_at_node() => self.tasks.get(task).map(Task::node),
             _ => None,
         };
         let until = self.nodes[node?].paused_until;
@@ -274,13 +288,13 @@ impl<'a> Fleet<'a> {
             Event::Write => self.write_something(),
             Event::Commit(epoch, xid) => {
                 if epoch == self.database.epoch() && self.database.up {
-                    self.database.commit(xid);
+                    self.database.commit(xid, self.now);
                 }
             }
             Event::Show(epoch, xid, writer) => self.show(epoch, xid, writer),
             Event::Abort(epoch, xid) => {
                 if epoch == self.database.epoch() && self.database.up {
-                    self.database.abort(xid);
+                    self.database.abort(xid, self.now);
                     self.saw("rolled back");
                 }
             }
@@ -296,21 +310,27 @@ impl<'a> Fleet<'a> {
                     self.polled(node, (number, at), feed, brought);
                 }
             }
-            Event::TierAnswered(task, stored, generation) => self.tier_answered(task, stored, generation),
+            Event::TierAnswered(task, stored, generation, is_free) => {
+                self.tier_answered(task, stored, generation, is_free);
+            }
+            Event::LookUp(task) => self.look_up_now(task),
+            Event::TierSilent(task) => self.tier_silent(task),
+            Event::Leased(task, taken) => self.leased(task, taken),
+            Event::LeaseLook(task) => self.look_again(task),
             Event::TierCheck(task) => self.tier_check(task),
             Event::TierPublish(task) => self.tier_publish(task),
-            Event::TierPut(node, life, stored, put) => self.put((node, life), stored, put),
-            Event::Confirm(node, life) => self.confirm(node, life),
-            Event::ConfirmEntries(node, life, found) => self.confirm_entries(node, life, found),
+            Event::Work(node, life) => self.work(node, life),
+            Event::Call(node, life, call, is_late) => self.called(node, life, call, is_late),
+            Event::Called(node, life, called) => self.call_ended(node, life, called),
+            Event::GivenUp(node, life, owed) => self.gave_up(node, life, owed),
+            Event::Owed(node, life, query, load) => self.owe((node, life), query, load),
+            Event::Refresh(node, life) => self.refresh(node, life),
             Event::Bookmark(node, life) => self.leave_bookmark(node, life),
             Event::Joined(node, life, bookmark) => self.joined(node, life, bookmark),
-            Event::TierDelete(node, query) => {
-                if self.tier.up {
-                    self.tier.delete(node, query);
-                }
-            }
             Event::Read(task) => self.read(task),
             Event::Rows(task) => self.rows(task),
+            Event::Copy(task, id, step) => self.copy_step(task, id, step),
+            Event::Rebuilt => self.rebuild_standby(),
             Event::Fault(fault, every) => self.strike(fault, every),
             Event::Mend(fault, node) => self.mend(fault, node),
         }
@@ -326,8 +346,9 @@ impl<'a> Fleet<'a> {
         if !self.database.records {
             self.mend(Fault::Blind, 0);
         }
+        self.heal_standby();
         self.tier.up = true;
-        self.tier.join(0);
+        self.tier.join(0, self.now);
         for node in 0..self.nodes.len() {
             self.nodes[node].paused_until = 0;
             if !self.nodes[node].alive {
@@ -358,6 +379,10 @@ impl<'a> Fleet<'a> {
             self.objects(format!("{left} questions or writes have no end"));
         }
         for node in 0..self.nodes.len() {
+            let (owed, is_busy) = (self.nodes[node].todo.owed, self.nodes[node].todo.is_busy);
+            if owed > 0 || is_busy {
+                self.objects(format!("node {node} owes {owed} deletes, is at work: {is_busy}"));
+            }
             let cache = &self.nodes[node].cache;
             let (valid, coherence, in_flight) = (cache.validate(), cache.coherence(), cache.in_flight());
             if let Err(what) = valid {
@@ -413,6 +438,9 @@ impl<'a> Fleet<'a> {
             found: None,
             proving: None,
             lease: None,
+            leasing: None,
+            held: None,
+            copying: None,
             must_hit,
         };
         let task = self.number();

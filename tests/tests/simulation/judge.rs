@@ -1,6 +1,8 @@
 //! What must hold of every answer.
 
-use ci_model::{Token, Version};
+use std::borrow::Cow;
+
+use ci_model::{Token, TxSnapshot, Version};
 use ci_runner::Level;
 use ci_tests::matching::Answer;
 
@@ -14,6 +16,8 @@ pub(crate) struct Answered<'a> {
     pub(crate) value: &'a Answer,
     pub(crate) epoch: u64,
     pub(crate) version: &'a Version,
+    /// A state of the same history, neither included in that one nor including it: the answer is to be true at both together.
+    pub(crate) beside: Option<&'a Version>,
     pub(crate) level: &'a Level,
     pub(crate) source: Source,
     pub(crate) asked_at: u64,
@@ -33,21 +37,59 @@ pub(crate) struct Judge<'a> {
     pub(crate) estate: &'a Estate,
 }
 
+impl Answered<'_> {
+    /// All that the answer includes.
+    fn included(&self) -> Cow<'_, Version> {
+        match (self.version, self.beside) {
+            (Version::Snapshot(one), Some(Version::Snapshot(other))) => Cow::Owned(together(one, other)),
+            _ => Cow::Borrowed(self.version),
+        }
+    }
+}
+
+/// The state that includes what either includes, and nothing else.
+fn together(one: &TxSnapshot, other: &TxSnapshot) -> Version {
+    let xmin = one.xmin().min(other.xmin());
+    let xmax = one.xmax().max(other.xmax());
+    let unseen = (xmin..xmax).filter(|xid| !one.sees(*xid) && !other.sees(*xid));
+    let both = TxSnapshot::new(xmin, xmax, unseen.collect());
+    Version::Snapshot(both.expect("a snapshot"))
+}
+
 impl Judge<'_> {
     /// Holds an answer against what it promises.
     ///
     /// # Errors
     /// Says which promise is broken.
     pub(crate) fn check(&self, answer: &Answered<'_>) -> Result<(), String> {
-        let promises: [(&str, bool); 6] = [
-            ("untrue at its own state", self.is_true(answer)),
-            ("older than its level allows", self.keeps_level(answer)),
+        let included = answer.included();
+        let promises: [(&str, bool); 9] = [
+            (
+                "not the database's, that was asked past the cache",
+                answer.source == Source::Past || *answer.level != Level::Bypass,
+            ),
+            (
+                "of a state that the database has not shown",
+                self.database.has_shown(answer.epoch, answer.version),
+            ),
+            ("untrue at its own state", self.is_true(answer, answer.version)),
+            (
+                "untrue at its own state and its reader's mark together",
+                self.is_true(answer, &included),
+            ),
+            ("older than its level allows", self.keeps_level(answer, &included)),
             (
                 "staler than its lag",
-                self.includes_all(answer, answer.now.saturating_sub(answer.lag)),
+                self.includes_all(answer, &included, answer.now.saturating_sub(answer.lag)),
             ),
-            ("older than the session has seen", Self::keeps_session(answer)),
-            ("older than a write that returned here", self.keeps_writes(answer)),
+            (
+                "older than the session has seen",
+                Self::keeps_session(answer, &included),
+            ),
+            (
+                "older than a write that returned here",
+                self.keeps_writes(answer, &included),
+            ),
             ("what was forgotten by hand", Self::is_not_forgotten(answer)),
         ];
         match promises.iter().find(|(_, kept)| !kept) {
@@ -66,28 +108,28 @@ impl Judge<'_> {
         }
     }
 
-    fn is_true(&self, answer: &Answered<'_>) -> bool {
-        let state = self.database.state_of(answer.epoch, answer.version);
+    fn is_true(&self, answer: &Answered<'_>, version: &Version) -> bool {
+        let state = self.database.state_of(answer.epoch, version);
         state.is_some_and(|table| *self.estate.ask(&table, answer.query) == *answer.value)
     }
 
-    fn keeps_level(&self, answer: &Answered<'_>) -> bool {
+    fn keeps_level(&self, answer: &Answered<'_>, included: &Version) -> bool {
         let at = match answer.level {
             Level::Cached { max_lag } => {
                 let lag = u64::try_from(max_lag.as_micros()).unwrap_or(u64::MAX);
                 answer.asked_at.saturating_sub(lag)
             }
             Level::AtLeast(token) if token.epoch.0 == answer.epoch => {
-                return answer.version.includes(&token.version);
+                return included.includes(&token.version);
             }
             // A token of another history is no use for comparing.
             _ => answer.asked_at,
         };
-        self.includes_all(answer, at)
+        self.includes_all(answer, included, at)
     }
 
     /// Tells whether an answer's state includes all that was visible at a moment.
-    fn includes_all(&self, answer: &Answered<'_>, at: u64) -> bool {
+    fn includes_all(&self, answer: &Answered<'_>, included: &Version, at: u64) -> bool {
         let begun = self
             .database
             .histories
@@ -99,13 +141,13 @@ impl Judge<'_> {
         }
         let done = &self.database.histories[epoch - 1].done;
         let mut visible = done.iter().filter(|done| done.visible_at <= at);
-        visible.all(|done| self.database.includes(answer.version, done))
+        visible.all(|done| self.database.includes(included, done))
     }
 
-    fn keeps_session(answer: &Answered<'_>) -> bool {
+    fn keeps_session(answer: &Answered<'_>, included: &Version) -> bool {
         answer.session.is_none_or(|token| {
             if token.epoch.0 == answer.epoch {
-                answer.version.includes(&token.version)
+                included.includes(&token.version)
             } else {
                 answer.epoch > token.epoch.0
             }
@@ -117,17 +159,17 @@ impl Judge<'_> {
         answer.asked_at <= answer.forgotten_at || answer.loaded_at >= answer.forgotten_at
     }
 
-    fn keeps_writes(&self, answer: &Answered<'_>) -> bool {
+    fn keeps_writes(&self, answer: &Answered<'_>, included: &Version) -> bool {
         let before = answer
             .acknowledged
             .iter()
-            .filter(|(.., at)| *at <= answer.asked_at);
+            .filter(|(.., at)| *at < answer.asked_at);
         before
             .into_iter()
             .all(|(epoch, xid, _)| match epoch.cmp(&answer.epoch) {
                 std::cmp::Ordering::Less => true,
                 std::cmp::Ordering::Greater => false,
-                std::cmp::Ordering::Equal => self.has(*epoch, *xid, answer.version),
+                std::cmp::Ordering::Equal => self.has(*epoch, *xid, included),
             })
     }
 

@@ -2,6 +2,8 @@
 
 use ci_cache_core::coherence::ProtocolRules;
 
+use super::node::Read;
+
 /// Which rule is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Law {
@@ -37,6 +39,14 @@ pub(crate) enum Law {
     ConfirmsAtLaterMark,
     /// What a node has it confirms as if it had loaded it, over whatever is there.
     ConfirmsWhatItHad,
+    /// What a node has of the tier it confirms over whatever is there.
+    ConfirmsOverOthers,
+    /// Who waits for the load of another node takes its answer for true.
+    TrustsHolder,
+    /// Who waits for the load of another node waits until it has its answer.
+    WaitsForHolder,
+    /// The delete of a wrong value overtakes the value.
+    DeletesOvertake,
     /// What was forgotten by hand comes back from the tier.
     IgnoresForgotten,
     /// What was loaded ahead of the mark at which something was forgotten by hand comes back.
@@ -45,13 +55,31 @@ pub(crate) enum Law {
     TrustsBookmarks,
     /// A token of another history counts as covered.
     CoversForeignTokens,
+    /// An answer of the standby is taken whatever its state includes.
+    TrustsWhatIsBehind,
+    /// An answer of the standby is taken before the primary has shown its state.
+    TrustsWhatIsAhead,
+    /// A standby is taken for one of this history whatever epoch is written down there.
+    IgnoresStandbyName,
+    /// A standby is taken for one of this history whichever timeline it streams.
+    IgnoresTimeline,
+    /// A standby's snapshot is taken at its word: nothing below its end is at work.
+    BelievesSnapshots,
+    /// What a standby says is committed counts as seen by a snapshot that was taken before it was asked.
+    GuessesMoments,
+    /// A standby is asked whom it follows before it is asked what became of the transactions that its snapshot leaves open.
+    AsksTimelineFirst,
+    /// What was known to be committed on a standby counts after it has crashed.
+    RemembersOtherRuns,
+    /// What was forgotten by hand comes back from a standby that is late.
+    CopiesForgotten,
     /// What is waited for is a poll that is under way, instead of one that begins after.
     JoinsOlderPolls,
 }
 
 impl Law {
     /// Every broken one.
-    pub(crate) const BROKEN: [Self; 20] = [
+    pub(crate) const BROKEN: [Self; 33] = [
         Self::StoresAlways,
         Self::LeasesInMemory,
         Self::ComparesLogPositions,
@@ -67,12 +95,41 @@ impl Law {
         Self::MarksAfterCheck,
         Self::ConfirmsAtLaterMark,
         Self::ConfirmsWhatItHad,
+        Self::ConfirmsOverOthers,
+        Self::TrustsHolder,
+        Self::WaitsForHolder,
+        Self::DeletesOvertake,
         Self::IgnoresForgotten,
         Self::ForgetsUpToMark,
         Self::TrustsBookmarks,
         Self::CoversForeignTokens,
+        Self::TrustsWhatIsBehind,
+        Self::TrustsWhatIsAhead,
+        Self::IgnoresStandbyName,
+        Self::IgnoresTimeline,
+        Self::BelievesSnapshots,
+        Self::GuessesMoments,
+        Self::AsksTimelineFirst,
+        Self::RemembersOtherRuns,
+        Self::CopiesForgotten,
         Self::JoinsOlderPolls,
     ];
+
+    /// Whether it is a rule of loads from a standby.
+    pub(crate) fn is_of_standby(self) -> bool {
+        matches!(
+            self,
+            Self::TrustsWhatIsBehind
+                | Self::TrustsWhatIsAhead
+                | Self::IgnoresStandbyName
+                | Self::IgnoresTimeline
+                | Self::BelievesSnapshots
+                | Self::GuessesMoments
+                | Self::AsksTimelineFirst
+                | Self::RemembersOtherRuns
+                | Self::CopiesForgotten
+        )
+    }
 
     /// What of it is broken in the engine.
     pub(crate) fn engine(self) -> ProtocolRules {
@@ -87,7 +144,11 @@ impl Law {
     }
 
     /// Whether what the tier has is taken without a look at what changed since.
-    pub(crate) fn trusts_tier(self) -> bool {
-        matches!(self, Self::TrustsTier | Self::LeasesInTier)
+    pub(crate) fn trusts(self, read: &Read) -> bool {
+        match self {
+            Self::TrustsTier | Self::LeasesInTier => true,
+            Self::TrustsHolder => read.leasing.is_some(),
+            _ => false,
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The whole fleet protocol in virtual time: nodes with the cache as it ships, and around them a simulated database, network and tier.
+//! The whole fleet protocol in virtual time: nodes with the cache as it ships, and around them a simulated database,
+//! hot standby, network and tier.
 //!
 //! ```text
 //! CI_CACHE_SIMULATION_SEED=17 cargo test -p ci-tests --test simulation one_seed -- --nocapture
@@ -8,10 +9,12 @@
 //!
 //! What is the product's own code: the engine with its log, index, marks and publications (`CoherentCiCache`), versions, predicates,
 //! dependencies and keys (`ci-model`), and the accept rule of the tier (`CoherentCiCache::check`). The steps of a node between them (when it
-//! polls, what it waits for, in which order it reads from the tier, confirms, forgets and joins) are written again here after `ci-runner`,
-//! whose tasks need a runtime and a real store.
+//! polls, what it waits for, in which order it reads from the tier, confirms, forgets and joins, when it uses a standby's answer, who loads for others,
+//! how it works off what is to be written) are written again here after `ci-runner`, whose tasks need a runtime and a real store; and what a standby says
+//! of its state, and what that proves, after `ci-store`.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+mod copying;
 mod database;
 mod estate;
 mod faults;
@@ -19,9 +22,12 @@ mod feeding;
 mod fleet;
 mod judge;
 mod laws;
+mod leasing;
 mod node;
+mod queueing;
 mod reads;
 mod sharing;
+mod standby;
 mod tier;
 
 use std::collections::BTreeMap;
@@ -37,6 +43,7 @@ const ENOUGH: u64 = 200;
 
 /// What a campaign must have met, besides every fault, or it proves nothing.
 const OUTCOMES: &[&str] = &[
+    "an answer of a state that neither includes its reader's mark nor is included",
     "answers",
     "coalesced",
     "commits",
@@ -49,6 +56,17 @@ const OUTCOMES: &[&str] = &[
     "feed: request lost",
     "healed",
     "hit",
+    "lease: another has it",
+    "lease: ended by itself",
+    "lease: found free",
+    "lease: given back",
+    "lease: its holder died",
+    "lease: no answer",
+    "lease: not given back",
+    "lease: taken",
+    "lease: taken after a wait",
+    "lease: the holder's answer was used",
+    "lease: waited in vain",
     "load failed",
     "past the cache",
     "published: kept",
@@ -56,9 +74,36 @@ const OUTCOMES: &[&str] = &[
     "published: refused, other epoch",
     "published: refused, older than the log",
     "published: refused, overtaken",
+    "queue: a batch was lost in part",
+    "queue: a call was given up",
+    "queue: a delete is owed",
+    "queue: a delete waits for room",
+    "queue: a value came late, after its delete",
+    "queue: a wrong value was deleted",
+    "queue: deletes before values",
+    "queue: full",
     "rolled back",
+    "standby: ahead",
+    "standby: another history",
+    "standby: behind",
+    "standby: blurred",
+    "standby: does not stream",
+    "standby: failed",
+    "standby: made anew",
+    "standby: no mark",
+    "standby: promoted",
+    "standby: the primary has its name written down",
+    "standby: timed out",
+    "standby: too old for its reader",
+    "standby: used",
+    "standby: waited for",
+    "standby: waited for the primary",
+    "tier: another load is there",
+    "tier: another node confirms",
     "tier: bookmark left",
+    "tier: confirmed over what came between look and write",
     "tier: delete lost",
+    "tier: did not answer",
     "tier: hit",
     "tier: joined by a bookmark",
     "tier: joined without one",

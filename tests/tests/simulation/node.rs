@@ -1,6 +1,6 @@
 //! A node: the cache as it ships, its clock, and where its feed is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use ci_cache_core::ci::{CiCacheConfig, CiShared, CoherentCiCache, CoherentCiLeader};
@@ -9,9 +9,13 @@ use ci_cache_core::{Clock as _, ManualClock, Tick, Waiter};
 use ci_model::{Token, Version};
 use ci_runner::Level;
 
+use super::copying::Copying;
 use super::database::{Feed, Found};
 use super::estate::Shown;
 use super::laws::Law;
+use super::leasing::Leasing;
+use super::queueing::{Call, Job};
+use super::standby::{Became, Told};
 use super::tier::Stored;
 
 pub(crate) type Cache = CoherentCiCache<Shown, ()>;
@@ -52,9 +56,31 @@ pub(crate) struct Node {
     pub(crate) joining: bool,
     /// What it has of what the tier has: the states at which it keeps it, and at which it was loaded.
     pub(crate) known: BTreeMap<usize, (Version, Version)>,
+    /// What it has to do at the tier.
+    pub(crate) todo: Todo,
+    /// When answers were found wrong, by question.
+    pub(crate) withdrawn_at: BTreeMap<usize, u64>,
     pub(crate) forgotten: Forgotten,
+    /// When it forgot by hand last, by its own clock.
+    forgot: Option<Tick>,
+    /// The epoch that the primary has written down for it, and the timeline.
+    pub(crate) named: Option<(u64, u64)>,
+    /// Of a run of the standby, transactions that were found to be committed.
+    pub(crate) committed: (u64, BTreeSet<u64>),
     /// When it forgot by hand last, in truth.
     pub(crate) forgotten_at: u64,
+}
+
+/// What a node has to do at the tier.
+#[derive(Default)]
+pub(crate) struct Todo {
+    pub(crate) jobs: VecDeque<Job>,
+    /// What of it is next.
+    pub(crate) calls: VecDeque<Call>,
+    /// Somebody is at it.
+    pub(crate) is_busy: bool,
+    /// Deletes of wrong values that are still to be done.
+    pub(crate) owed: u64,
 }
 
 /// The state up to which answers were forgotten by hand.
@@ -98,19 +124,50 @@ impl Node {
             mark: None,
             joining: false,
             known: BTreeMap::new(),
+            todo: Todo::default(),
+            withdrawn_at: BTreeMap::new(),
             forgotten: Forgotten::Never,
+            forgot: None,
+            named: None,
+            committed: Default::default(),
             forgotten_at: 0,
         }
     }
 
     /// Forgets everything by hand.
     pub(crate) fn forget(&mut self, now: u64, law: Law) {
+        self.forget_elsewhere(now, law);
+        self.cache.clear();
+        self.forgotten_at = now;
+    }
+
+    /// What the tier or the standby has from before does not come back.
+    pub(crate) fn forget_elsewhere(&mut self, now: u64, law: Law) {
         self.forgotten = match self.cache.mark() {
             Some(mark) if law == Law::ForgetsUpToMark => Forgotten::At(mark.epoch(), mark.version().clone()),
             _ => Forgotten::Since(self.tick(now)),
         };
-        self.cache.clear();
-        self.forgotten_at = now;
+        self.forgot = Some(self.tick(now));
+    }
+
+    /// What an answer of the standby has to include; none if that is not known, as when it is from before answers were forgotten by hand.
+    pub(crate) fn floor(&self, law: Law) -> Option<Mark<Version>> {
+        let is_late = |mark: &Mark<Version>| self.forgot.is_none_or(|at| mark.polled_at() > at);
+        let mark = self.cache.mark();
+        mark.filter(|mark| is_late(mark) || law == Law::CopiesForgotten)
+    }
+
+    /// Notes what the standby says is committed, of those that its snapshot left open.
+    pub(crate) fn note_committed(&mut self, told: &Told) {
+        let Some((first, _)) = told.between.first() else {
+            return self.committed.1.clear();
+        };
+        self.committed.1.retain(|xid| xid >= first);
+        let committed = told
+            .between
+            .iter()
+            .filter(|(_, became)| *became == Became::Committed);
+        self.committed.1.extend(committed.map(|(xid, _)| *xid));
     }
 
     /// Tells whether what was loaded at a state of the mark's history was forgotten by hand.
@@ -165,6 +222,11 @@ pub(crate) struct Read {
     pub(crate) proving: Option<Proving>,
     /// The tier's generation at the miss.
     pub(crate) lease: Option<u64>,
+    /// How it waits for the load of another node, and until when it has the lease itself.
+    pub(crate) leasing: Option<Leasing>,
+    pub(crate) held: Option<u64>,
+    /// Its load from the standby.
+    pub(crate) copying: Option<Box<Copying>>,
     /// After the fleet was healed: the answer has to come from memory.
     pub(crate) must_hit: bool,
 }
@@ -206,6 +268,7 @@ pub(crate) enum Source {
     Coalesced,
     Tier,
     Load,
+    Standby,
     Past,
 }
 

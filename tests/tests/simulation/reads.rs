@@ -17,17 +17,20 @@ use super::estate::Shown;
 use super::fleet::{Event, Fleet};
 use super::judge::{Answered, Judge};
 use super::node::{Read, Source, Task};
-use super::tier::{Put, Stored};
+use super::queueing::Job;
+use super::tier::Stored;
 
 /// A waiter whose answer turned out too old looks up again so often.
 const TRIES: u32 = 4;
 
 /// Where an answer is true, and how far behind it may be.
-struct AsOf<'a> {
-    epoch: u64,
-    version: &'a Version,
-    lag: u64,
-    source: Source,
+pub(crate) struct AsOf<'a> {
+    pub(crate) epoch: u64,
+    pub(crate) version: &'a Version,
+    /// The mark's state, where neither that nor the answer's includes the other: the answer is true at both together.
+    pub(crate) beside: Option<&'a Version>,
+    pub(crate) lag: u64,
+    pub(crate) source: Source,
 }
 
 fn name_of(ending: Published<Reason>) -> &'static str {
@@ -66,7 +69,7 @@ impl Fleet<'_> {
         let mark = node.cache.mark();
         read.mark = mark.filter(|mark| node.suffices(&read.level, mark, self.now, self.law));
         if read.mark.is_some() {
-            return self.look_up(task, read);
+            return self.look_up_soon(task, read);
         }
         let node = read.node;
         self.tasks.insert(task, Task::Read(read));
@@ -78,9 +81,13 @@ impl Fleet<'_> {
         let Some(mut read) = self.taken(task) else {
             return self.written(task, good);
         };
+        if read.copying.is_some() {
+            self.tasks.insert(task, Task::Read(read));
+            return self.shown(task, good);
+        }
         read.mark = self.nodes[read.node].cache.mark().filter(|_| good);
         if read.mark.is_some() {
-            self.look_up(task, read);
+            self.look_up_soon(task, read);
         } else {
             self.saw("past the cache");
             self.load(task, read);
@@ -93,7 +100,23 @@ impl Fleet<'_> {
         self.footing(task);
     }
 
-    pub(crate) fn look_up(&mut self, task: u64, mut read: Box<Read>) {
+    /// Looks up, at once or some time after the mark was read.
+    fn look_up_soon(&mut self, task: u64, read: Box<Read>) {
+        if !self.chance(self.rates.slow_steps) {
+            return self.look_up(task, read);
+        }
+        self.tasks.insert(task, Task::Read(read));
+        let step = self.step();
+        self.after(step, Event::LookUp(task));
+    }
+
+    pub(crate) fn look_up_now(&mut self, task: u64) {
+        if let Some(read) = self.taken(task) {
+            self.look_up(task, read);
+        }
+    }
+
+    fn look_up(&mut self, task: u64, mut read: Box<Read>) {
         read.tries += 1;
         if read.tries > TRIES {
             return self.load(task, read);
@@ -120,16 +143,23 @@ impl Fleet<'_> {
             ));
         }
         if self.rates.has_tier && self.tier.up {
-            let (stored, generation) = self.tier.get(read.node, read.query);
-            let delay = self.tier_delay();
-            self.tasks.insert(task, Task::Read(read));
-            return self.after(delay, Event::TierAnswered(task, stored, generation));
+            return self.ask_tier(task, read);
         }
         self.load(task, read);
     }
 
-    /// Asks the database, for all who wait or for this caller alone.
-    pub(crate) fn load(&mut self, task: u64, mut read: Box<Read>) {
+    /// Loads for all who wait, from the standby if that will do; or for this caller alone.
+    pub(crate) fn load(&mut self, task: u64, read: Box<Read>) {
+        self.hold_to_wait(&read);
+        if self.rates.has_standby && read.leader.is_some() {
+            self.copy(task, read);
+        } else {
+            self.load_of_primary(task, read);
+        }
+    }
+
+    /// Asks the database.
+    pub(crate) fn load_of_primary(&mut self, task: u64, mut read: Box<Read>) {
         read.begun = self.now;
         self.tasks.insert(task, Task::Read(read));
         let delay = self.database_delay();
@@ -157,19 +187,22 @@ impl Fleet<'_> {
             if let Some(leader) = read.leader.take() {
                 drop(leader.fail(()));
             }
+            self.end_lease(&mut read);
             return self.settle(node);
         };
         let answer = self.estate.ask(&found.table, read.query);
         let source = match read.leader.take() {
             Some(leader) => {
-                self.publish(&read, leader, &answer, &found);
+                let _entry = self.publish(&read, leader, &answer, &found);
                 Source::Load
             }
             None => Source::Past,
         };
+        self.end_lease(&mut read);
         let as_of = AsOf {
             epoch: found.epoch,
             version: &found.version,
+            beside: None,
             lag: self.now - read.begun,
             source,
         };
@@ -177,25 +210,28 @@ impl Fleet<'_> {
         self.settle(node);
     }
 
-    fn publish(
+    pub(crate) fn publish(
         &mut self,
         read: &Read,
         leader: super::node::Lead,
         answer: &Arc<Answer>,
         found: &super::database::Found,
-    ) {
+    ) -> CiShared<Shown> {
         let loaded = Loaded {
             epoch: found.epoch,
             version: found.version.clone(),
         };
         let dependency = self.estate.dependency(read.query, answer);
         let question = &self.estate.queries[read.query].question;
+        let load = self.number();
         let shown = Shown {
             answer: Arc::clone(answer),
             loaded_at: found.read_at,
+            load,
         };
         let cache = &self.nodes[read.node].cache;
-        let ending = cache.publish(leader, question, shown, loaded, dependency).ending;
+        let published = cache.publish(leader, question, shown, loaded, dependency);
+        let ending = published.ending;
         self.saw(name_of(ending));
         self.say(|| {
             let (node, query) = (read.node, read.query);
@@ -212,10 +248,15 @@ impl Fleet<'_> {
                 validated: found.version.clone(),
                 answer: Arc::clone(answer),
                 loaded_at: found.read_at,
+                load,
+                since: 0,
                 damaged: false,
             };
-            self.send(read.node, stored, Put::Loaded(read.lease));
+            if self.rates.has_tier && !self.offer(read.node, Job::Put(stored, read.lease)) {
+                self.saw("tier: write lost");
+            }
         }
+        published.entry
     }
 
     /// Ends the waits on a node whose flights have ended.
@@ -261,9 +302,14 @@ impl Fleet<'_> {
             return;
         };
         let (epoch, version) = mark.as_of(entry);
+        let is_beside = epoch == mark.epoch() && !version.includes(mark.version());
+        if is_beside {
+            self.saw("an answer of a state that neither includes its reader's mark nor is included");
+        }
         let as_of = AsOf {
             epoch,
             version,
+            beside: is_beside.then(|| mark.version()),
             lag: self.nodes[read.node].lag(mark, self.now),
             source,
         };
@@ -271,26 +317,33 @@ impl Fleet<'_> {
         self.answered(read, &shown.answer, &as_of, shown.loaded_at);
     }
 
-    fn answered(&mut self, read: &Read, value: &Answer, as_of: &AsOf<'_>, loaded_at: u64) {
+    pub(crate) fn answered(&mut self, read: &Read, value: &Answer, as_of: &AsOf<'_>, loaded_at: u64) {
         self.saw("answers");
         let session = match (&read.level, read.session) {
             (Level::AtLeast(token), Some(_)) => Some(token),
             _ => None,
         };
+        let node = &self.nodes[read.node];
         let answered = Answered {
             query: read.query,
             value,
             epoch: as_of.epoch,
             version: as_of.version,
+            beside: as_of.beside,
             level: &read.level,
             source: as_of.source,
             asked_at: read.asked_at,
             now: self.now,
             lag: as_of.lag,
-            acknowledged: &self.nodes[read.node].acknowledged,
+            acknowledged: &node.acknowledged,
             session,
             loaded_at,
-            forgotten_at: self.nodes[read.node].forgotten_at,
+            forgotten_at: node
+                .withdrawn_at
+                .get(&read.query)
+                .copied()
+                .unwrap_or_default()
+                .max(node.forgotten_at),
         };
         let judge = Judge {
             database: &self.database,

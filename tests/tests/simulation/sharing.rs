@@ -1,13 +1,12 @@
-//! A node and the tier, step by step as the runner does it: the validated read, writing, confirming, bookmarks.
+//! A node and the tier, step by step as the runner does it: the validated read, bookmarks. What it writes is in `queueing.rs`, who loads for the others in `leasing.rs`.
 //!
 //! What is one call in the runner is several events here wherever a thread may lose the processor and the feed may go on.
 
 use std::sync::Arc;
 
 use ci_cache_core::Tick;
-use ci_cache_core::ci::CiShared;
 use ci_cache_core::coherence::{Loaded, Mark, Published};
-use ci_model::{Key, Version};
+use ci_model::Version;
 use ci_tests::matching;
 
 use super::database::Feed;
@@ -15,31 +14,31 @@ use super::estate::Shown;
 use super::fleet::{Event, Fleet};
 use super::laws::Law;
 use super::node::{Proving, Read, Source, Task};
-use super::tier::{Put, Stored};
+use super::queueing::Job;
+use super::tier::Stored;
 
 /// Between two bookmarks of a node.
 const BOOKMARKS: u64 = 20_000;
 /// Why there is no mark while the changes since a bookmark are read.
 const REPLAYING: &str = "the changes of the last minutes are not read yet";
 
-/// The first half of a confirmation.
-pub(crate) enum Confirming {
-    /// The mark was read, the entries are next.
-    Marked(Mark<Version>),
-    /// The entries were read, the mark is next: the broken rule.
-    Read(Vec<(Key, CiShared<Shown>)>),
-}
-
 impl Fleet<'_> {
     /// The tier has answered: what it gave is opened, and the mark is read. What cannot be used is a miss, with a reason.
-    pub(crate) fn tier_answered(&mut self, task: u64, stored: Option<Stored>, generation: u64) {
+    pub(crate) fn tier_answered(
+        &mut self,
+        task: u64,
+        stored: Option<Stored>,
+        generation: u64,
+        is_free: bool,
+    ) {
         let Some(mut read) = self.taken(task) else {
             return;
         };
+        Self::note_lease(&mut read, is_free);
         read.lease = (self.law == Law::LeasesInTier).then_some(generation);
         let Some(stored) = stored else {
             self.saw("tier: nothing");
-            return self.load(task, read);
+            return self.missed(task, read);
         };
         match self.opened(&read, &stored) {
             Ok(mark) => {
@@ -50,7 +49,7 @@ impl Fleet<'_> {
             }
             Err(why) => {
                 self.saw(why);
-                self.load(task, read);
+                self.missed(task, read);
             }
         }
     }
@@ -65,11 +64,12 @@ impl Fleet<'_> {
         }
         let node = &mut self.nodes[read.node];
         let mark = node.cache.mark().ok_or("tier: refused, nothing known")?;
-        let ignores_epoch = self.law == Law::IgnoresTierEpoch || self.law.trusts_tier();
+        let ignores_epoch = self.law == Law::IgnoresTierEpoch || self.law.trusts(read);
         if stored.epoch != mark.epoch() && !ignores_epoch {
             return Err("tier: refused, other epoch");
         }
-        if node.is_forgotten(&stored.loaded, &mark) && self.law != Law::IgnoresForgotten {
+        let is_forgotten = node.is_forgotten(&stored.loaded, &mark);
+        if is_forgotten && self.law != Law::IgnoresForgotten && self.law != Law::TrustsHolder {
             return Err("tier: refused, forgotten by hand");
         }
         Ok(mark)
@@ -77,7 +77,7 @@ impl Fleet<'_> {
 
     /// What came after the state that the value is true at is looked through.
     pub(crate) fn tier_check(&mut self, task: u64) {
-        let Some(read) = self.taken(task) else {
+        let Some(mut read) = self.taken(task) else {
             return;
         };
         let Some(proving) = &read.proving else {
@@ -91,7 +91,8 @@ impl Fleet<'_> {
             }
             Err(why) => {
                 self.saw(why);
-                self.load(task, read);
+                read.proving = None;
+                self.missed(task, read);
             }
         }
     }
@@ -100,7 +101,7 @@ impl Fleet<'_> {
         let question = &self.estate.queries[read.query].question;
         let dependency = matching::dependency(question, &proving.stored.answer, None);
         let dependency = dependency.ok_or("tier: refused, other kind")?;
-        if self.law.trusts_tier() {
+        if self.law.trusts(read) {
             return Ok(());
         }
         let valid = Loaded {
@@ -129,7 +130,7 @@ impl Fleet<'_> {
         if self.law == Law::MarksAfterCheck {
             mark = self.nodes[node].cache.mark().unwrap_or(mark);
         }
-        let at_mark = mark.version().includes(&stored.validated) || self.law.trusts_tier();
+        let at_mark = mark.version().includes(&stored.validated) || self.law.trusts(&read);
         let loaded = Loaded {
             epoch: mark.epoch(),
             version: if at_mark {
@@ -149,21 +150,24 @@ impl Fleet<'_> {
         let shown = Shown {
             answer: Arc::clone(&stored.answer),
             loaded_at: stored.loaded_at,
+            load: stored.load,
         };
         let cache = &self.nodes[node].cache;
         let published = cache.publish(leader, &query.question, shown, loaded, dependency);
         let is_kept = matches!(published.ending, Published::Kept);
         if is_kept {
             let kept = published.entry.version().clone();
-            self.nodes[node]
-                .known
-                .insert(read.query, (kept, stored.loaded.clone()));
+            self.offer(node, Job::Adopted(read.query, kept, stored.loaded.clone()));
         }
         self.saw(if is_kept {
             "tier: hit"
         } else {
             "tier: used, not kept"
         });
+        if read.leasing.is_some() {
+            self.saw("lease: the holder's answer was used");
+        }
+        self.end_lease(&mut read);
         let serves = read
             .mark
             .as_ref()
@@ -178,45 +182,6 @@ impl Fleet<'_> {
         self.settle(node);
     }
 
-    /// Sends a value to the tier; it may come late or never.
-    pub(crate) fn send(&mut self, node: usize, stored: Stored, put: Put) {
-        if !self.rates.has_tier {
-            return;
-        }
-        if self.chance(self.rates.lose_put) {
-            return self.saw("tier: write lost");
-        }
-        let delay = self.tier_delay();
-        let life = self.nodes[node].life;
-        self.after(delay, Event::TierPut(node, life, stored, put));
-    }
-
-    /// The tier stores a value.
-    pub(crate) fn put(&mut self, (node, life): (usize, u64), mut stored: Stored, put: Put) {
-        if !self.tier.up {
-            return;
-        }
-        if self.law == Law::StampsWhenStored
-            && let Some(mark) = self.nodes[node]
-                .cache
-                .mark()
-                .filter(|mark| mark.epoch() == stored.epoch)
-        {
-            stored.validated = mark.version().clone();
-        }
-        self.say(|| {
-            format!(
-                "the tier stores {} of node {node}, true at {}",
-                stored.query, stored.validated
-            )
-        });
-        let (query, loaded) = (stored.query, stored.loaded.clone());
-        let is_there = self.tier.put(node, stored, put);
-        if is_there && put != Put::Confirmed && self.nodes[node].life == life {
-            self.nodes[node].known.insert(query, (loaded.clone(), loaded));
-        }
-    }
-
     /// What a node does beside questions and polls, from the beginning of a life on; without a tier that is only to follow.
     pub(crate) fn begin_life(&mut self, number: usize) {
         let life = self.nodes[number].life;
@@ -226,79 +191,10 @@ impl Fleet<'_> {
         }
         if self.rates.confirm > 0 && self.law != Law::LeasesInTier {
             let delay = 1 + self.below(2 * self.rates.confirm);
-            self.after(delay, Event::Confirm(number, life));
+            self.after(delay, Event::Refresh(number, life));
         }
         if self.rates.has_bookmarks {
             self.after(1 + BOOKMARKS / 4, Event::Bookmark(number, life));
-        }
-    }
-
-    /// A node begins to confirm.
-    pub(crate) fn confirm(&mut self, number: usize, life: u64) {
-        if self.healed || self.nodes[number].life != life {
-            return;
-        }
-        let again = 1 + self.below(2 * self.rates.confirm);
-        self.after(again, Event::Confirm(number, life));
-        let cache = &self.nodes[number].cache;
-        let first = if self.law == Law::ConfirmsAtLaterMark {
-            Some(Confirming::Read(cache.entries(usize::MAX)))
-        } else {
-            cache.mark().map(Confirming::Marked)
-        };
-        if let Some(first) = first {
-            let step = self.step();
-            self.after(step, Event::ConfirmEntries(number, life, first));
-        }
-    }
-
-    /// What a node has in memory after it has read the mark is true at the mark.
-    pub(crate) fn confirm_entries(&mut self, number: usize, life: u64, first: Confirming) {
-        if self.nodes[number].life != life {
-            return;
-        }
-        let cache = &self.nodes[number].cache;
-        let (mark, entries) = match first {
-            Confirming::Marked(mark) => (Some(mark), cache.entries(usize::MAX)),
-            Confirming::Read(entries) => (cache.mark(), entries),
-        };
-        let Some(mark) = mark else { return };
-        for (key, entry) in entries {
-            let Some(query) = self.estate.query_of(&key) else {
-                continue;
-            };
-            let known = self.nodes[number].known.get(&query);
-            let known = known.filter(|(kept, _)| kept == entry.version());
-            let loaded = if self.law == Law::ConfirmsWhatItHad {
-                Some(entry.version().clone())
-            } else {
-                known.map(|(_, loaded)| loaded.clone())
-            };
-            let (epoch, validated) = mark.as_of(&entry);
-            let Some(loaded) = loaded.filter(|_| entry.epoch() == epoch) else {
-                continue;
-            };
-            let there = self.tier.get(number, query).0.filter(|_| self.tier.up);
-            let is_it = there.is_some_and(|there| {
-                let same = there.epoch == epoch && there.query == query && there.loaded == loaded;
-                same && !there.damaged && !there.validated.includes(validated)
-            });
-            if !is_it && self.law != Law::ConfirmsWhatItHad {
-                self.saw("tier: another load is there");
-                continue;
-            }
-            let shown = entry.value().answer();
-            let stored = Stored {
-                epoch,
-                query,
-                loaded,
-                validated: validated.clone(),
-                answer: Arc::clone(&shown.answer),
-                loaded_at: shown.loaded_at,
-                damaged: false,
-            };
-            self.saw("tier: validity renewed");
-            self.send(number, stored, Put::Confirmed);
         }
     }
 

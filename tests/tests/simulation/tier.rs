@@ -20,10 +20,20 @@ pub(crate) struct Stored {
     /// True up to here, at least.
     pub(crate) validated: Version,
     pub(crate) answer: Arc<Answer>,
-    /// When the database was read for it, in truth; not in the value.
+    /// When the database was read for it, and by which load, in truth; not in the value.
     pub(crate) loaded_at: u64,
+    pub(crate) load: u64,
+    /// When it was written here, or came back.
+    pub(crate) since: u64,
     /// The checksum does not fit any more.
     pub(crate) damaged: bool,
+}
+
+impl Stored {
+    /// Whether it is of the load of another, as far as that can be told.
+    pub(crate) fn is_of_load(&self, other: &Self) -> bool {
+        self.epoch == other.epoch && self.query == other.query && self.loaded == other.loaded
+    }
 }
 
 /// How a value is written.
@@ -31,8 +41,8 @@ pub(crate) struct Stored {
 pub(crate) enum Put {
     /// It was loaded; with a lease, only if nothing was deleted since that was taken.
     Loaded(Option<u64>),
-    /// It was confirmed: it takes the place of what is there, and of nothing else.
-    Confirmed,
+    /// It was confirmed, after a look at that moment: it takes the place of what is there, and of nothing else.
+    Confirmed(u64),
 }
 
 /// Between two bookmarks, in microseconds: each has the number of its stretch of time.
@@ -48,6 +58,8 @@ struct Copy {
     generations: BTreeMap<usize, u64>,
     /// Where the feeds of nodes were, by stretch of time.
     bookmarks: BTreeMap<u64, Feed>,
+    /// Until when somebody has the lease of a question's load, or of confirming.
+    leases: BTreeMap<Option<usize>, u64>,
 }
 
 #[derive(Debug)]
@@ -84,19 +96,37 @@ impl Tier {
         (copy.values.get(&slot).cloned(), generation)
     }
 
-    /// Stores a value; says whether it did.
-    pub(crate) fn put(&mut self, node: usize, stored: Stored, put: Put) -> bool {
+    /// Stores a value, if it may.
+    pub(crate) fn put(&mut self, node: usize, mut stored: Stored, put: Put, now: u64) {
+        stored.since = now;
         let slot = stored.query % self.slots;
         let copy = self.copy(node);
         let generation = copy.generations.get(&slot).copied().unwrap_or_default();
         let may = match put {
             Put::Loaded(lease) => lease.is_none_or(|lease| lease == generation),
-            Put::Confirmed => copy.values.contains_key(&slot),
+            Put::Confirmed(_) => copy.values.contains_key(&slot),
         };
         if may {
             copy.values.insert(slot, stored);
         }
-        may
+    }
+
+    /// Takes a lease unless somebody has it.
+    pub(crate) fn lease(&mut self, node: usize, name: Option<usize>, now: u64, until: u64) -> bool {
+        let is_free = !self.is_leased(node, name, now);
+        if is_free {
+            self.copy(node).leases.insert(name, until);
+        }
+        is_free
+    }
+
+    pub(crate) fn is_leased(&mut self, node: usize, name: Option<usize>, now: u64) -> bool {
+        let until = self.copy(node).leases.get(&name);
+        until.is_some_and(|until| now < *until)
+    }
+
+    pub(crate) fn give_back(&mut self, node: usize, name: Option<usize>) {
+        self.copy(node).leases.remove(&name);
     }
 
     /// Keeps where a node's feed is.
@@ -127,11 +157,20 @@ impl Tier {
     }
 
     /// Goes back to what was saved.
-    pub(crate) fn roll_back(&mut self) -> bool {
+    pub(crate) fn roll_back(&mut self, now: u64) -> bool {
         let saved = self.saved.clone();
         let is_there = saved.is_some();
         self.copies = saved.unwrap_or_else(|| self.copies.clone());
+        if is_there {
+            self.came_back(now);
+        }
         is_there
+    }
+
+    /// What is there is there from now on.
+    fn came_back(&mut self, now: u64) {
+        let values = self.copies.iter_mut().flat_map(|copy| copy.values.values_mut());
+        values.for_each(|stored| stored.since = now);
     }
 
     /// Parts into two copies with the same content.
@@ -141,10 +180,11 @@ impl Tier {
     }
 
     /// Becomes one again: either copy wins.
-    pub(crate) fn join(&mut self, winner: usize) {
+    pub(crate) fn join(&mut self, winner: usize, now: u64) {
         if self.split {
             self.copies.swap(0, winner);
             self.split = false;
+            self.came_back(now);
         }
     }
 
