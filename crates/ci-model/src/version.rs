@@ -104,6 +104,23 @@ impl TxSnapshot {
         in_progress.count() as u64 == beyond.end - beyond.start
             && !self.in_progress.iter().any(|xid| other.sees(*xid))
     }
+
+    /// The snapshot that sees what either sees, and nothing else.
+    fn union(&self, other: &Self) -> Self {
+        let (last, first) = if self.xmax < other.xmax {
+            (other, self)
+        } else {
+            (self, other)
+        };
+        // All others below its end the last one sees.
+        let unseen = last.in_progress.iter().copied().filter(|xid| !first.sees(*xid));
+        let in_progress: Arc<[u64]> = unseen.collect();
+        Self {
+            xmin: in_progress.first().copied().unwrap_or(last.xmax),
+            xmax: last.xmax,
+            in_progress,
+        }
+    }
 }
 
 impl FromStr for TxSnapshot {
@@ -160,6 +177,17 @@ impl Version {
             (Self::Sequence(last), Self::Sequence(others)) => last >= others,
             (Self::Snapshot(snapshot), Self::Snapshot(others)) => snapshot.includes(others),
             _ => false,
+        }
+    }
+
+    /// The state that includes what either includes, and nothing else; none for two kinds of database.
+    pub fn union(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Sequence(last), Self::Sequence(others)) => Some(Self::Sequence(*last.max(others))),
+            (Self::Snapshot(snapshot), Self::Snapshot(others)) => {
+                Some(Self::Snapshot(snapshot.union(others)))
+            }
+            _ => None,
         }
     }
 }
@@ -348,6 +376,16 @@ mod tests {
         fn inclusion_is_that_of_the_sets(a in snapshots(), b in snapshots()) {
             let expected = (0..30).all(|xid| a.sees(xid) || !b.sees(xid));
             prop_assert_eq!(a.includes(&b), expected, "{} {}", a, b);
+        }
+
+        #[test]
+        fn a_union_is_that_of_the_sets(a in snapshots(), b in snapshots()) {
+            let both = a.union(&b);
+            for xid in 0..30 {
+                prop_assert_eq!(both.sees(xid), a.sees(xid) || b.sees(xid), "{} {}: {}", a, b, both);
+            }
+            let read: TxSnapshot = both.to_string().parse().unwrap();
+            prop_assert_eq!(read, both);
         }
 
         #[test]

@@ -6,6 +6,7 @@
 //! What only a miss does is boxed: a future is moved several times before it is polled, and one of a hit that has room for a miss as well
 //! takes longer to move than to answer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -119,6 +120,25 @@ impl Tenant {
     }
 }
 
+/// The state at which an entry, found after a mark was read, is true, and which has all that the mark has.
+///
+/// ```text
+/// primary shows 102, then 100; its log has 100 before 102
+/// a mark of this node            another node's load of a standby, in the shared tier
+/// 102, not 100                   100, not 102
+/// ```
+///
+/// What is found is true at both together: no change up to the mark touches it. Who asked for an answer that includes 102 is told that it does.
+fn as_of<'a>(mark: &'a Mark<Version>, entry: &'a Entry) -> (u64, Cow<'a, Version>) {
+    let (epoch, version) = mark.as_of(entry);
+    let is_marks = std::ptr::eq(version, mark.version());
+    if is_marks || epoch != mark.epoch() || version.includes(mark.version()) {
+        return (epoch, Cow::Borrowed(version));
+    }
+    let both = version.union(mark.version());
+    (epoch, both.map_or(Cow::Borrowed(version), Cow::Owned))
+}
+
 /// Tells whether an answer keeps a level's promise to somebody who asked at a moment, when the last write of this runner had
 /// returned. Its load may have begun earlier.
 ///
@@ -182,12 +202,12 @@ impl Inner {
     }
 
     pub(crate) fn hit(&self, mark: &Mark<Version>, entry: &Entry, age: Duration) -> Answer<Cached> {
-        let (epoch, version) = mark.as_of(entry);
+        let (epoch, version) = as_of(mark, entry);
         Answer {
             value: entry.value().answer().clone(),
             source: Source::Hit,
             age,
-            as_of: Inner::token(epoch, version),
+            as_of: Inner::token(epoch, &version),
             lag: self.follow.has_feed().then(|| self.lag(mark)),
             stale: false,
         }

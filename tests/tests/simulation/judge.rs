@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ci_model::{Token, TxSnapshot, Version};
+use ci_model::{Token, Version};
 use ci_runner::Level;
 use ci_tests::matching::Answer;
 
@@ -38,22 +38,11 @@ pub(crate) struct Judge<'a> {
 }
 
 impl Answered<'_> {
-    /// All that the answer includes.
-    fn included(&self) -> Cow<'_, Version> {
-        match (self.version, self.beside) {
-            (Version::Snapshot(one), Some(Version::Snapshot(other))) => Cow::Owned(together(one, other)),
-            _ => Cow::Borrowed(self.version),
-        }
+    /// All that the answer includes: what its token tells.
+    pub(crate) fn included(&self) -> Cow<'_, Version> {
+        let both = self.beside.and_then(|beside| self.version.union(beside));
+        both.map_or(Cow::Borrowed(self.version), Cow::Owned)
     }
-}
-
-/// The state that includes what either includes, and nothing else.
-fn together(one: &TxSnapshot, other: &TxSnapshot) -> Version {
-    let xmin = one.xmin().min(other.xmin());
-    let xmax = one.xmax().max(other.xmax());
-    let unseen = (xmin..xmax).filter(|xid| !one.sees(*xid) && !other.sees(*xid));
-    let both = TxSnapshot::new(xmin, xmax, unseen.collect());
-    Version::Snapshot(both.expect("a snapshot"))
 }
 
 impl Judge<'_> {

@@ -350,18 +350,19 @@ impl Fleet<'_> {
             estate: self.estate,
         };
         let verdict = judge.check(&answered);
+        let included = answered.included().into_owned();
         self.say(|| {
             let (node, query, source) = (read.node, read.query, as_of.source);
             format!(
                 "node {node} answers {query} from {source:?} as of {}/{}",
-                as_of.epoch, as_of.version
+                as_of.epoch, included
             )
         });
         if let Err(wrong) = verdict {
             self.objects(wrong);
         }
         if let Some(session) = read.session {
-            self.sees(session, as_of.epoch, as_of.version);
+            self.sees(session, as_of.epoch, &included);
         }
     }
 

@@ -281,7 +281,7 @@ impl Shared {
 
     /// What was counted.
     pub(crate) fn stats(&self) -> TierStats {
-        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = &self.counts;
         TierStats {
             kind: self.tier.kind(),
