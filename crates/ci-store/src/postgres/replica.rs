@@ -71,6 +71,9 @@ const ACQUIRE: Duration = Duration::from_millis(500);
 const SPREAD: u64 = 4_096;
 /// Columns of a standby's state: its snapshot; the transactions of which that does not tell, each with the first letter of what became of it, nothing when they are
 /// too many; whether it is a standby; the timeline that it streams; the epoch that the primary wrote down; which server it is, in this run.
+///
+/// In this order: whom it follows has to be asked after what became of its transactions. One that is promoted in between rolls back what was at work, and
+/// *aborted* would be taken for seen.
 fn state_columns() -> String {
     format!(
         "(SELECT pg_current_snapshot()::text), \
