@@ -1,7 +1,7 @@
 //! What an administrator has forgotten: nothing that was loaded before stays, neither what is kept nor what is under way.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use ci_model::{CiCode, CiDraft, CiRef, Key, Search, TenantId};
+use ci_model::{CiCode, CiDraft, CiRef, Expand, Get, Key, Search, TenantId, View};
 use ci_runner::{Runner, Source, Tenant};
 use ci_tests::fixture::on_both;
 use ci_tests::observed::Observed;
@@ -58,6 +58,55 @@ async fn what_is_under_way_when_something_is_forgotten_is_answered_and_not_kept(
             );
             assert_eq!(forget(&runner, &acme), 1);
             other.invalidate();
+        }
+        runner.close().await;
+    })
+    .await;
+}
+
+/// ```text
+/// a traversal              an administrator
+/// reads its CIs
+///                          has one of them forgotten: nobody loads it by itself
+/// keeps each of its CIs, but not these
+/// ```
+#[tokio::test]
+async fn what_a_traversal_brings_along_is_forgotten_too() {
+    on_both(async |fixture| {
+        let (store, control) = Observed::around(fixture.open().await);
+        let runner = ci_tests::fixture::patient(store).build().unwrap();
+        let acme = runner.tenant(TenantId::new("acme").unwrap());
+        let draft = CiDraft::new("erp-1", "ERP", "SW");
+        acme.upsert_cis(vec![draft]).await.unwrap();
+        let reference = || CiRef::from(CiCode::new("erp-1").unwrap());
+        let id = acme
+            .get(&Get::new(reference()))
+            .await
+            .unwrap()
+            .value
+            .unwrap()
+            .summary
+            .ci_id;
+        let expand = Expand::builder(reference(), View::Neighbors).build().unwrap();
+        for forgets in [true, false] {
+            acme.invalidate();
+            let before = control.reads();
+            let gate = control.close_gate();
+            let asked = tokio::spawn({
+                let (acme, expand) = (acme.clone(), expand.clone());
+                async move { acme.traverse(&expand).await }
+            });
+            while control.reads() == before {
+                tokio::task::yield_now().await;
+            }
+            if forgets {
+                assert_eq!(acme.invalidate_ci(&reference()), 0, "nothing is there yet");
+            }
+            drop(gate);
+            asked.await.unwrap().unwrap();
+            let source = acme.get(&Get::new(id)).await.unwrap().source;
+            let expected = if forgets { Source::Miss } else { Source::Hit };
+            assert_eq!(source, expected, "forgotten: {forgets}");
         }
         runner.close().await;
     })

@@ -89,7 +89,7 @@ impl Runner {
 impl Tenant {
     /// Forgets the answers of this tenant that show a CI, or that are about it; says how many. Counts, and answers that it is not in,
     /// stay: [`invalidate`](Self::invalidate) takes those, too. Loads of this tenant that are under way, which may show it, are answered and not
-    /// kept. Walks all entries.
+    /// kept. Walks all entries, and reads those of this tenant, a shard at a time under its lock: whoever needs that shard waits.
     pub fn invalidate_ci(&self, ci: &CiRef) -> usize {
         self.inner().forget_elsewhere();
         let cache = &self.inner().cache;

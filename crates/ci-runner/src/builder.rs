@@ -425,6 +425,7 @@ impl RunnerBuilder {
             costs: Costs::default(),
             times: Times::default(),
             loading: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
             warm,
             recorder: self.recorder,
             audits: Audits::default(),

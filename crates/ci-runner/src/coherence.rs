@@ -362,13 +362,17 @@ impl Task {
 
     /// The warm file's bookmark is of another history, or more was forgotten since. The fleet may have left a later one: what the tier has is of
     /// use then, for the file's questions, too.
+    ///
+    /// Within a part of the time of the poll that it belongs to. To look at bookmarks moves the feed: dropped meanwhile, it begins anew.
     async fn leave_file(&mut self, inner: &Inner, number: u64, polled_at: Tick, why: String) -> bool {
-        if tier::resume(inner, &mut *self.feed).await {
+        self.started = false;
+        let resumed = tokio::time::timeout(self.allowed() / 2, tier::resume(inner, &mut *self.feed)).await;
+        self.started = true;
+        if resumed.unwrap_or(false) {
             self.ask_again(inner, &why);
             // The same round from there; it does not come by here again.
             return Box::pin(self.poll(inner, number, polled_at)).await;
         }
-        // To look at bookmarks moves the feed.
         self.start(inner, number, polled_at).await
     }
 
@@ -468,6 +472,7 @@ impl Task {
                 true
             }
             Ok(Polled::Blind { why }) => {
+                self.from_file = false;
                 inner.cache.suspend("changes are not recorded");
                 self.follow.note(
                     FeedState::Stopped,

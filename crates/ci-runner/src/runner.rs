@@ -80,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) times: Times,
     /// Loads under way.
     pub(crate) loading: AtomicU64,
+    /// How often answers were forgotten by hand.
+    pub(crate) forgotten: AtomicU64,
     /// What is carried over a restart.
     pub(crate) warm: Arc<Warm>,
     /// What writes down what is asked.
@@ -126,8 +128,10 @@ impl Inner {
         self.follow.recent.restart(epoch, position);
     }
 
-    /// Somebody has answers forgotten by hand: what the shared tier or a replica has from before is not to come back.
+    /// Somebody is about to have answers forgotten by hand: what the shared tier, a replica, or a load that brings more than it was asked for
+    /// has from before is not to come back.
     pub(crate) fn forget_elsewhere(self: &Arc<Self>) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
         if let Some(shared) = &self.tier
             && shared.forget(self.cache.now())
         {

@@ -2,6 +2,7 @@
 //! expansion alone does the same where the runner is told to ([`RunnerBuilder::prime`](crate::RunnerBuilder::prime)).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ci_cache_core::coherence::{Loaded, Mark};
@@ -158,7 +159,7 @@ async fn load(
     let bypass = kinds.into_iter().any(|kind| tenant.bypasses(kind));
     let (inner, tenant, expand) = (Arc::clone(inner), tenant.id().clone(), expand.clone());
     let task = async move {
-        let begun = inner.cache.now();
+        let (begun, forgotten) = (inner.cache.now(), inner.forgotten.load(Ordering::SeqCst));
         // Without the duty to load there is no mark that somebody has read.
         let place = if leader.is_some() {
             Place::Any
@@ -189,6 +190,7 @@ async fn load(
                 &expand,
                 (graph.as_ref(), &details),
                 (leader, &loaded),
+                forgotten,
             )?;
         }
         Ok(Traversal {
@@ -219,13 +221,24 @@ async fn read(inner: &Inner, tenant: &TenantId, expand: &Expand, place: Place) -
     })
 }
 
-/// Keeps a graph, and each of its CIs as the answer to a get by its id.
+/// Keeps a graph, and each of its CIs as the answer to a get by its id, unless something was forgotten by hand since the load began:
+///
+/// ```text
+/// a load                              somebody
+/// reads the graph and its CIs
+///                                     counts, forgets what shows one of them: the get of it is not under way
+/// takes the duty to load the get
+/// looks at the count, leaves it
+/// ```
+///
+/// Whoever counts after that look finds the duty taken, and detaches it.
 fn keep(
     inner: &Inner,
     tenant: &TenantId,
     expand: &Expand,
     (graph, details): (Option<&Arc<Graph>>, &[Arc<CiDetail>]),
     (leader, loaded): (Lead, &Loaded<Version>),
+    forgotten: u64,
 ) -> Result<Entry> {
     let answer = |value| Traced { value, visited: None };
     // The CIs first: whoever waits for the graph asks for them next.
@@ -233,7 +246,9 @@ fn keep(
         let question = Question::Get(get_of(expand, ci.summary.ci_id));
         let key = Key::new(tenant, &question);
         // What is there already, or being loaded, is left alone.
-        if let Lookup::Lead(leader) = inner.cache.lookup(tenant, &key, &question) {
+        if let Lookup::Lead(leader) = inner.cache.lookup(tenant, &key, &question)
+            && inner.forgotten.load(Ordering::SeqCst) == forgotten
+        {
             let answer = answer(Reply::Ci(Some(Arc::clone(ci))));
             inner.publish(leader, tenant, question, answer, loaded.clone())?;
         }
@@ -262,6 +277,7 @@ pub(crate) async fn load_primed(
             Tried::Used(entry) => return Ok(Got::Shared(entry)),
             Tried::Missing(_, leader, held) => (leader, held),
         };
+        let forgotten = inner.forgotten.load(Ordering::SeqCst);
         match read(&inner, &tenant, &expand, Place::Any).await {
             Ok(Read {
                 found: (graph, details),
@@ -274,6 +290,7 @@ pub(crate) async fn load_primed(
                     &expand,
                     (graph.as_ref(), &details),
                     (leader, &loaded),
+                    forgotten,
                 );
                 kept.map(|entry| Got::read(entry, floor.as_ref()))
             }

@@ -158,7 +158,7 @@ impl Cluster {
         join_all(pings).await.into_iter().collect()
     }
 
-    /// Publishes at the node that has a slot, which is where [`Self::pubsub`] listens; if it fails, at another one: a cluster tells all its
+    /// Publishes at the node that has a slot, which is where [`Self::pubsub`] listens; if it fails (one that hangs: after some silences), at another one: a cluster tells all its
     /// nodes, but loses what is published while two of them have no connection to each other.
     ///
     /// Cancel safe; being dropped counts as a silence for the node that has not answered.
@@ -170,7 +170,14 @@ impl Cluster {
         let mut failure = TierError::new("no node of the cluster has the slot");
         for place in self.beginning_with(&slots, slot) {
             // What is published is taken by a node that is cut off, too: it tells nothing of whether one is.
-            match one(&self.link(&place)?, publish).await {
+            let link = match self.link(&place) {
+                Ok(link) => link,
+                Err(error) => {
+                    failure = error;
+                    continue;
+                }
+            };
+            match one(&link, publish).await {
                 Ok(_) => return Ok(()),
                 Err(Failed::Refused(error)) => return Err(error),
                 Err(Failed::Away(error)) => failure = error,
@@ -190,7 +197,9 @@ impl Cluster {
         let ways = (1..=u32::try_from(places.len()).unwrap_or(u32::MAX)).rev();
         for (place, left) in places.iter().zip(ways) {
             let share = end.saturating_duration_since(Instant::now()) / left;
-            if let Ok(Ok(made)) = timeout(share, self.link(place)?.pubsub()).await {
+            if let Ok(link) = self.link(place)
+                && let Ok(Ok(made)) = timeout(share, link.pubsub()).await
+            {
                 return Ok(made);
             }
         }

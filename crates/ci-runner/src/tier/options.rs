@@ -43,7 +43,7 @@ impl TierOptions {
 
     /// Sets how long a miss waits for the tier at most, from 1 ms to 10 s; 25 ms when not called. What takes longer counts as a failure, and
     /// after a few in a row the tier is left alone for a while. Where another node loads the same, the miss waits for that
-    /// ([`wait`](Self::wait)), and once more so long at most for its last look.
+    /// ([`wait`](Self::wait)), and once more so long at most for its last look; a tier that takes more than half of this for a look is not asked who loads.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

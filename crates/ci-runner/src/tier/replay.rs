@@ -109,9 +109,13 @@ pub(crate) async fn resume(inner: &Inner, feed: &mut dyn Feed) -> bool {
 /// Has the feed go on from the last of these bookmarks that is of the present history: after a restart of the database, or where two databases
 /// share a tier, there are others among them, from which nothing can be told.
 async fn oldest_of_now(bookmarks: Vec<&str>, feed: &mut dyn Feed) -> Option<Start> {
-    // Nothing to compare with: the database may be out of reach for a moment, and the first poll decides.
-    let begun = tokio::time::timeout(PATIENCE, feed.start()).await;
-    let epoch = begun.ok().and_then(Result::ok).map(|start| start.epoch);
+    let epoch = match tokio::time::timeout(PATIENCE, feed.start()).await {
+        Ok(Ok(start)) => Some(start.epoch),
+        // It does not record changes, say, and the feed has to remember that it saw so.
+        Ok(Err(error)) if !error.is_transient() => return None,
+        // Nothing to compare with: the database may be out of reach for a moment, and the first poll decides.
+        Ok(Err(_)) | Err(_) => None,
+    };
     let of_now = bookmarks.into_iter().rev().find(|bookmark| {
         let start = feed.resume(bookmark);
         start.is_some_and(|start| epoch.is_none_or(|epoch| start.epoch == epoch))
